@@ -1,0 +1,107 @@
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"sync"
+)
+
+// manifestLimit is the size that the OCI distribution spec asks registries to
+// accept at least; nothing here needs more.
+const manifestLimit = 4 << 20
+
+// keeper stores each manifest that the registry behind it accepted.
+type keeper struct {
+	dir  string
+	next http.Handler
+	mu   sync.Mutex // orders the records as the registry saw the requests
+	seq  int
+}
+
+// record is one accepted PUT or DELETE of a manifest.
+type record struct {
+	Method, Path, ContentType string
+	Body                      []byte
+}
+
+func (k *keeper) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	changes := r.Method == http.MethodPut || r.Method == http.MethodDelete
+	if !changes || !strings.Contains(r.URL.Path, "/manifests/") {
+		k.next.ServeHTTP(w, r)
+		return
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, manifestLimit))
+	if err != nil {
+		http.Error(w, "manifest is larger than 4 MiB, or was cut off", http.StatusRequestEntityTooLarge)
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	answer := httptest.NewRecorder()
+	k.next.ServeHTTP(answer, r)
+	if answer.Code/100 == 2 {
+		rec := record{Method: r.Method, Path: r.URL.Path, ContentType: r.Header.Get("Content-Type"), Body: body}
+		if err := k.store(rec); err != nil {
+			http.Error(w, "storing the manifest: "+err.Error(), http.StatusInternalServerError)
+			return
+		}
+	}
+	for name, values := range answer.Header() {
+		w.Header()[name] = values
+	}
+	w.WriteHeader(answer.Code)
+	_, _ = w.Write(answer.Body.Bytes())
+}
+
+func (k *keeper) store(rec record) error {
+	b, err := json.Marshal(rec)
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(b)
+	name := filepath.Join(k.dir, fmt.Sprintf("%012d-%s.json", k.seq, hex.EncodeToString(sum[:8])))
+	if err := os.WriteFile(name+".new", b, 0o600); err != nil {
+		return err
+	}
+	k.seq++
+	return os.Rename(name+".new", name)
+}
+
+// replay sends what was kept through the registry again, in its order.
+func (k *keeper) replay() error {
+	names, err := filepath.Glob(filepath.Join(k.dir, "*.json"))
+	if err != nil {
+		return err
+	}
+	sort.Strings(names)
+	for _, name := range names {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		var rec record
+		if err := json.Unmarshal(b, &rec); err != nil {
+			return fmt.Errorf("%s: %w", filepath.Base(name), err)
+		}
+		req := httptest.NewRequest(rec.Method, rec.Path, bytes.NewReader(rec.Body))
+		req.Header.Set("Content-Type", rec.ContentType)
+		answer := httptest.NewRecorder()
+		k.next.ServeHTTP(answer, req)
+		if answer.Code/100 != 2 {
+			return fmt.Errorf("%s: the registry answered %d", filepath.Base(name), answer.Code)
+		}
+	}
+	k.seq = len(names)
+	return nil
+}
