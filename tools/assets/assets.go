@@ -1,0 +1,175 @@
+// Package assets builds the programs that tests and the demonstration run, each
+// from the nested module that pins it, and keeps them in a cache.
+//
+//	bin, err := assets.Ensure(ctx, os.Stderr, "kube-apiserver", "etcd")
+//	exec.Command(bin.Path("kube-apiserver"), …)
+//
+// A program is stored under the digest of all that it is made from: the files
+// of its module (go.mod and go.sum among them), the version of the go command,
+// and the flags. So it is built once, again when one of these changes, and never
+// otherwise. A build takes a lock first, and its result appears by rename: any
+// number of processes may call Ensure at the same time.
+//
+// The cache is $MILLWRIGHT_CACHE, or millwright in the user's cache folder.
+// Nothing is ever deleted from it here.
+//
+// What it refuses: to download a program instead of building it, and to build
+// anything that is not in its catalog. It needs no root, and no network beyond
+// the module proxy that the go command is set up with.
+package assets
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Bin is where the programs are that one call of Ensure was asked for.
+type Bin struct{ files map[string]string }
+
+// Path is the file of a program. It panics for one that Ensure was not asked
+// for: that is a slip in the caller and would only show up later, as a program
+// that is not there.
+func (b Bin) Path(name string) string {
+	path, ok := b.files[name]
+	if !ok {
+		panic("assets: Path(" + name + ") without Ensure of it")
+	}
+	return path
+}
+
+// Ensure sees to it that the named programs are in the cache. What it builds
+// it says on progress, two lines for each; nil means quiet.
+func Ensure(ctx context.Context, progress io.Writer, names ...string) (Bin, error) {
+	if progress == nil {
+		progress = io.Discard
+	}
+	root, err := findRoot()
+	if err != nil {
+		return Bin{}, err
+	}
+	cache, err := cacheDir()
+	if err != nil {
+		return Bin{}, err
+	}
+	toolchain, err := findToolchain(ctx, root)
+	if err != nil {
+		return Bin{}, err
+	}
+	b := builder{root: root, cache: cache, toolchain: toolchain, progress: progress}
+	bin := Bin{files: map[string]string{}}
+	for _, name := range names {
+		if bin.files[name] != "" {
+			continue
+		}
+		a, ok := lookup(name)
+		if !ok {
+			return Bin{}, fmt.Errorf("there is no program %q; there are %s", name, strings.Join(Names(), ", "))
+		}
+		dir, err := b.ensure(ctx, a)
+		if err != nil {
+			return Bin{}, fmt.Errorf("building %s: %w", a.names[0], err)
+		}
+		for _, n := range a.names {
+			bin.files[n] = filepath.Join(dir, n)
+		}
+	}
+	return bin, nil
+}
+
+// builder is what the builds of one call of Ensure have in common.
+type builder struct {
+	root, cache string
+	toolchain   toolchain
+	progress    io.Writer
+}
+
+// ensure returns the folder that holds the asset's files.
+func (b builder) ensure(ctx context.Context, a asset) (string, error) {
+	digest, err := b.digest(a)
+	if err != nil {
+		return "", err
+	}
+	final := filepath.Join(b.cache, a.names[0], digest)
+	if exists(final) {
+		return filepath.Join(final, "bin"), nil
+	}
+	// One build for each module at a time: builds of one module share most of
+	// their packages, and two at once would compile them twice.
+	unlock, err := b.lock(ctx, strings.ReplaceAll(a.module, "/", "-"))
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	if exists(final) { // somebody else built it while we waited
+		return filepath.Join(final, "bin"), nil
+	}
+	if err := b.build(ctx, a, final); err != nil {
+		return "", err
+	}
+	return filepath.Join(final, "bin"), nil
+}
+
+// build makes the asset beside its place and moves it there when it is whole.
+func (b builder) build(ctx context.Context, a asset, final string) error {
+	if err := os.MkdirAll(filepath.Dir(final), 0o750); err != nil {
+		return err
+	}
+	tmp, err := os.MkdirTemp(filepath.Dir(final), "building-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	dir := filepath.Join(tmp, "bin")
+	if err := os.Mkdir(dir, 0o750); err != nil {
+		return err
+	}
+	started := time.Now()
+	fmt.Fprintf(b.progress, "building %s: first time only, about %s on two cores\n", a.title(), minutes(a.minutes))
+	if err := b.toolchain.compile(ctx, filepath.Join(b.root, a.module), filepath.Join(dir, a.names[0]), a); err != nil {
+		return err
+	}
+	for _, alias := range a.names[1:] {
+		if err := os.Symlink(a.names[0], filepath.Join(dir, alias)); err != nil {
+			return err
+		}
+	}
+	if err := os.Rename(tmp, final); err != nil {
+		return err
+	}
+	fmt.Fprintf(b.progress, "built %s in %s\n", a.names[0], time.Since(started).Round(time.Second))
+	return nil
+}
+
+func (a asset) title() string { return strings.TrimSpace(a.names[0] + " " + a.version) }
+
+func minutes(n int) string {
+	if n == 1 {
+		return "1 minute"
+	}
+	return fmt.Sprintf("%d minutes", n)
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func cacheDir() (string, error) {
+	if dir := os.Getenv("MILLWRIGHT_CACHE"); dir != "" {
+		if !filepath.IsAbs(dir) {
+			return "", errors.New("MILLWRIGHT_CACHE must be an absolute path: tests run in many folders")
+		}
+		return dir, nil
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("finding a cache folder (set MILLWRIGHT_CACHE to choose one): %w", err)
+	}
+	return filepath.Join(dir, "millwright"), nil
+}

@@ -1,0 +1,144 @@
+package assets
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// Not parallel: they set the environment.
+
+func TestAProgramIsBuiltOnceAndThenTakenFromTheCache(t *testing.T) {
+	t.Setenv("MILLWRIGHT_CACHE", t.TempDir())
+	var first, second bytes.Buffer
+	bin, err := Ensure(t.Context(), &first, "oidc-issuer")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(first.String(), "building oidc-issuer") {
+		t.Errorf("first build says %q", first.String())
+	}
+	if err := exec.CommandContext(t.Context(), bin.Path("oidc-issuer"), "-addr", "192.0.2.1:80").Run(); err == nil {
+		t.Error("the issuer serves an address that is not loopback")
+	}
+	again, err := Ensure(t.Context(), &second, "oidc-issuer", "oidc-issuer")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second.Len() != 0 || again.Path("oidc-issuer") != bin.Path("oidc-issuer") {
+		t.Errorf("built again: %q, %s", second.String(), again.Path("oidc-issuer"))
+	}
+}
+
+func TestTwoCallersAtOnceBuildOnce(t *testing.T) {
+	t.Setenv("MILLWRIGHT_CACHE", t.TempDir())
+	var out [2]bytes.Buffer
+	var wg sync.WaitGroup
+	for i := range out {
+		wg.Go(func() {
+			if _, err := Ensure(t.Context(), &out[i], "oidc-issuer"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := strings.Count(out[0].String()+out[1].String(), "built oidc-issuer"); n != 1 {
+		t.Errorf("built %d times", n)
+	}
+}
+
+func TestAChangedFileOrToolchainIsAnotherProgram(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	write := func(name, content string) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(root, name)), 0o750); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(root, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("m/go.mod", "module m\n")
+	write("m/main.go", "package main\n")
+	write("shared/a.go", "package shared\n")
+	a := asset{module: "m", pkg: ".", names: []string{"m"}, also: []string{"shared"}}
+	digest := func(version string) string {
+		t.Helper()
+		d, err := builder{root: root, toolchain: toolchain{version: version}}.digest(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	before := digest("go1")
+	if digest("go2") == before {
+		t.Error("the toolchain does not count")
+	}
+	write("m/main_test.go", "package main\n")
+	if digest("go1") != before {
+		t.Error("a test counts")
+	}
+	write("shared/a.go", "package shared // changed\n")
+	if digest("go1") == before {
+		t.Error("a folder that is replaced into the module does not count")
+	}
+}
+
+func TestAFailedBuildTellsTheCompilersWordsAndLeavesNothing(t *testing.T) {
+	t.Parallel()
+	root, cache := t.TempDir(), t.TempDir()
+	for name, content := range map[string]string{"go.mod": "module m\n\ngo 1.26.0\n", "main.go": "package main\n\nfunc main() { undefinedName() }\n"} {
+		if err := os.WriteFile(filepath.Join(root, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tc, err := findToolchain(t.Context(), root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := builder{root: root, cache: cache, toolchain: tc, progress: &bytes.Buffer{}}
+	_, err = b.ensure(t.Context(), asset{module: ".", pkg: ".", names: []string{"m"}})
+	if err == nil || !strings.Contains(err.Error(), "undefinedName") {
+		t.Errorf("error is %v", err)
+	}
+	if left, _ := os.ReadDir(filepath.Join(cache, "m")); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestWaitingForALockEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	b := builder{cache: t.TempDir(), progress: &bytes.Buffer{}}
+	unlock, err := b.lock(t.Context(), "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := b.lock(ctx, "x"); err == nil {
+		t.Error("got a lock that somebody holds")
+	}
+}
+
+func TestEveryProgramOfTheCatalogHasItsModule(t *testing.T) {
+	t.Parallel()
+	root, err := findRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range catalog() {
+		if !exists(filepath.Join(root, a.module, "go.mod")) {
+			t.Errorf("%s: %s/go.mod is missing", a.names[0], a.module)
+		}
+	}
+	if _, err := Ensure(t.Context(), nil, "no-such-program"); err == nil || !strings.Contains(err.Error(), "kube-apiserver") {
+		t.Errorf("an unknown name answers %v, without the names there are", err)
+	}
+}

@@ -1,0 +1,102 @@
+package assets
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// toolchain is the go command that builds.
+type toolchain struct{ path, version string }
+
+// findToolchain takes the go command of the PATH, as a user would.
+func findToolchain(ctx context.Context, root string) (toolchain, error) {
+	path, err := exec.LookPath("go")
+	if err != nil {
+		return toolchain{}, fmt.Errorf("the go command is needed to build programs: %w", err)
+	}
+	cmd := exec.CommandContext(ctx, path, "env", "GOVERSION")
+	cmd.Dir = root
+	out, err := cmd.Output()
+	if err != nil {
+		return toolchain{}, fmt.Errorf("asking %s for its version: %w", path, err)
+	}
+	return toolchain{path: path, version: strings.TrimSpace(string(out))}, nil
+}
+
+// flags are the arguments of go build that change what comes out.
+func (a asset) flags() []string {
+	return []string{"-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", strings.TrimSpace("-s -w " + a.ldflags), a.pkg}
+}
+
+// compile runs go build in the module's folder. When the context ends, the
+// compilers that go started end with it.
+func (t toolchain) compile(ctx context.Context, dir, out string, a asset) error {
+	cmd := exec.CommandContext(ctx, t.path, append([]string{"build", "-o", out}, a.flags()...)...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOOS=", "GOARCH=", "PWD="+dir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = 5 * time.Second
+	var output bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &output, &output
+	err := cmd.Run()
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	default:
+		return fmt.Errorf("go build in %s: %w\n%s", dir, err, lastLines(output.String(), 20))
+	}
+}
+
+// lastLines keeps the end of the output, without the lines of the downloads.
+func lastLines(output string, n int) string {
+	var lines []string
+	for line := range strings.Lines(output) {
+		if !strings.HasPrefix(line, "go: downloading ") {
+			lines = append(lines, "  "+strings.TrimRight(line, "\n"))
+		}
+	}
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+// lock takes the lock of that name. It is the kernel's (flock(2)), so that it
+// goes when its holder does, however that ends.
+func (b builder) lock(ctx context.Context, name string) (unlock func(), err error) {
+	if err := os.MkdirAll(b.cache, 0o750); err != nil {
+		return nil, fmt.Errorf("making the cache folder: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(b.cache, name+".lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening the lock: %w", err)
+	}
+	for told := false; ; {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return func() { _ = f.Close() }, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
+			_ = f.Close()
+			return nil, fmt.Errorf("locking %s: %w", f.Name(), err)
+		}
+		if !told {
+			fmt.Fprintf(b.progress, "waiting for another build in %s\n", name)
+			told = true
+		}
+		select {
+		case <-ctx.Done():
+			_ = f.Close()
+			return nil, ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
