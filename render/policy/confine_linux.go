@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// addressSpaceHeadroom is what a Go program of this size maps without using:
-// its own text, arenas that are reserved ahead, thread stacks.
-const addressSpaceHeadroom = 2 << 30
+// dataHeadroom is what a Go program maps for writing beside its heap: spans
+// that are not yet used, stacks, the collector's own tables.
+const dataHeadroom = 256 << 20
 
 // isolates says that the system has namespaces.
 const isolates = true
@@ -43,13 +43,14 @@ func namespaceDenied(err error) bool {
 	return false
 }
 
-// limitMemory bounds the address space from outside. The process also sets its
-// collector's limit; this is for the case that it does not come to that.
+// limitMemory bounds what the process may map for writing, from outside: its own
+// collector's limit is soft and only counts if the process comes to set it. Not
+// the address space, of which Go reserves far more than it uses.
 func limitMemory(p *os.Process, limit int64) error {
-	bytes := uint64(limit) + addressSpaceHeadroom
-	err := unix.Prlimit(p.Pid, unix.RLIMIT_AS, &unix.Rlimit{Cur: bytes, Max: bytes}, nil)
+	bytes := uint64(limit) + dataHeadroom
+	err := unix.Prlimit(p.Pid, unix.RLIMIT_DATA, &unix.Rlimit{Cur: bytes, Max: bytes}, nil)
 	if err != nil && !errors.Is(err, syscall.ESRCH) {
-		return fmt.Errorf("set address space limit: %w", err)
+		return fmt.Errorf("set data limit: %w", err)
 	}
 	return nil
 }

@@ -160,7 +160,8 @@ func (r Runner) attempt(ctx context.Context, in []byte, isolation string) (out [
 	case stdout.over:
 		return nil, true, fmt.Errorf("policy process answered more than %d bytes", MaxVerdict)
 	case err != nil:
-		return nil, true, fmt.Errorf("policy process: %w: %s", err, Printable(stderr.buf.String()))
+		// Go programs that run out of memory do not always manage to say so.
+		return nil, true, fmt.Errorf("policy process (memory limit %d MiB): %w: %s", r.MemoryLimit>>20, err, Printable(stderr.buf.String()))
 	case limitErr != nil:
 		return nil, true, fmt.Errorf("limit memory of policy process: %w", limitErr)
 	}
