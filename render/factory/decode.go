@@ -144,7 +144,7 @@ func decodeComponents(in []fileComponent) ([]Component, error) {
 		case named || paths[c.Path]:
 			return nil, refuse("factory/twice", at, fmt.Sprintf("%s at %s", c.Name, c.Path), "give each component its own name and path")
 		case c.Drift != DriftCorrect && c.Drift != DriftAlert && c.Drift != DriftOff:
-			return nil, refuse("factory/drift", at+".drift", fmt.Sprintf("%q", c.Drift), "write correct, alert or off")
+			return nil, refuse("factory/drift", at+".drift", fmt.Sprintf("%q", c.Drift), "write correct, alert or \"off\" (in quotes: bare, YAML takes it for false)")
 		}
 		stage, err := stageOf(at+".dependsOn", c, stages)
 		if err != nil {
