@@ -1,0 +1,199 @@
+package attest
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// ManifestsFile is the name of the one file in the artifact.
+const ManifestsFile = "manifests.yaml"
+
+// maxManifests bounds what is put into an artifact.
+const maxManifests = 128 << 20
+
+// Media types of Flux's OCI artifacts, so that the field's tools can pull ours.
+const (
+	fluxConfig  = types.MediaType("application/vnd.cncf.flux.config.v1+json")
+	fluxContent = types.MediaType("application/vnd.cncf.flux.content.v1.tar+gzip")
+)
+
+// Artifact is an OCI artifact with the rendered manifests in one file. Same
+// documents and same origin, same bytes and same digests.
+type Artifact struct {
+	image           v1.Image
+	file            []byte
+	digest          string
+	manifestsDigest string
+}
+
+// Origin says where the manifests come from; it becomes annotations.
+type Origin struct {
+	// Repository is the source's URL, Ref its full ref name.
+	Repository, Ref, Commit string
+}
+
+// Digest is the artifact's name in a registry, "sha256:<hex>" of its manifest.
+func (a Artifact) Digest() string { return a.digest }
+
+// ManifestsDigest is "sha256:<hex>" of the file: unlike Digest it depends on
+// no compressor, so anyone who renders the commit again can compare it.
+func (a Artifact) ManifestsDigest() string { return a.manifestsDigest }
+
+// File is the content of [ManifestsFile].
+func (a Artifact) File() []byte { return bytes.Clone(a.file) }
+
+// NewArtifact packs documents, each the canonical JSON of one object, in the
+// given order as a YAML stream. A Secret with values is a refusal: the
+// registry is no place for it, and digests of it would give it away.
+func NewArtifact(documents [][]byte, origin Origin) (Artifact, error) {
+	file, err := stream(documents)
+	if err != nil {
+		return Artifact{}, err
+	}
+	packed, err := pack(file)
+	if err != nil {
+		return Artifact{}, fmt.Errorf("packing the manifests: %w", err)
+	}
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(packed)), nil
+	}, tarball.WithMediaType(fluxContent))
+	if err != nil {
+		return Artifact{}, fmt.Errorf("making the artifact's layer: %w", err)
+	}
+	image, err := mutate.Append(mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), fluxConfig),
+		mutate.Addendum{Layer: layer, MediaType: fluxContent})
+	if err != nil {
+		return Artifact{}, fmt.Errorf("making the artifact: %w", err)
+	}
+	annotated, ok := mutate.Annotations(image, map[string]string{
+		"org.opencontainers.image.source":   origin.Repository,
+		"org.opencontainers.image.revision": origin.Ref + "@sha1:" + origin.Commit,
+	}).(v1.Image)
+	if !ok {
+		return Artifact{}, fmt.Errorf("making the artifact: annotations are not supported")
+	}
+	digest, err := annotated.Digest()
+	if err != nil {
+		return Artifact{}, fmt.Errorf("hashing the artifact: %w", err)
+	}
+	return Artifact{image: annotated, file: file, digest: digest.String(), manifestsDigest: Digest(file)}, nil
+}
+
+// stream joins the documents; JSON on one line is YAML.
+func stream(documents [][]byte) ([]byte, error) {
+	var out bytes.Buffer
+	for i, doc := range documents {
+		if bytes.ContainsAny(doc, "\n\r") {
+			return nil, refuse(CodeArtifactInvalid, "documents are canonical JSON", "document %d spans lines", i)
+		}
+		if err := refuseSecret(i, doc); err != nil {
+			return nil, err
+		}
+		out.WriteString("---\n")
+		out.Write(doc)
+		out.WriteByte('\n')
+		if out.Len() > maxManifests {
+			return nil, refuse(CodeArtifactInvalid, "split the factory", "manifests are larger than %d bytes", maxManifests)
+		}
+	}
+	return out.Bytes(), nil
+}
+
+func refuseSecret(i int, doc []byte) error {
+	var o struct {
+		APIVersion string `json:"apiVersion"`
+		Kind       string `json:"kind"`
+		Metadata   struct {
+			Namespace string `json:"namespace"`
+			Name      string `json:"name"`
+		} `json:"metadata"`
+		Data       map[string]json.RawMessage `json:"data"`
+		StringData map[string]json.RawMessage `json:"stringData"`
+	}
+	head := struct {
+		APIVersion string `json:"apiVersion"`
+		Kind       string `json:"kind"`
+	}{}
+	if err := json.Unmarshal(doc, &head); err != nil {
+		return refuse(CodeArtifactInvalid, "documents are canonical JSON", "document %d is not a JSON object", i)
+	}
+	if head.Kind != "Secret" || head.APIVersion != "v1" {
+		return nil
+	}
+	if err := json.Unmarshal(doc, &o); err != nil {
+		return refuse(CodeArtifactInvalid, "documents are canonical JSON", "document %d is not a Secret's JSON", i)
+	}
+	if len(o.Data)+len(o.StringData) > 0 {
+		return refuse(CodeArtifactSecret, "keep values in a secret store and commit a reference to it",
+			"Secret %s/%s has values", o.Metadata.Namespace, o.Metadata.Name)
+	}
+	return nil
+}
+
+// pack makes a gzipped tar of one file that depends on nothing but its bytes:
+// no time, no owner, no name in the gzip header.
+func pack(file []byte) ([]byte, error) {
+	var out bytes.Buffer
+	zw, err := gzip.NewWriterLevel(&out, gzip.DefaultCompression)
+	if err != nil {
+		return nil, err
+	}
+	tw := tar.NewWriter(zw)
+	if err := tw.WriteHeader(&tar.Header{
+		Typeflag: tar.TypeReg, Name: ManifestsFile, Size: int64(len(file)), Mode: 0o644,
+		ModTime: time.Unix(0, 0), Format: tar.FormatUSTAR,
+	}); err != nil {
+		return nil, err
+	}
+	if _, err := tw.Write(file); err != nil {
+		return nil, err
+	}
+	if err := tw.Close(); err != nil {
+		return nil, err
+	}
+	if err := zw.Close(); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
+
+// referrer is the manifest that attaches a bundle to an artifact, in the shape
+// that cosign writes and looks for. Its bytes depend on nothing but the bundle
+// and the subject, so attaching twice is attaching once.
+type referrer struct {
+	v1.Manifest
+	// ArtifactType stands on the manifest too: registries of OCI 1.1 list by it.
+	ArtifactType string `json:"artifactType,omitempty"`
+}
+
+func (r referrer) RawManifest() ([]byte, error)        { return json.Marshal(r) }
+func (r referrer) MediaType() (types.MediaType, error) { return types.OCIManifestSchema1, nil }
+
+const (
+	bundleMediaType = "application/vnd.dev.sigstore.bundle.v0.3+json"
+	emptyConfig     = types.MediaType("application/vnd.oci.empty.v1+json")
+)
+
+func newReferrer(config, layer, subject v1.Descriptor, extra map[string]string) referrer {
+	annotations := map[string]string{
+		"dev.sigstore.bundle.content":       "dsse-envelope",
+		"dev.sigstore.bundle.predicateType": PredicateType,
+	}
+	maps.Copy(annotations, extra)
+	return referrer{ArtifactType: bundleMediaType, Manifest: v1.Manifest{
+		SchemaVersion: 2, MediaType: types.OCIManifestSchema1,
+		Config: config, Layers: []v1.Descriptor{layer}, Subject: &subject, Annotations: annotations,
+	}}
+}

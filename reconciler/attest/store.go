@@ -1,0 +1,223 @@
+package attest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+)
+
+// MaxReferrers bounds how many referrers of one artifact are looked at.
+const MaxReferrers = 100
+
+// maxResponse bounds each answer of a registry while evidence is fetched.
+const maxResponse = MaxBundle + 1<<20
+
+// Repository is one repository of an OCI registry.
+type Repository struct {
+	repo      name.Repository
+	keychain  authn.Keychain
+	transport http.RoundTripper
+}
+
+// RepositoryOptions are optional.
+type RepositoryOptions struct {
+	// Keychain finds credentials; nil means anonymous.
+	Keychain authn.Keychain
+	// Transport of requests; nil means the default one.
+	Transport http.RoundTripper
+}
+
+// OpenRepository parses a repository's name, such as
+// registry.example.org/factory/rendered. It talks to nobody.
+func OpenRepository(ref string, opts RepositoryOptions) (*Repository, error) {
+	repo, err := name.NewRepository(ref, name.StrictValidation)
+	if err != nil {
+		return nil, fmt.Errorf("reading the repository's name: %w", err)
+	}
+	// The library also takes private addresses and *.local for plain-HTTP
+	// hosts: evidence goes in the clear to this machine only.
+	if repo.Scheme() == "http" {
+		if err := requireConfidential("registry", "http://"+repo.RegistryStr()); err != nil {
+			return nil, err
+		}
+	}
+	r := &Repository{repo: repo, keychain: opts.Keychain, transport: opts.Transport}
+	if r.keychain == nil {
+		r.keychain = anonymous{}
+	}
+	if r.transport == nil {
+		r.transport = remote.DefaultTransport
+	}
+	return r, nil
+}
+
+type anonymous struct{}
+
+func (anonymous) Resolve(authn.Resource) (authn.Authenticator, error) { return authn.Anonymous, nil }
+
+// String is the repository's name.
+func (r *Repository) String() string { return r.repo.String() }
+
+// Reference is the full name of an artifact, REPO@DIGEST.
+func (r *Repository) Reference(digest string) string { return r.repo.String() + "@" + digest }
+
+func (r *Repository) options(ctx context.Context, transport http.RoundTripper) []remote.Option {
+	return []remote.Option{
+		remote.WithContext(ctx), remote.WithAuthFromKeychain(r.keychain), remote.WithTransport(transport),
+		remote.WithUserAgent("millwright"), remote.WithJobs(2),
+	}
+}
+
+// Push stores the artifact and returns its reference. Pushing again what is
+// there already changes nothing.
+func (r *Repository) Push(ctx context.Context, a Artifact) (string, error) {
+	if a.image == nil {
+		return "", errors.New("pushing the manifests: there is no artifact")
+	}
+	if err := remote.Write(r.repo.Digest(a.digest), a.image, r.options(ctx, r.transport)...); err != nil {
+		return "", fmt.Errorf("pushing the manifests: %w", err)
+	}
+	return r.Reference(a.digest), nil
+}
+
+// Attach stores a bundle as a referrer of an artifact that is in the
+// repository, and returns the referrer's reference. The statement's own
+// subject decides what it is attached to. Attaching again changes nothing.
+func (r *Repository) Attach(ctx context.Context, s Statement, b Bundle) (string, error) {
+	opts := r.options(ctx, r.transport)
+	subject, err := remote.Head(r.repo.Digest(s.Artifact()), opts...)
+	if err != nil {
+		return "", fmt.Errorf("looking for the artifact: %w", err)
+	}
+	config := static.NewLayer([]byte("{}"), "application/vnd.oci.image.config.v1+json")
+	layer := static.NewLayer(b.JSON, bundleMediaType)
+	var described []v1.Descriptor
+	for _, l := range []v1.Layer{config, layer} {
+		if err := remote.WriteLayer(r.repo, l, opts...); err != nil {
+			return "", fmt.Errorf("pushing the bundle: %w", err)
+		}
+		d, err := describe(l)
+		if err != nil {
+			return "", err
+		}
+		described = append(described, d)
+	}
+	described[0].MediaType, described[0].ArtifactType = emptyConfig, bundleMediaType
+	m := newReferrer(described[0], described[1],
+		v1.Descriptor{MediaType: subject.MediaType, Digest: subject.Digest, Size: subject.Size},
+		map[string]string{
+			"org.opencontainers.image.created": s.Predicate.FinishedOn.Format(time.RFC3339),
+			"dev.millwright.sequence":          fmt.Sprint(s.Predicate.Sequence),
+		})
+	raw, err := m.RawManifest()
+	if err != nil {
+		return "", fmt.Errorf("encoding the referrer: %w", err)
+	}
+	ref := r.repo.Digest(Digest(raw))
+	if err := remote.Put(ref, m, opts...); err != nil {
+		return "", fmt.Errorf("pushing the referrer: %w", err)
+	}
+	return ref.String(), nil
+}
+
+func describe(l v1.Layer) (v1.Descriptor, error) {
+	digest, err := l.Digest()
+	if err != nil {
+		return v1.Descriptor{}, fmt.Errorf("hashing a layer: %w", err)
+	}
+	size, err := l.Size()
+	if err != nil {
+		return v1.Descriptor{}, fmt.Errorf("measuring a layer: %w", err)
+	}
+	mediaType, err := l.MediaType()
+	if err != nil {
+		return v1.Descriptor{}, fmt.Errorf("describing a layer: %w", err)
+	}
+	return v1.Descriptor{MediaType: mediaType, Digest: digest, Size: size}, nil
+}
+
+// Bundles fetches the bundles attached to an artifact, unverified, in the
+// registry's order. Referrers of other kinds are passed over. More than
+// [MaxReferrers] are an error: anyone who may push could bury the evidence,
+// and half an answer would look like a whole one.
+func (r *Repository) Bundles(ctx context.Context, artifact string) ([]Bundle, error) {
+	opts := r.options(ctx, limited{r.transport})
+	index, err := remote.Referrers(r.repo.Digest(artifact), opts...)
+	if err != nil {
+		return nil, fmt.Errorf("listing the artifact's referrers: %w", err)
+	}
+	list, err := index.IndexManifest()
+	if err != nil {
+		return nil, fmt.Errorf("reading the artifact's referrers: %w", err)
+	}
+	if len(list.Manifests) > MaxReferrers {
+		return nil, fmt.Errorf("artifact has %d referrers, more than %d", len(list.Manifests), MaxReferrers)
+	}
+	var bundles []Bundle
+	for _, d := range list.Manifests {
+		b, ok, err := r.bundle(ctx, d.Digest.String(), opts)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			bundles = append(bundles, b)
+		}
+	}
+	return bundles, nil
+}
+
+// bundle reads one referrer; false means that it is of another kind.
+func (r *Repository) bundle(_ context.Context, digest string, opts []remote.Option) (Bundle, bool, error) {
+	image, err := remote.Image(r.repo.Digest(digest), opts...)
+	if err != nil {
+		return Bundle{}, false, fmt.Errorf("fetching referrer %s: %w", digest, err)
+	}
+	m, err := image.Manifest()
+	if err != nil {
+		return Bundle{}, false, fmt.Errorf("reading referrer %s: %w", digest, err)
+	}
+	if len(m.Layers) != 1 || m.Layers[0].MediaType != bundleMediaType || m.Layers[0].Size > MaxBundle {
+		return Bundle{}, false, nil
+	}
+	layer, err := image.LayerByDigest(m.Layers[0].Digest)
+	if err != nil {
+		return Bundle{}, false, fmt.Errorf("fetching the bundle of referrer %s: %w", digest, err)
+	}
+	rc, err := layer.Compressed()
+	if err != nil {
+		return Bundle{}, false, fmt.Errorf("fetching the bundle of referrer %s: %w", digest, err)
+	}
+	data, err := io.ReadAll(io.LimitReader(rc, MaxBundle+1))
+	if err := errors.Join(err, rc.Close()); err != nil {
+		return Bundle{}, false, fmt.Errorf("reading the bundle of referrer %s: %w", digest, err)
+	}
+	if got := Digest(data); got != m.Layers[0].Digest.String() {
+		return Bundle{}, false, fmt.Errorf("bundle of referrer %s has another digest than its manifest says", digest)
+	}
+	return Bundle{JSON: bytes.Clone(data), Digest: Digest(data)}, true, nil
+}
+
+// limited bounds every answer's body.
+type limited struct{ next http.RoundTripper }
+
+func (l limited) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := l.next.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.LimitReader(resp.Body, maxResponse), resp.Body}
+	return resp, nil
+}
