@@ -1,0 +1,105 @@
+package engine
+
+import (
+	"encoding/json"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+
+	"millwright.dev/millwright/cmd/millwright-policy/internal/policy"
+)
+
+// object is one rendered object with the names that admission would give it.
+type object struct {
+	ref      policy.Object
+	raw      json.RawMessage
+	content  *unstructured.Unstructured
+	kind     schema.GroupVersionKind
+	resource schema.GroupVersionResource
+	// namespace is that of the admission request: for a Namespace its own name.
+	namespace string
+}
+
+// objects is everything rendered, with what the objects say about each other.
+type objects struct {
+	list       []object
+	namespaces map[string]*corev1.Namespace
+}
+
+func decodeObjects(raws []json.RawMessage) (objects, error) {
+	set := objects{namespaces: map[string]*corev1.Namespace{}}
+	plurals := map[schema.GroupKind]string{}
+	for i, raw := range raws {
+		ref, err := policy.Identify(raw)
+		if err != nil {
+			return objects{}, fmt.Errorf("object %d: %w", i, err)
+		}
+		var content map[string]any
+		if err := utiljson.Unmarshal(raw, &content); err != nil {
+			return objects{}, fmt.Errorf("object %s: %w", ref, err)
+		}
+		u := &unstructured.Unstructured{Object: content}
+		o := object{ref: ref, raw: raw, content: u, kind: u.GroupVersionKind(), namespace: ref.Namespace}
+		if ref.Group == "" && ref.Kind == "Namespace" {
+			if err := set.addNamespace(&o); err != nil {
+				return objects{}, err
+			}
+		}
+		notePlural(plurals, u)
+		set.list = append(set.list, o)
+	}
+	for i := range set.list {
+		set.list[i].resource = resourceOf(set.list[i].kind, plurals)
+	}
+	return set, nil
+}
+
+// addNamespace gives a Namespace the label that the API server gives every one,
+// since policies select by it.
+func (s *objects) addNamespace(o *object) error {
+	labels := o.content.GetLabels()
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	labels[corev1.LabelMetadataName] = o.ref.Name
+	o.content.SetLabels(labels)
+	o.namespace = o.ref.Name
+	var ns corev1.Namespace
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.content.Object, &ns); err != nil {
+		return fmt.Errorf("object %s: %w", o.ref, err)
+	}
+	s.namespaces[o.ref.Name] = &ns
+	return nil
+}
+
+// namespace is nil for one that is not rendered: the engine then knows its name
+// only, which is all that we know.
+func (s objects) namespace(name string) *corev1.Namespace { return s.namespaces[name] }
+
+// notePlural learns the resource name of a custom kind from its definition.
+func notePlural(plurals map[schema.GroupKind]string, u *unstructured.Unstructured) {
+	if u.GroupVersionKind().GroupKind() != (schema.GroupKind{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}) {
+		return
+	}
+	group, _, _ := unstructured.NestedString(u.Object, "spec", "group")
+	kind, _, _ := unstructured.NestedString(u.Object, "spec", "names", "kind")
+	plural, _, _ := unstructured.NestedString(u.Object, "spec", "names", "plural")
+	if group != "" && kind != "" && plural != "" {
+		plurals[schema.GroupKind{Group: group, Kind: kind}] = plural
+	}
+}
+
+// resourceOf is the resource of a kind: from its definition, or for the API
+// server's own kinds by the rule that all of them follow.
+func resourceOf(kind schema.GroupVersionKind, plurals map[schema.GroupKind]string) schema.GroupVersionResource {
+	if plural, ok := plurals[kind.GroupKind()]; ok {
+		return kind.GroupVersion().WithResource(plural)
+	}
+	plural, _ := meta.UnsafeGuessKindToResource(kind)
+	return plural
+}
