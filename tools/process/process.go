@@ -152,9 +152,9 @@ func (p *Process) Wait(ctx context.Context, ready func(context.Context) error) e
 		}
 		select {
 		case <-p.done:
-			return fmt.Errorf("%s ended early (%w); its last words:\n%s", p.name, exitError(p.err), p.LastLines(15))
+			return fmt.Errorf("%s ended early (%w); its last words:\n%s", p.name, exitError(p.err), p.LastLines(40))
 		case <-ctx.Done():
-			return fmt.Errorf("%s is not ready in time: %w; its last words:\n%s", p.name, last, p.LastLines(15))
+			return fmt.Errorf("%s is not ready in time: %w; its last words:\n%s", p.name, last, p.LastLines(40))
 		case <-time.After(20 * time.Millisecond):
 		}
 	}

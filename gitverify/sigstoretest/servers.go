@@ -1,0 +1,215 @@
+package sigstoretest
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"millwright.dev/millwright/tools/process"
+)
+
+// makeKeys makes every key and certificate, and the trusted root of them.
+func (s *Sigstore) makeKeys(now time.Time) error {
+	for _, k := range []**ecdsa.PrivateKey{&s.keys.fulcio, &s.keys.ct, &s.keys.rekor, &s.keys.tsaRoot, &s.keys.tsa} {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			return err
+		}
+		*k = key
+	}
+	window := validity{from: now.Add(-time.Hour), to: now.AddDate(10, 0, 0)}
+	ca, err := selfSigned("fulcio", s.keys.fulcio, window)
+	if err != nil {
+		return err
+	}
+	tsaRoot, err := selfSigned("timestamping root", s.keys.tsaRoot, window)
+	if err != nil {
+		return err
+	}
+	tsaLeaf, err := timestampingCert(&s.keys.tsa.PublicKey, tsaRoot, s.keys.tsaRoot, window)
+	if err != nil {
+		return err
+	}
+	for name, certs := range map[string][]*x509.Certificate{"fulcio.crt": {ca}, "tsa.crt": {tsaLeaf, tsaRoot}} {
+		if err := s.writeCerts(name, certs); err != nil {
+			return err
+		}
+	}
+	for name, key := range map[string]*ecdsa.PrivateKey{"fulcio.key": s.keys.fulcio, "rekor.key": s.keys.rekor, "tsa.key": s.keys.tsa} {
+		if err := s.writeKey(name, key); err != nil {
+			return err
+		}
+	}
+	for name, key := range map[string]crypto.PublicKey{"ct.pub": s.keys.ct.Public(), "rekor.pub": s.keys.rekor.Public()} {
+		if err := s.writePublic(name, key); err != nil {
+			return err
+		}
+	}
+	tr, err := trustedRoot(anchors{
+		window: window, fulcio: ca, tsaRoot: tsaRoot, tsaLeaf: tsaLeaf,
+		ct: s.keys.ct.Public(), rekor: s.keys.rekor.Public(),
+		fulcioURL: s.FulcioURL, ctURL: loopbackURL(s.ports.ct), rekorURL: s.RekorURL, tsaURL: s.TimestampURL,
+	})
+	if err != nil {
+		return err
+	}
+	b, err := tr.MarshalJSON()
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(s.TrustedRootPath, b, 0o600)
+}
+
+// startAll starts the servers, each after those that it asks while starting.
+func (s *Sigstore) startAll(ctx context.Context) error {
+	treeFile := filepath.Join(s.dir, "ct.tree")
+	if err := s.start("people", "oidc-issuer", "-addr", process.Addr(s.ports.people)); err != nil {
+		return err
+	}
+	if err := s.start("workloads", "oidc-issuer", "-addr", process.Addr(s.ports.workloads)); err != nil {
+		return err
+	}
+	if err := s.start("trillian", "trillian-memory", "-addr", process.Addr(s.ports.trillian), "-tree-file", treeFile); err != nil {
+		return err
+	}
+	if err := s.start("timestamps", "timestamp-server", "-port", strconv.Itoa(s.ports.stamps), "-key", s.file("tsa.key"), "-chain", s.file("tsa.crt")); err != nil {
+		return err
+	}
+	if err := s.processes["trillian"].Wait(ctx, func(context.Context) error { _, err := os.Stat(treeFile); return err }); err != nil {
+		return err
+	}
+	if err := s.startCT(treeFile); err != nil {
+		return err
+	}
+	if err := s.startRekor(); err != nil {
+		return err
+	}
+	for _, kind := range []struct{ server, url string }{{"people", s.IssuerURL(Person)}, {"workloads", s.IssuerURL(Workload)}} {
+		if err := s.processes[kind.server].Wait(ctx, process.OK(s.client, kind.url+"/keys")); err != nil {
+			return err
+		}
+	}
+	if err := s.startFulcio(); err != nil {
+		return err
+	}
+	for _, server := range []struct{ name, url string }{
+		{"timestamps", s.TimestampURL + "/ping"},
+		{"ct", loopbackURL(s.ports.ct) + "/millwright/ct/v1/get-sth"},
+		{"rekor", s.RekorURL + "/api/v1/log/publicKey"},
+		{"fulcio", s.FulcioURL + "/healthz"},
+	} {
+		if err := s.processes[server.name].Wait(ctx, process.OK(s.client, server.url)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Sigstore) start(name, program string, args ...string) error {
+	p, err := process.Start(process.Spec{
+		Name: name + " (" + program + ")", Path: s.bin.Path(program), Args: args,
+		Dir: s.dir, Env: []string{"HOME=" + s.dir, "TMPDIR=" + os.TempDir()}, Log: s.file(name + ".log"),
+	})
+	if err != nil {
+		return err
+	}
+	s.processes[name] = p
+	return nil
+}
+
+// startCT starts the certificate transparency log. Its key stands in its
+// configuration, since key files must be encrypted in a form of long ago.
+func (s *Sigstore) startCT(treeFile string) error {
+	tree, err := os.ReadFile(treeFile)
+	if err != nil {
+		return err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(s.keys.ct)
+	if err != nil {
+		return err
+	}
+	var escaped strings.Builder
+	for _, b := range der {
+		fmt.Fprintf(&escaped, `\%03o`, b)
+	}
+	config := fmt.Sprintf(`config {
+  log_id: %s
+  prefix: "millwright"
+  roots_pem_file: %q
+  private_key: { [type.googleapis.com/keyspb.PrivateKey] { der: "%s" } }
+  ext_key_usages: "CodeSigning"
+}
+`, tree, s.file("fulcio.crt"), escaped.String())
+	if err := os.WriteFile(s.file("ct.textproto"), []byte(config), 0o600); err != nil {
+		return err
+	}
+	return s.start("ct", "ct_server", "--log_config", s.file("ct.textproto"),
+		"--log_rpc_server", process.Addr(s.ports.trillian), "--http_endpoint", process.Addr(s.ports.ct))
+}
+
+// startRekor starts the transparency log without its search index, which would
+// need a database; so gitsign must embed its entries (rekorMode=offline).
+func (s *Sigstore) startRekor() error {
+	return s.start("rekor", "rekor-server", "serve",
+		"--rekor_server.address", "127.0.0.1", "--port", strconv.Itoa(s.ports.rekor),
+		"--rekor_server.hostname", "127.0.0.1", "--rekor_server.signer", s.file("rekor.key"),
+		"--trillian_log_server.address", "127.0.0.1", "--trillian_log_server.port", strconv.Itoa(s.ports.trillian),
+		"--publish_frequency", "0", "--enable_retrieve_api=false",
+		"--enabled_api_endpoints", "getLogInfo,getLogProof,getPublicKey,createLogEntry,getLogEntryByIndex,getLogEntryByUUID,searchLogQuery")
+}
+
+func (s *Sigstore) startFulcio() error {
+	var config strings.Builder
+	config.WriteString("oidc-issuers:\n")
+	fmt.Fprintf(&config, "  %[1]s:\n    issuer-url: %[1]s\n    client-id: sigstore\n    type: email\n", s.IssuerURL(Person))
+	fmt.Fprintf(&config, "  %[1]s:\n    issuer-url: %[1]s\n    client-id: sigstore\n    type: spiffe\n    spiffe-trust-domain: %[2]s\n", s.IssuerURL(Workload), s.trustDomain)
+	if err := os.WriteFile(s.file("fulcio.yaml"), []byte(config.String()), 0o600); err != nil {
+		return err
+	}
+	return s.start("fulcio", "fulcio", "serve", "--ca", "fileca", "--fileca-watch=false",
+		"--fileca-cert", s.file("fulcio.crt"), "--fileca-key", s.file("fulcio.key"),
+		"--fileca-key-passwd", "unused", // must be there; the key is not encrypted
+		"--config-path", s.file("fulcio.yaml"),
+		"--host", "127.0.0.1", "--port", strconv.Itoa(s.ports.fulcio),
+		"--grpc-host", "127.0.0.1", "--grpc-port", strconv.Itoa(s.ports.fulcioGRPC),
+		"--metrics-port", strconv.Itoa(s.ports.fulcioMetrics),
+		// An abstract socket: a file would be left behind and be in the way.
+		"--legacy-unix-domain-socket", "@millwright-fulcio-"+strconv.Itoa(s.ports.fulcioGRPC),
+		"--ct-log-url", loopbackURL(s.ports.ct)+"/millwright", "--ct-log-public-key-path", s.file("ct.pub"))
+}
+
+func (s *Sigstore) file(name string) string { return filepath.Join(s.dir, name) }
+
+func (s *Sigstore) writeCerts(name string, certs []*x509.Certificate) error {
+	var b []byte
+	for _, cert := range certs {
+		b = append(b, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})...)
+	}
+	return os.WriteFile(s.file(name), b, 0o600)
+}
+
+func (s *Sigstore) writeKey(name string, key *ecdsa.PrivateKey) error {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(s.file(name), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
+}
+
+func (s *Sigstore) writePublic(name string, key crypto.PublicKey) error {
+	der, err := x509.MarshalPKIXPublicKey(key)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(s.file(name), pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600)
+}
