@@ -44,7 +44,7 @@ func OpenRepository(ref string, opts RepositoryOptions) (*Repository, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the repository's name: %w", err)
 	}
-	// The library also takes private addresses and *.local for plain-HTTP
+	// The library also takes private addresses and *.localhost for plain-HTTP
 	// hosts: evidence goes in the clear to this machine only.
 	if repo.Scheme() == "http" {
 		if err := requireConfidential("registry", "http://"+repo.RegistryStr()); err != nil {

@@ -58,6 +58,7 @@ var setElement = regexp.MustCompile(`\[=|(^|[^A-Za-z])v:`)
 
 // path drops what follows: such an element is the value itself.
 func path(s string) string {
+	s = s[:min(len(s), 1024)]
 	if at := setElement.FindStringIndex(s); at != nil {
 		s = s[:at[1]] + "…"
 	}

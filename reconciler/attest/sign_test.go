@@ -1,0 +1,98 @@
+package attest_test
+
+import (
+	"context"
+	"encoding/pem"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
+
+	"millwright.dev/millwright/reconciler/attest"
+)
+
+func TestKeyFileSignsWithoutAnyServiceAndOnlyItsKeyVerifies(t *testing.T) {
+	t.Parallel()
+	key := newKey(t)
+	s := statement(t)
+	b, err := attest.KeyFile{Key: key}.Sign(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.Digest != attest.Digest(b.JSON) {
+		t.Error("the digest is not the bundle's")
+	}
+	v, err := attest.VerifyBundle(b.JSON, nil, offline(key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v.Statement.Commit() != s.Commit() || !v.SignedAt.IsZero() || v.LogIndex != -1 {
+		t.Errorf("verified %+v", v)
+	}
+	var no *attest.Refusal
+	if _, err := attest.VerifyBundle(b.JSON, nil, offline(newKey(t))); !errors.As(err, &no) || no.Code != attest.CodeBundleInvalid {
+		t.Errorf("another key: %v", err)
+	}
+	wrong := offline(key)
+	wrong.Commit = commitB
+	if _, err := attest.VerifyBundle(b.JSON, nil, wrong); !errors.As(err, &no) || no.Code != attest.CodeBundleSubject {
+		t.Errorf("another commit: %v", err)
+	}
+	wrong = offline(key)
+	wrong.Artifact = digest("9")
+	if _, err := attest.VerifyBundle(b.JSON, nil, wrong); !errors.As(err, &no) || no.Code != attest.CodeBundleSubject {
+		t.Errorf("another artifact: %v", err)
+	}
+}
+
+func TestKeysAreReadInTheFormsOfTheFieldAndErrorsNeverQuoteThem(t *testing.T) {
+	t.Parallel()
+	plain := newKeyPEM(t)
+	block, _ := pem.Decode(plain)
+	sealed, err := encrypted.Encrypt(block.Bytes, []byte("open sesame"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cosign := pem.EncodeToMemory(&pem.Block{Type: "ENCRYPTED SIGSTORE PRIVATE KEY", Bytes: sealed})
+	one, err := attest.ParseKey(plain, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	two, err := attest.ParseKey(cosign, []byte("open sesame"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, errA := one.Fingerprint()
+	b, errB := two.Fingerprint()
+	if err := errors.Join(errA, errB); err != nil || a != b {
+		t.Errorf("fingerprints %s and %s: %v", a, b, err)
+	}
+	for name, data := range map[string][]byte{
+		"a wrong password": cosign, "no PEM": []byte("secret-canary"),
+		"another block": pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: []byte("secret-canary")}),
+		"no PKCS #8":    pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("secret-canary")}),
+		"too much":      []byte(strings.Repeat("secret-canary", 10_000)),
+	} {
+		_, err := attest.ParseKey(data, []byte("wrong-password"))
+		if err == nil || strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), "wrong-password") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := (attest.KeyFile{}).Sign(t.Context(), statement(t)); err == nil {
+		t.Error("no key signed")
+	}
+}
+
+func TestTokensGoToNoOtherMachineInTheClear(t *testing.T) {
+	t.Parallel()
+	asked := false
+	k := attest.Keyless{
+		Services: attest.Services{Fulcio: "http://fulcio.example.org", Rekor: "https://rekor.example.org"},
+		Token:    func(context.Context) (string, error) { asked = true; return "token", nil },
+		Identity: attest.Identity{Issuer: "https://issuer.example.org", Subject: "spiffe://example.org/millwright"},
+	}
+	if _, err := k.Sign(t.Context(), statement(t)); err == nil || !strings.Contains(err.Error(), "https is required") || asked {
+		t.Errorf("token asked for: %v, error: %v", asked, err)
+	}
+}
