@@ -67,6 +67,38 @@ func TestTheGoCommandRefusesAModuleWithAnotherSum(t *testing.T) {
 	}
 }
 
+// Not parallel: it sets the environment that the go command inherits.
+func TestWhatWouldSwitchTheChecksumDatabaseOffNeverReachesTheGoCommand(t *testing.T) {
+	dir := t.TempDir()
+	seen := filepath.Join(dir, "env")
+	fake := filepath.Join(dir, "go")
+	if err := os.WriteFile(fake, []byte("#!/bin/sh\nenv > '"+seen+"'\nls >> '"+seen+"'\nexit 1\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, kv := range []string{"GOFLAGS=-insecure", "GONOSUMDB=*", "GOSUMDB=off", "GOINSECURE=*", "GOWORK=/elsewhere/go.work"} {
+		name, value, _ := strings.Cut(kv, "=")
+		t.Setenv(name, value)
+	}
+	root, _ := component(t, "spire")
+	if _, err := upstream.Update(t.Context(), root, nil, upstream.Go(fake)); err == nil {
+		t.Fatal("a go command that fails was believed")
+	}
+	env, err := os.ReadFile(seen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range strings.Split(string(env), "\n") {
+		switch {
+		case line == "go.sum":
+			t.Error("an update handed the old sums to the go command")
+		case line == "GOFLAGS=-mod=mod", line == "GONOSUMDB=none.invalid", line == "GOSUMDB=sum.golang.org", line == "GOWORK=off":
+		case strings.HasPrefix(line, "GOFLAGS="), strings.HasPrefix(line, "GONOSUMDB="), strings.HasPrefix(line, "GOSUMDB="),
+			strings.HasPrefix(line, "GOINSECURE="), strings.HasPrefix(line, "GOWORK="):
+			t.Errorf("the go command was given %s", line)
+		}
+	}
+}
+
 func TestAModuleThatDoesNotExistIsNotARefusal(t *testing.T) {
 	t.Parallel()
 	root, lock := component(t, "spire")

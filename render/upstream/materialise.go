@@ -53,7 +53,7 @@ func Materialise(ctx context.Context, root string, names []string, get Downloade
 			return nil, fmt.Errorf("replace upstream/ of %s: %w", c.Name, errors.Join(err, discard(r, names)))
 		}
 	}
-	return done, nil
+	return done, discard(r, names)
 }
 
 // components are the directories of bases/ that have a lock, sorted.
@@ -243,13 +243,16 @@ func swap(r *os.Root, name string) error {
 	if err := r.Rename(next, now); err != nil {
 		return errors.Join(err, r.Rename(last, now))
 	}
-	return r.RemoveAll(last)
+	return nil
 }
 
+// discard removes what this run or a killed one left beside upstream/.
 func discard(r *os.Root, names []string) error {
 	var errs []error
 	for _, n := range names {
-		errs = append(errs, r.RemoveAll(path.Join(basesDir, n, nextDir)))
+		for _, d := range []string{nextDir, lastDir} {
+			errs = append(errs, r.RemoveAll(path.Join(basesDir, n, d)))
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -343,3 +343,26 @@ func TestAnUpdatePinsWhatTheModuleHasAndNamesWhatMoved(t *testing.T) {
 		t.Errorf("a second update: %+v, %v; want the note only", again, err)
 	}
 }
+
+func TestWhatAKilledRunLeftIsMended(t *testing.T) {
+	t.Parallel()
+	root, get, _ := tree(t, part{entries: good, lock: goodLock()})
+	for _, state := range []upstream.State{upstream.Written, upstream.Current} {
+		for _, left := range []string{".upstream-next", ".upstream-last"} {
+			dir := filepath.Join(root, "bases/part", left)
+			if err := os.MkdirAll(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, "a.yaml"), []byte("half"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := upstream.Materialise(t.Context(), root, nil, get)
+		if err != nil || got[0].State != state {
+			t.Fatalf("got %+v, %v; want %s", got, err, state)
+		}
+		if files := snapshot(t, root); len(files) != 3 {
+			t.Errorf("the tree has %d files, want the lock and two", len(files))
+		}
+	}
+}
