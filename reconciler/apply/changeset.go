@@ -1,0 +1,98 @@
+package apply
+
+import (
+	"time"
+
+	"millwright.dev/millwright/reconciler/plan"
+	"millwright.dev/millwright/render"
+)
+
+// Action is what became of one object.
+type Action string
+
+// The actions.
+const (
+	Created   Action = "created"
+	Updated   Action = "updated"
+	Corrected Action = "corrected"
+	// Unchanged: the API server found nothing to change after all.
+	Unchanged Action = "unchanged"
+	// Pruned: deleted, and the API server says that it is gone.
+	Pruned Action = "pruned"
+	// Deleting: deletion was accepted but something holds the object; it stays
+	// in the inventory until it is gone.
+	Deleting Action = "deleting"
+	// Waiting: left alone because it is being deleted, or not pruned in this pass.
+	Waiting Action = "waiting"
+	// Failed: see Reason and Message.
+	Failed Action = "failed"
+)
+
+// Result is what became of one object. It holds no values of fields.
+type Result struct {
+	ID        render.ID `json:"id"`
+	Component string    `json:"component"`
+	Op        plan.Op   `json:"op,omitempty"`
+	Action    Action    `json:"action"`
+	Declared  string    `json:"declared,omitempty"`
+	Live      plan.Meta `json:"live"`
+	Reason    string    `json:"reason,omitempty"`
+	Message   string    `json:"message,omitempty"`
+	// Retry says that the same write may succeed later without a new revision.
+	Retry       bool              `json:"retry,omitempty"`
+	Differences []plan.Difference `json:"differences,omitempty"`
+	Took        time.Duration     `json:"took,omitempty"`
+}
+
+// ChangeSet is what one plan did.
+type ChangeSet struct {
+	// Results in the order of the plan, then what it left alone.
+	Results []Result
+	// Inventory as it was stored after the last write.
+	Inventory plan.Inventory
+}
+
+// Complete says that everything that was planned is done and nothing was left
+// alone: the cluster is as declared.
+func (s ChangeSet) Complete() bool {
+	for _, r := range s.Results {
+		switch r.Action {
+		case Failed, Waiting, Deleting:
+			return false
+		}
+	}
+	return true
+}
+
+// Failed lists the objects that failed.
+func (s ChangeSet) Failed() []Result { return s.with(Failed) }
+
+// Corrected lists the objects in which drift was put back.
+func (s ChangeSet) Corrected() []Result {
+	var out []Result
+	for _, r := range s.Results {
+		if r.Op == plan.Correct && r.Action == Corrected {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// Count says how many objects each action happened to.
+func (s ChangeSet) Count() map[Action]int {
+	out := map[Action]int{}
+	for _, r := range s.Results {
+		out[r.Action]++
+	}
+	return out
+}
+
+func (s ChangeSet) with(a Action) []Result {
+	var out []Result
+	for _, r := range s.Results {
+		if r.Action == a {
+			out = append(out, r)
+		}
+	}
+	return out
+}

@@ -1,0 +1,280 @@
+package apply
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"millwright.dev/millwright/reconciler/plan"
+	"millwright.dev/millwright/render"
+)
+
+// HealthMode says how much health can be known in an environment.
+type HealthMode string
+
+const (
+	// HealthStatus: every object reports its status (kstatus).
+	HealthStatus HealthMode = "Status"
+	// HealthUnknown: nothing runs Pods or controllers here, so that nobody
+	// reports whether workloads are ready; only definitions are checked.
+	HealthUnknown HealthMode = "Unknown"
+)
+
+// Verdict sums health up.
+type Verdict string
+
+// The verdicts, from best to worst.
+const (
+	Ready      Verdict = "Ready"
+	Unknown    Verdict = "Unknown"
+	InProgress Verdict = "InProgress"
+	Unhealthy  Verdict = "Failed"
+)
+
+// Reasons of a verdict other than Ready.
+const (
+	ReasonNoWorkloadController = "NoWorkloadController"
+	ReasonProgressing          = "Progressing"
+	ReasonHealthCheckFailed    = "HealthCheckFailed"
+)
+
+// Tally counts the objects of one component by verdict.
+type Tally struct {
+	Ready, InProgress, Failed, Unknown int
+}
+
+// ObjectHealth is one object that is not Ready.
+type ObjectHealth struct {
+	ID      render.ID
+	Verdict Verdict
+	Message string
+}
+
+// Health is the health of a factory at one time.
+type Health struct {
+	Verdict Verdict
+	// Reason is CamelCase and stable; Message is for people.
+	Reason, Message string
+	Components      map[string]Tally
+	// NotReady names the first objects that are not Ready, in stable order.
+	NotReady []ObjectHealth
+}
+
+const maxNotReady = 20
+
+// Health reads the objects that have a state of their own: definitions,
+// namespaces, workloads, custom resources. Everything else is healthy by
+// being there.
+func (e *Engine) Health(ctx context.Context, m render.Manifests, mode HealthMode) (Health, error) {
+	var ask []render.Object
+	h := Health{Components: map[string]Tally{}}
+	definitions, err := e.definitions(ctx, m)
+	if err != nil {
+		return Health{}, fmt.Errorf("reading the health of definitions: %w", err)
+	}
+	for _, o := range m.Objects() {
+		switch {
+		case plan.IsDefinition(o.ID()):
+			h.add(o, definitions[o.ID().Name])
+		case !hasState(o.ID()):
+			h.add(o, ObjectHealth{Verdict: Ready})
+		case mode == HealthUnknown && !plan.IsNamespace(o.ID()):
+			h.add(o, ObjectHealth{Verdict: Unknown, Message: "no controller reports its status here"})
+		default:
+			ask = append(ask, o)
+		}
+	}
+	if err := e.askAll(ctx, ask, &h); err != nil {
+		return Health{}, fmt.Errorf("reading the health of objects: %w", err)
+	}
+	h.conclude()
+	return h, nil
+}
+
+func (h *Health) add(o render.Object, x ObjectHealth) {
+	t := h.Components[o.Component()]
+	switch x.Verdict {
+	case Ready:
+		t.Ready++
+	case InProgress:
+		t.InProgress++
+	case Unhealthy:
+		t.Failed++
+	default:
+		t.Unknown++
+	}
+	h.Components[o.Component()] = t
+	if x.Verdict != Ready {
+		x.ID = o.ID()
+		h.NotReady = append(h.NotReady, x)
+	}
+}
+
+// conclude takes the worst verdict.
+func (h *Health) conclude() {
+	rank := []Verdict{Unhealthy, InProgress, Unknown}
+	slices.SortStableFunc(h.NotReady, func(a, b ObjectHealth) int {
+		if c := slices.Index(rank, a.Verdict) - slices.Index(rank, b.Verdict); c != 0 {
+			return c
+		}
+		return strings.Compare(plan.Name(a.ID), plan.Name(b.ID))
+	})
+	if len(h.NotReady) == 0 {
+		h.Verdict = Ready
+		return
+	}
+	worst := h.NotReady[0]
+	count := 0
+	for _, x := range h.NotReady {
+		if x.Verdict == worst.Verdict {
+			count++
+		}
+	}
+	h.Verdict = worst.Verdict
+	switch worst.Verdict {
+	case Unhealthy:
+		h.Reason = ReasonHealthCheckFailed
+	case InProgress:
+		h.Reason = ReasonProgressing
+	default:
+		h.Reason = ReasonNoWorkloadController
+	}
+	h.Message = fmt.Sprintf("%d objects, first %s: %s", count, plan.Name(worst.ID), worst.Message)
+	h.NotReady = h.NotReady[:min(len(h.NotReady), maxNotReady)]
+}
+
+// hasState says whether an object of a kind can be there and yet not work.
+func hasState(id render.ID) bool {
+	switch id.Group {
+	case "":
+		switch id.Kind {
+		case "Namespace", "Pod", "PersistentVolumeClaim", "ReplicationController", "Service":
+			return true
+		}
+		return false
+	case "apps", "batch", "policy", "apiregistration.k8s.io":
+		return true
+	}
+	return strings.Contains(id.Group, ".") && !strings.HasSuffix(id.Group, ".k8s.io")
+}
+
+func (e *Engine) askAll(ctx context.Context, objects []render.Object, h *Health) error {
+	var mu sync.Mutex
+	var away error
+	each(e.opts.Concurrency, objects, func(o render.Object) {
+		x, err := e.ask(ctx, o)
+		mu.Lock()
+		defer mu.Unlock()
+		if unreachable(err) {
+			away = err
+		}
+		h.add(o, x)
+	})
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return away
+}
+
+func (e *Engine) ask(ctx context.Context, o render.Object) (ObjectHealth, error) {
+	r, err := e.served.lookup(ctx, o.APIVersion(), o.ID().Kind)
+	if err != nil {
+		return ObjectHealth{Verdict: Unknown, Message: explain(err, o.ID()).message}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, e.opts.RequestTimeout)
+	defer cancel()
+	live, err := e.objectOf(r, o.ID()).Get(ctx, o.ID().Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return ObjectHealth{Verdict: InProgress, Message: "not there"}, nil
+	}
+	if err != nil {
+		return ObjectHealth{Verdict: Unknown, Message: explain(err, o.ID()).message}, err
+	}
+	result, err := status.Compute(live)
+	if err != nil {
+		return ObjectHealth{Verdict: Unknown, Message: clean(err.Error())}, nil
+	}
+	x := ObjectHealth{Message: clean(result.Message)}
+	switch result.Status {
+	case status.CurrentStatus:
+		x.Verdict = Ready
+	case status.FailedStatus:
+		x.Verdict = Unhealthy
+	case status.InProgressStatus, status.TerminatingStatus, status.NotFoundStatus:
+		x.Verdict = InProgress
+	default:
+		x.Verdict = Unknown
+	}
+	return x, nil
+}
+
+// definitions reads which definitions are Established, in one request and
+// without decoding the schemas.
+func (e *Engine) definitions(ctx context.Context, m render.Manifests) (map[string]ObjectHealth, error) {
+	out := map[string]ObjectHealth{}
+	missing := false
+	for _, o := range m.Objects() {
+		if !plan.IsDefinition(o.ID()) {
+			continue
+		}
+		if e.isEstablished(o) {
+			out[o.ID().Name] = ObjectHealth{Verdict: Ready}
+			continue
+		}
+		out[o.ID().Name] = ObjectHealth{Verdict: InProgress, Message: "not there"}
+		missing = true
+	}
+	if !missing {
+		return out, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, e.opts.RequestTimeout)
+	defer cancel()
+	stream, err := e.rest.Get().AbsPath("/apis/apiextensions.k8s.io/v1/customresourcedefinitions").Stream(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer stream.Close() //nolint:errcheck // it was only read
+	var list struct {
+		Items []json.RawMessage `json:"items"`
+	}
+	if err := json.NewDecoder(stream).Decode(&list); err != nil {
+		return nil, err
+	}
+	for _, raw := range list.Items {
+		var u usable
+		if err := json.Unmarshal(raw, &u.Object); err != nil {
+			return nil, err
+		}
+		name := u.Object.Metadata.Name
+		if _, declared := out[name]; !declared {
+			continue
+		}
+		problem, final := u.problem()
+		switch {
+		case problem == "":
+			out[name] = ObjectHealth{Verdict: Ready}
+			e.sawEstablished(u.Object.Metadata.UID)
+		case final:
+			out[name] = ObjectHealth{Verdict: Unhealthy, Message: clean(problem)}
+		default:
+			out[name] = ObjectHealth{Verdict: InProgress, Message: problem}
+		}
+	}
+	return out, nil
+}
+
+// isEstablished remembers what was seen: a definition does not lose its names
+// but by being deleted, and then its UID is another one.
+func (e *Engine) isEstablished(o render.Object) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	uid := e.stored[o.Component()][o.ID()].UID
+	return uid != "" && e.established[uid]
+}

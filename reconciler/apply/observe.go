@@ -1,0 +1,325 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"millwright.dev/millwright/reconciler/plan"
+	"millwright.dev/millwright/render"
+)
+
+// kindKey names a kind at a version.
+type kindKey struct{ apiVersion, kind string }
+
+// listing is what one LIST of metadata gave.
+type listing struct {
+	resource Resource
+	objects  map[render.ID]*metav1.PartialObjectMetadata
+	err      error
+}
+
+// Observe reads the live state of declared ∪ inventory. Kinds that cannot be
+// read leave their objects Unknown and do not stop the others (F14, G10); an
+// API server that does not answer is an error.
+func (e *Engine) Observe(ctx context.Context, m render.Manifests, inv plan.Inventory) (plan.Observation, error) {
+	w := observing{engine: e, inv: inv, obs: plan.Observation{Inventory: inv, Live: map[render.ID]plan.Live{}}}
+	objects := m.Objects()
+	declared := make(map[render.ID]*render.Object, len(objects))
+	kinds := make([]kindKey, 0, len(objects)+len(inv.Entries))
+	for i := range objects {
+		declared[objects[i].ID()] = &objects[i]
+		kinds = append(kinds, kindKey{objects[i].APIVersion(), objects[i].ID().Kind})
+	}
+	for id, entry := range inv.Entries {
+		if declared[id] == nil {
+			kinds = append(kinds, kindKey{entry.APIVersion, id.Kind})
+		}
+	}
+	lists, err := e.lists(ctx, kinds)
+	if err != nil {
+		return plan.Observation{}, fmt.Errorf("observing the cluster: %w", err)
+	}
+	var dirty []*render.Object
+	for i := range objects {
+		if w.declared(&objects[i], lists[kindKey{objects[i].APIVersion(), objects[i].ID().Kind}]) {
+			dirty = append(dirty, &objects[i])
+		}
+	}
+	for id, entry := range inv.Entries {
+		if declared[id] == nil {
+			w.undeclared(id, entry, lists[kindKey{entry.APIVersion, id.Kind}])
+		}
+	}
+	if err := w.compareAll(ctx, dirty); err != nil {
+		return plan.Observation{}, fmt.Errorf("observing the cluster: %w", err)
+	}
+	return w.obs, nil
+}
+
+// lists reads the metadata of every given kind. A kind that is not served has
+// no objects. The error says that the API server does not answer at all.
+func (e *Engine) lists(ctx context.Context, kinds []kindKey) (map[kindKey]listing, error) {
+	unique := map[kindKey]bool{}
+	for _, k := range kinds {
+		unique[k] = true
+	}
+	if err := e.refreshIfMissing(ctx, unique); err != nil {
+		return nil, err
+	}
+	var mu sync.Mutex
+	out := make(map[kindKey]listing, len(unique))
+	var away error
+	each(e.opts.Concurrency, slices.Collect(maps.Keys(unique)), func(k kindKey) {
+		l := e.list(ctx, k)
+		mu.Lock()
+		defer mu.Unlock()
+		out[k] = l
+		if unreachable(l.err) {
+			away = l.err
+		}
+	})
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return out, away
+}
+
+// refreshIfMissing asks what is served again if a kind seems not to be: it may
+// have been installed since.
+func (e *Engine) refreshIfMissing(ctx context.Context, kinds map[kindKey]bool) error {
+	for k := range kinds {
+		if _, err := e.served.lookup(ctx, k.apiVersion, k.kind); err != nil {
+			if unreachable(err) && ctx.Err() != nil {
+				return err
+			}
+			return e.served.refresh(ctx)
+		}
+	}
+	return nil
+}
+
+func (e *Engine) list(ctx context.Context, k kindKey) listing {
+	r, err := e.served.lookup(ctx, k.apiVersion, k.kind)
+	if errors.Is(err, ErrNotServed) {
+		return listing{}
+	}
+	if err != nil {
+		return listing{err: err}
+	}
+	out := listing{resource: r, objects: map[render.ID]*metav1.PartialObjectMetadata{}}
+	gv, _ := schema.ParseGroupVersion(k.apiVersion) // lookup has parsed it
+	opts := metav1.ListOptions{Limit: 1000}
+	for {
+		page, err := e.page(ctx, r, opts)
+		if apierrors.IsNotFound(err) {
+			// Served a moment ago and not any more: its definition is gone, and
+			// with it every object (H03).
+			return listing{}
+		}
+		if err != nil {
+			return listing{err: fmt.Errorf("listing %s: %w", r.GroupResource(), err)}
+		}
+		for i := range page.Items {
+			o := &page.Items[i]
+			out.objects[render.ID{Group: gv.Group, Kind: k.kind, Namespace: o.Namespace, Name: o.Name}] = o
+		}
+		if opts.Continue = page.Continue; opts.Continue == "" {
+			return out
+		}
+	}
+}
+
+func (e *Engine) page(ctx context.Context, r Resource, opts metav1.ListOptions) (*metav1.PartialObjectMetadataList, error) {
+	ctx, cancel := context.WithTimeout(ctx, e.opts.RequestTimeout)
+	defer cancel()
+	return e.metadata.Resource(r.GroupVersionResource).List(ctx, opts)
+}
+
+// observing is one observation in the making.
+type observing struct {
+	engine *Engine
+	inv    plan.Inventory
+	mu     sync.Mutex
+	obs    plan.Observation
+}
+
+func (w *observing) set(id render.ID, live plan.Live) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.obs.Live[id] = live
+}
+
+// declared settles an object from its metadata if that is possible; true means
+// that it has to be compared.
+func (w *observing) declared(o *render.Object, list listing) bool {
+	id := o.ID()
+	if list.err != nil {
+		w.set(id, plan.Live{State: plan.Unknown, Detail: explain(list.err, id).message})
+		return false
+	}
+	seen := list.objects[id]
+	if seen == nil {
+		w.set(id, plan.Live{State: plan.Absent})
+		return false
+	}
+	meta, managed := plan.MetaOf(seen, plan.FieldManager(o.Component()))
+	live := plan.Live{Meta: meta, Managed: managed}
+	entry, known := w.inv.Entries[id]
+	switch {
+	case seen.DeletionTimestamp != nil:
+		live.State = plan.Terminating
+		live.Detail = terminating(seen)
+	case known && settled(entry, o, meta), w.engine.isProven(o, meta):
+		live.State = plan.InSync
+	default:
+		w.set(id, live)
+		return true
+	}
+	w.set(id, live)
+	return false
+}
+
+func terminating(o *metav1.PartialObjectMetadata) string {
+	if len(o.Finalizers) == 0 {
+		return "being deleted"
+	}
+	return clean(fmt.Sprintf("being deleted, held by finalizers %v", o.Finalizers))
+}
+
+// settled says that what is recorded is what is declared and what is there.
+func settled(entry plan.Entry, o *render.Object, live plan.Meta) bool {
+	return !entry.Pending && entry.Declared == o.Digest() && entry.Component == o.Component() &&
+		entry.APIVersion == o.APIVersion() && entry.Untouched(live)
+}
+
+func (e *Engine) isProven(o *render.Object, live plan.Meta) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.proven[o.ID()] == proof{o.Digest(), live.UID, live.ResourceVersion}
+}
+
+func (e *Engine) prove(o *render.Object, live plan.Meta) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.proven[o.ID()] = proof{o.Digest(), live.UID, live.ResourceVersion}
+}
+
+func (w *observing) undeclared(id render.ID, entry plan.Entry, list listing) {
+	if list.err != nil {
+		w.set(id, plan.Live{State: plan.Unknown, Detail: explain(list.err, id).message})
+		return
+	}
+	seen := list.objects[id]
+	if seen == nil {
+		w.set(id, plan.Live{State: plan.Absent})
+		return
+	}
+	meta, managed := plan.MetaOf(seen, plan.FieldManager(entry.Component))
+	live := plan.Live{State: plan.Present, Meta: meta, Managed: managed}
+	if seen.DeletionTimestamp != nil {
+		live.State, live.Detail = plan.Terminating, terminating(seen)
+	}
+	w.set(id, live)
+}
+
+func (w *observing) compareAll(ctx context.Context, dirty []*render.Object) error {
+	var away error
+	each(w.engine.opts.DefinitionConcurrency, dirty, func(o *render.Object) {
+		entry, known := w.inv.Entries[o.ID()]
+		w.mu.Lock()
+		managed := w.obs.Live[o.ID()].Managed
+		skip := away != nil
+		w.mu.Unlock()
+		if skip {
+			return
+		}
+		live, err := w.engine.compare(ctx, o, known && (!entry.Pending || managed))
+		if err != nil && unreachable(err) {
+			w.mu.Lock()
+			away = err
+			w.mu.Unlock()
+		}
+		w.set(o.ID(), live)
+	})
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return away
+}
+
+// compare asks the API server what applying the object would change. Conflicts
+// are overruled only for objects that are ours.
+func (e *Engine) compare(ctx context.Context, o *render.Object, owned bool) (plan.Live, error) {
+	id, manager := o.ID(), plan.FieldManager(o.Component())
+	r, err := e.served.lookup(ctx, o.APIVersion(), id.Kind)
+	if err != nil {
+		return plan.Live{State: plan.Unknown, Detail: explain(err, id).message}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, e.opts.RequestTimeout)
+	defer cancel()
+	client := e.objectOf(r, id)
+	seen, err := client.Get(ctx, id.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return plan.Live{State: plan.Absent}, nil
+	}
+	if err != nil {
+		return plan.Live{State: plan.Unknown, Detail: explain(err, id).message}, err
+	}
+	live := plan.Live{}
+	live.Meta, live.Managed = plan.MetaOf(seen, manager)
+	if seen.GetDeletionTimestamp() != nil {
+		live.State, live.Detail = plan.Terminating, "being deleted"
+		return live, nil
+	}
+	want, err := client.Patch(ctx, id.Name, types.ApplyPatchType, o.JSON(), metav1.PatchOptions{
+		FieldManager: manager, Force: &owned, DryRun: []string{metav1.DryRunAll},
+	})
+	if err != nil {
+		return refused(live, err, id), err
+	}
+	if want.GetUID() != seen.GetUID() {
+		return plan.Live{State: plan.Absent}, nil // deleted between the two requests
+	}
+	return e.judge(o, live, seen, want), nil
+}
+
+func (e *Engine) judge(o *render.Object, live plan.Live, seen, want *unstructured.Unstructured) plan.Live {
+	manager := plan.FieldManager(o.Component())
+	live.Differences = plan.Compare(seen.Object, want.Object, seen.GetManagedFields(), manager)
+	if len(live.Differences) == 0 && !plan.SameOwnership(seen.GetManagedFields(), want.GetManagedFields(), manager) {
+		// The values agree but we do not own them: somebody cleared or rewrote
+		// managed fields, and the next edit would look like theirs (F04).
+		live.Differences = []plan.Difference{{Path: ".metadata.managedFields"}}
+	}
+	if len(live.Differences) > 0 {
+		live.State = plan.Differs
+		return live
+	}
+	live.State = plan.InSync
+	e.prove(o, live.Meta)
+	return live
+}
+
+func refused(live plan.Live, err error, id render.ID) plan.Live {
+	f := explain(err, id)
+	live.Detail = f.message
+	switch f.reason {
+	case plan.ReasonFieldConflict:
+		live.State, live.Differences = plan.Conflict, conflicts(err)
+	case plan.ReasonInvalid, ReasonTooLarge:
+		live.State = plan.Rejected
+	default:
+		live.State, live.Detail = plan.Unknown, f.reason+": "+f.message
+	}
+	return live
+}

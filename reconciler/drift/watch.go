@@ -1,0 +1,182 @@
+package drift
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+	"k8s.io/apimachinery/pkg/watch"
+
+	"millwright.dev/millwright/reconciler/plan"
+	"millwright.dev/millwright/render"
+)
+
+const (
+	maxRetry = 30 * time.Second
+	// watchSeconds is how long the API server keeps one watch open.
+	watchSeconds = 300
+)
+
+// sighting is what was seen of an object.
+type sighting struct {
+	meta        plan.Meta
+	terminating bool
+	gone        bool
+}
+
+// news says whether a sighting tells anything but what is recorded. Events
+// that are older than the record are no news: they were delayed, or are the
+// state before our own last write (G14). Resource versions are comparable
+// numbers; where they are not, the sighting counts.
+func (s sighting) news(entry plan.Entry) bool {
+	if entry.ResourceVersion != "" && s.meta.ResourceVersion != "" {
+		order, err := resourceversion.CompareResourceVersion(s.meta.ResourceVersion, entry.ResourceVersion)
+		if err == nil && order < 0 {
+			return false
+		}
+	}
+	return s.gone || s.terminating || !entry.Untouched(s.meta)
+}
+
+// kindWatch is the watch of one kind.
+type kindWatch struct {
+	watcher    *Watcher
+	kind       schema.GroupKind
+	apiVersion string
+	stop       context.CancelFunc
+	synced     bool
+}
+
+// errRelist says that a watch cannot go on from where it was.
+var errRelist = errors.New("the watch has to begin with a list again")
+
+// run lists, then watches, and begins again whatever ends it.
+func (k *kindWatch) run(ctx context.Context) {
+	wait := k.watcher.opts.Retry
+	for ctx.Err() == nil {
+		began, err := k.once(ctx)
+		k.setSynced(false)
+		if ctx.Err() != nil {
+			return
+		}
+		if k.watcher.opts.Restarted != nil {
+			k.watcher.opts.Restarted(k.kind, err.Error())
+		}
+		if began {
+			wait = k.watcher.opts.Retry
+		}
+		sleep(ctx, wait)
+		wait = min(2*wait, maxRetry)
+	}
+}
+
+// once lists and watches until something breaks; began says that it worked for
+// a while.
+func (k *kindWatch) once(ctx context.Context) (began bool, err error) {
+	gvr, err := k.watcher.opts.Resolve(ctx, k.apiVersion, k.kind.Kind)
+	if err != nil {
+		return false, fmt.Errorf("finding %s: %w", k.kind, err)
+	}
+	version, err := k.list(ctx, gvr)
+	if err != nil {
+		return false, fmt.Errorf("listing %s: %w", k.kind, err)
+	}
+	k.setSynced(true)
+	for ctx.Err() == nil {
+		if version, err = k.watch(ctx, gvr, version); err != nil {
+			return true, fmt.Errorf("watching %s: %w", k.kind, err)
+		}
+	}
+	return true, ctx.Err()
+}
+
+// list judges the present state: what is there, and what should be and is not.
+func (k *kindWatch) list(ctx context.Context, gvr schema.GroupVersionResource) (string, error) {
+	missing := map[render.ID]bool{}
+	for _, id := range k.watcher.tracked(k.kind) {
+		missing[id] = true
+	}
+	opts := metav1.ListOptions{Limit: 1000}
+	for {
+		page, err := k.watcher.client.Resource(gvr).List(ctx, opts)
+		if err != nil {
+			return "", err
+		}
+		for i := range page.Items {
+			delete(missing, k.id(&page.Items[i]))
+			k.saw(&page.Items[i], false)
+		}
+		if opts.Continue = page.Continue; opts.Continue != "" {
+			continue
+		}
+		for id := range missing {
+			gone := sighting{gone: true, meta: plan.Meta{ResourceVersion: page.ResourceVersion}}
+			k.watcher.saw(id, func(string) sighting { return gone })
+		}
+		return page.ResourceVersion, nil
+	}
+}
+
+// watch follows events from a version until the API server ends the watch,
+// which is ordinary, and returns where to go on.
+func (k *kindWatch) watch(ctx context.Context, gvr schema.GroupVersionResource, version string) (string, error) {
+	seconds := int64(watchSeconds)
+	stream, err := k.watcher.client.Resource(gvr).Watch(ctx, metav1.ListOptions{
+		ResourceVersion: version, AllowWatchBookmarks: true, TimeoutSeconds: &seconds,
+	})
+	if err != nil {
+		return "", err
+	}
+	defer stream.Stop()
+	events := 0
+	for event := range stream.ResultChan() {
+		if event.Type == watch.Error {
+			return "", fmt.Errorf("%w: %w", errRelist, apierrors.FromObject(event.Object))
+		}
+		o, ok := event.Object.(*metav1.PartialObjectMetadata)
+		if !ok {
+			return "", fmt.Errorf("%w: unexpected %T", errRelist, event.Object)
+		}
+		version = o.ResourceVersion
+		events++
+		if event.Type != watch.Bookmark {
+			k.saw(o, event.Type == watch.Deleted)
+		}
+	}
+	if events == 0 && ctx.Err() == nil {
+		// A watch that ends without a single event or bookmark was broken.
+		return "", errRelist
+	}
+	return version, nil
+}
+
+func (k *kindWatch) id(o *metav1.PartialObjectMetadata) render.ID {
+	return render.ID{Group: k.kind.Group, Kind: k.kind.Kind, Namespace: o.Namespace, Name: o.Name}
+}
+
+func (k *kindWatch) saw(o *metav1.PartialObjectMetadata, gone bool) {
+	k.watcher.saw(k.id(o), func(component string) sighting {
+		meta, _ := plan.MetaOf(o, plan.FieldManager(component))
+		return sighting{meta: meta, gone: gone, terminating: o.DeletionTimestamp != nil}
+	})
+}
+
+func (k *kindWatch) setSynced(v bool) {
+	k.watcher.mu.Lock()
+	defer k.watcher.mu.Unlock()
+	k.synced = v
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}

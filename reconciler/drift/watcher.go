@@ -1,0 +1,254 @@
+// Package drift notices that a cluster is not what was applied.
+//
+// A [Watcher] holds one metadata watch per kind in the inventories it is given
+// and calls back when an object in an inventory is no longer the one that was
+// recorded: deleted, being deleted, another UID, or touched in anything but
+// its status. It does not say what is wrong and repairs nothing. The callback
+// wakes the reconciler, which observes, plans and applies as ever; drift is a
+// plan that should have been empty.
+//
+//	w, err := drift.New(cfg, drift.Options{Resolve: engine.GVR, Wake: enqueue})
+//	go w.Start(ctx)
+//	w.Hold(key, p.Inventory())       // before Apply: our own writes are no news
+//	w.Track(key, changeSet.Inventory) // after: what was seen meanwhile is judged now
+//
+// Watches are not filtered by label: an object whose label somebody removed
+// would leave the filter unseen (F02). They keep no copy of anything. A watch
+// that breaks is begun again with a LIST, in which what happened in between is
+// found (G13); events that are older than what was recorded are ignored (G14).
+//
+// What it refuses: to be the only defence. A sweep (Observe at the factory's
+// interval) proves that the watches missed nothing.
+package drift
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
+
+	"millwright.dev/millwright/reconciler/plan"
+	"millwright.dev/millwright/render"
+)
+
+// Options wire a watcher.
+type Options struct {
+	// Resolve says where a kind is served.
+	Resolve func(ctx context.Context, apiVersion, kind string) (schema.GroupVersionResource, error)
+	// Wake is called, possibly several times and from several goroutines, when
+	// an object of a factory no longer matches its record. It must not block.
+	Wake func(factory types.NamespacedName, id render.ID)
+	// Restarted, if set, is told about every watch that had to begin again.
+	Restarted func(kind schema.GroupKind, why string)
+	// Retry is the first pause after a failure; it doubles up to 30 s.
+	Retry time.Duration
+}
+
+// Watcher watches what is inventoried.
+type Watcher struct {
+	opts   Options
+	client metadata.Interface
+
+	mu        sync.Mutex
+	ctx       context.Context //nolint:containedctx // the life of the watches, from Start
+	factories map[types.NamespacedName]*factory
+	watches   map[schema.GroupKind]*kindWatch
+	running   sync.WaitGroup
+}
+
+// factory is what one factory has and what was seen of it that does not fit.
+type factory struct {
+	inv      plan.Inventory
+	held     bool
+	suspects map[render.ID]sighting
+}
+
+// New returns a watcher that watches nothing yet.
+func New(cfg *rest.Config, opts Options) (*Watcher, error) {
+	if opts.Resolve == nil || opts.Wake == nil {
+		return nil, errors.New("a drift watcher needs Resolve and Wake")
+	}
+	if opts.Retry <= 0 {
+		opts.Retry = 500 * time.Millisecond
+	}
+	cfg = metadata.ConfigFor(cfg)
+	cfg.QPS = -1
+	client, err := metadata.NewForConfig(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("preparing the drift watcher: %w", err)
+	}
+	return &Watcher{
+		opts: opts, client: client,
+		factories: map[types.NamespacedName]*factory{},
+		watches:   map[schema.GroupKind]*kindWatch{},
+	}, nil
+}
+
+// Start watches until the context ends, and returns when all watches have.
+func (w *Watcher) Start(ctx context.Context) error {
+	w.mu.Lock()
+	if w.ctx != nil {
+		w.mu.Unlock()
+		return errors.New("the drift watcher was started twice")
+	}
+	w.ctx = ctx
+	w.adjust()
+	w.mu.Unlock()
+	<-ctx.Done()
+	w.mu.Lock()   // nobody adds to running any more once the context is done
+	w.mu.Unlock() //nolint:staticcheck // an empty section on purpose
+	w.running.Wait()
+	return nil
+}
+
+// Hold says that the factory is about to write what intent says. Until Track,
+// what is seen of it is kept and judged then, so that our own writes wake
+// nobody and nobody else's are lost.
+func (w *Watcher) Hold(key types.NamespacedName, intent plan.Inventory) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f := w.factory(key)
+	f.inv, f.held = intent, true
+	w.adjust()
+}
+
+// Track says what the factory has now. What was seen since and does not fit
+// wakes it.
+func (w *Watcher) Track(key types.NamespacedName, inv plan.Inventory) {
+	w.mu.Lock()
+	f := w.factory(key)
+	f.inv, f.held = inv, false
+	var woken []render.ID
+	for id, s := range f.suspects {
+		entry, ours := inv.Entries[id]
+		if !ours || !s.news(entry) {
+			delete(f.suspects, id)
+			continue
+		}
+		if !entry.Pending {
+			woken = append(woken, id)
+		}
+	}
+	w.adjust()
+	w.mu.Unlock()
+	for _, id := range woken {
+		w.opts.Wake(key, id)
+	}
+}
+
+// Forget stops watching for a factory.
+func (w *Watcher) Forget(key types.NamespacedName) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.factories, key)
+	w.adjust()
+}
+
+// Synced says whether every watch has seen the present state at least once
+// since it began or broke.
+func (w *Watcher) Synced() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, k := range w.watches {
+		if !k.synced {
+			return false
+		}
+	}
+	return w.ctx != nil
+}
+
+// Watches counts the kinds that are watched.
+func (w *Watcher) Watches() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.watches)
+}
+
+func (w *Watcher) factory(key types.NamespacedName) *factory {
+	f := w.factories[key]
+	if f == nil {
+		f = &factory{suspects: map[render.ID]sighting{}}
+		w.factories[key] = f
+	}
+	return f
+}
+
+// adjust begins and ends watches so that every inventoried kind has one.
+func (w *Watcher) adjust() {
+	if w.ctx == nil || w.ctx.Err() != nil {
+		return
+	}
+	want := map[schema.GroupKind]string{}
+	for _, f := range w.factories {
+		for id, entry := range f.inv.Entries {
+			// A kind that is only about to exist cannot be watched yet; its watch
+			// begins with a LIST and misses nothing.
+			if !entry.Pending {
+				want[schema.GroupKind{Group: id.Group, Kind: id.Kind}] = entry.APIVersion
+			}
+		}
+	}
+	for kind, k := range w.watches {
+		if _, ok := want[kind]; !ok {
+			k.stop()
+			delete(w.watches, kind)
+		}
+	}
+	for kind, version := range want {
+		if w.watches[kind] != nil {
+			continue
+		}
+		ctx, stop := context.WithCancel(w.ctx)
+		k := &kindWatch{watcher: w, kind: kind, apiVersion: version, stop: stop}
+		w.watches[kind] = k
+		w.running.Go(func() { k.run(ctx) })
+	}
+}
+
+// saw judges one sighting against every factory that has the object.
+func (w *Watcher) saw(id render.ID, look func(component string) sighting) {
+	w.mu.Lock()
+	var woken []types.NamespacedName
+	for key, f := range w.factories {
+		entry, ours := f.inv.Entries[id]
+		if !ours {
+			continue
+		}
+		s := look(entry.Component)
+		if !s.news(entry) {
+			continue
+		}
+		if old, seen := f.suspects[id]; seen && old == s {
+			continue // already told
+		}
+		f.suspects[id] = s
+		if !f.held && !entry.Pending {
+			woken = append(woken, key)
+		}
+	}
+	w.mu.Unlock()
+	for _, key := range woken {
+		w.opts.Wake(key, id)
+	}
+}
+
+// tracked lists the objects of a kind that have to be there.
+func (w *Watcher) tracked(kind schema.GroupKind) []render.ID {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []render.ID
+	for _, f := range w.factories {
+		for id, entry := range f.inv.Entries {
+			if id.Group == kind.Group && id.Kind == kind.Kind && !entry.Pending {
+				out = append(out, id)
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,55 @@
+package plan
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// FieldManager is the name that a component's objects are applied with.
+func FieldManager(component string) string { return "millwright/" + component }
+
+// MetaOf takes note of a live object as applied by a field manager, and says
+// whether that manager owns any of its fields.
+func MetaOf(o metav1.Object, manager string) (Meta, bool) {
+	m := Meta{UID: string(o.GetUID()), ResourceVersion: o.GetResourceVersion(), Generation: o.GetGeneration()}
+	h := sha256.New()
+	enc := json.NewEncoder(h)
+	managed := false
+	for _, f := range o.GetManagedFields() {
+		if !ours(f, manager) {
+			continue
+		}
+		managed = true
+		// Encoding plain strings and maps of strings cannot fail, and a hash
+		// takes every write.
+		_ = enc.Encode(f.APIVersion)
+		if f.FieldsV1 != nil {
+			_, _ = h.Write(f.FieldsV1.Raw)
+		}
+	}
+	_ = enc.Encode([]any{m.Generation, o.GetLabels(), o.GetAnnotations()})
+	m.Fingerprint = hex.EncodeToString(h.Sum(nil)[:16])
+	return m, managed
+}
+
+func ours(f metav1.ManagedFieldsEntry, manager string) bool {
+	return f.Manager == manager && f.Operation == metav1.ManagedFieldsOperationApply && f.Subresource == ""
+}
+
+// SameOwnership says whether a manager owns the same fields before and after.
+func SameOwnership(before, after []metav1.ManagedFieldsEntry, manager string) bool {
+	return owned(before, manager) == owned(after, manager)
+}
+
+func owned(fields []metav1.ManagedFieldsEntry, manager string) string {
+	var out string
+	for _, f := range fields {
+		if ours(f, manager) && f.FieldsV1 != nil {
+			out += f.APIVersion + " " + string(f.FieldsV1.Raw) + "\n"
+		}
+	}
+	return out
+}

@@ -1,0 +1,85 @@
+package plan
+
+import (
+	"time"
+
+	"millwright.dev/millwright/render"
+)
+
+// Meta is what was seen of a live object: enough to tell later whether it was
+// touched, and nothing of its content.
+type Meta struct {
+	UID             string `json:"uid,omitempty"`
+	ResourceVersion string `json:"resourceVersion,omitempty"`
+	Generation      int64  `json:"generation,omitempty"`
+	// Fingerprint covers generation, our managed fields, labels and
+	// annotations: equal fingerprints of a kind that counts generations mean
+	// that only the status moved.
+	Fingerprint string `json:"fingerprint,omitempty"`
+}
+
+// Untouched says whether live is still the object that m recorded, as far as
+// anything declared goes.
+func (m Meta) Untouched(live Meta) bool {
+	if m.UID == "" || m.UID != live.UID {
+		return false
+	}
+	if m.ResourceVersion == live.ResourceVersion {
+		return true
+	}
+	// Kinds without generations (ConfigMap, Secret, RBAC, Service) have nothing
+	// that tells a change of content from a change of somebody's bookkeeping.
+	return live.Generation > 0 && m.Generation == live.Generation && m.Fingerprint == live.Fingerprint
+}
+
+// Difference is one field that is not as declared. It never holds values.
+type Difference struct {
+	// Path in the object, for example .spec.template.spec.containers[0].image.
+	Path string `json:"path"`
+	// Manager is the field manager that wrote it, Operation how (Apply or
+	// Update), Time when; empty if the object does not tell.
+	Manager   string     `json:"manager,omitempty"`
+	Operation string     `json:"operation,omitempty"`
+	Time      *time.Time `json:"time,omitempty"`
+}
+
+// State is what is known of a live object.
+type State int
+
+// The states. The zero value is the one nothing may be concluded from.
+const (
+	// Unknown: it could not be observed.
+	Unknown State = iota
+	// Absent: the API server says that it is not there.
+	Absent
+	// Present: it is there; nothing else was asked, since it is not declared.
+	Present
+	// InSync: it is as declared.
+	InSync
+	// Differs: applying would change it.
+	Differs
+	// Conflict: it was never ours and another manager owns declared fields.
+	Conflict
+	// Terminating: it is being deleted.
+	Terminating
+	// Rejected: the API server refuses the declared object.
+	Rejected
+)
+
+// Live is the observed state of one object.
+type Live struct {
+	State State
+	Meta  Meta
+	// Managed says that our field manager owns some of its fields.
+	Managed     bool
+	Differences []Difference
+	// Detail explains Unknown and Rejected.
+	Detail string
+}
+
+// Observation is the live state of declared ∪ inventory at one time.
+type Observation struct {
+	// Inventory is the stored one that the observation was made with.
+	Inventory Inventory
+	Live      map[render.ID]Live
+}

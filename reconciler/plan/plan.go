@@ -1,0 +1,197 @@
+// Package plan decides what to write to a cluster, and does nothing else.
+//
+// [Compute] compares the manifests of a verified revision with an
+// [Observation] of the cluster and returns a [Plan]: the changes in the order
+// in which they may be made, what keeps other objects from being decided, and
+// the inventory that has to be durable before the first of them. An empty plan
+// means in sync. Drift is a plan that should have been empty: first apply,
+// drift detection, `millwright plan` and the status page all use this function.
+//
+// # Order
+//
+// Staging is global, not per component:
+//
+//  1. foundations: namespaces and CustomResourceDefinitions of all components,
+//     then a gate that waits until they are Active and Established;
+//  2. guards: native admission policies and their bindings;
+//  3. the components by their stage, each in the order identity and access,
+//     configuration, services and workloads, custom resources;
+//  4. webhooks: webhook configurations and aggregated API services of all
+//     components, last of the whole plan;
+//  5. prune, in the reverse of all that.
+//
+// Webhooks are last of the plan and not only of their stage because a
+// fail-closed webhook whose Pods do not run yet refuses the very objects that
+// would make them run, and those of every later component (attack row H05).
+// The same holds for definitions: a custom resource of one component may need
+// the definition of another (H02). Kinds decide, never the order of files.
+//
+// # What it refuses
+//
+// A plan never touches an object outside of declared ∪ inventory. It never
+// prunes on doubt: not what could not be observed, not what does not carry our
+// field manager any more, nothing of a component whose inventory was lost and
+// rebuilt in this pass. More deletions than [Limits] allow refuse the plan as
+// a whole with a [*Refusal]. Values of fields never enter a plan; differences
+// name paths, managers and times only.
+//
+// The package is pure: no I/O, no clock, and no Kubernetes client, so that
+// evidence and tools that work offline may use it.
+package plan
+
+import (
+	"encoding/json"
+
+	"millwright.dev/millwright/render"
+)
+
+// Op is what a change does.
+type Op string
+
+// The operations of a plan.
+const (
+	// Create makes an object that is not there.
+	Create Op = "Create"
+	// Update brings an object to what a new revision declares, or takes
+	// ownership of an identical object that nobody disputes.
+	Update Op = "Update"
+	// Correct puts back what somebody else changed in an object whose
+	// declaration did not change: drift.
+	Correct Op = "Correct"
+	// Prune deletes an object that left the declaration.
+	Prune Op = "Prune"
+)
+
+// Change is one write.
+type Change struct {
+	ID         render.ID
+	Op         Op
+	Component  string
+	Stage      int
+	APIVersion string
+	// Declared is the object to apply; nil for Prune.
+	Declared *render.Object
+	// Live is what was observed; zero for Create.
+	Live Meta
+	// Owned says that the object was ours before, so that a conflict on a
+	// declared field is drift and may be forced.
+	Owned bool
+	// Differences are the fields that differ; paths, never values.
+	Differences []Difference
+	// Needs names the changed definitions and namespaces without which this
+	// change cannot succeed.
+	Needs []render.ID
+
+	phase, rank int
+}
+
+// Reasons why an object is not decided.
+const (
+	// ReasonFieldConflict: another manager owns declared fields of an object
+	// that was never ours.
+	ReasonFieldConflict = "FieldConflict"
+	// ReasonTerminating: the object is being deleted; it is made anew once gone.
+	ReasonTerminating = "Terminating"
+	// ReasonUnobserved: the live state could not be read.
+	ReasonUnobserved = "Unobserved"
+	// ReasonNotOurs: an inventoried object does not carry our field manager any
+	// more, so it is not pruned.
+	ReasonNotOurs = "NotOurs"
+	// ReasonInventoryRebuilt: the inventory was rebuilt in this pass, in which
+	// nothing is pruned.
+	ReasonInventoryRebuilt = "InventoryRebuilt"
+	// ReasonInvalid: the API server refuses the declared object.
+	ReasonInvalid = "Invalid"
+)
+
+// Blocked is an object that the plan leaves alone, and why.
+type Blocked struct {
+	ID          render.ID
+	Component   string
+	Reason      string
+	Detail      string
+	Differences []Difference
+}
+
+// Plan is an ordered list of changes. Only [Compute] makes one.
+type Plan struct {
+	manifests string
+	changes   []Change
+	blocked   []Blocked
+	intent    Inventory
+	restore   bool
+	declared  int
+}
+
+// Empty says that the cluster is in sync: nothing to write, nothing undecided,
+// and the inventory says what is there.
+func (p Plan) Empty() bool { return len(p.changes) == 0 && len(p.blocked) == 0 && !p.restore }
+
+// Changes lists the changes in the order in which they are made.
+func (p Plan) Changes() []Change { return append([]Change(nil), p.changes...) }
+
+// Blocked lists what the plan leaves alone although it is not in sync.
+func (p Plan) Blocked() []Blocked { return append([]Blocked(nil), p.blocked...) }
+
+// Inventory is what has to be durable before the first write: everything that
+// was ours and everything that is about to be, the latter marked Pending.
+// For an empty plan it is the inventory as it is, with what was seen just now.
+func (p Plan) Inventory() Inventory { return p.intent.clone() }
+
+// RestoreInventory says that the stored inventory is not what it should be
+// (rebuilt, or interrupted before it was completed) even if no object changes.
+func (p Plan) RestoreInventory() bool { return p.restore }
+
+// Manifests is the digest of the manifests that the plan was computed from.
+func (p Plan) Manifests() string { return p.manifests }
+
+// Corrections lists the changes that put drift back.
+func (p Plan) Corrections() []Change {
+	var out []Change
+	for _, c := range p.changes {
+		if c.Op == Correct {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+type changeJSON struct {
+	Object      string       `json:"object"`
+	Op          Op           `json:"op"`
+	Component   string       `json:"component"`
+	Stage       int          `json:"stage"`
+	Digest      string       `json:"digest,omitempty"`
+	Differences []Difference `json:"differences,omitempty"`
+}
+
+type blockedJSON struct {
+	Object      string       `json:"object"`
+	Component   string       `json:"component"`
+	Reason      string       `json:"reason"`
+	Detail      string       `json:"detail,omitempty"`
+	Differences []Difference `json:"differences,omitempty"`
+}
+
+// MarshalJSON writes the plan for people and programs; it holds digests and
+// field paths, never the objects.
+func (p Plan) MarshalJSON() ([]byte, error) {
+	out := struct {
+		Manifests        string        `json:"manifests"`
+		Empty            bool          `json:"empty"`
+		RestoreInventory bool          `json:"restoreInventory,omitempty"`
+		Changes          []changeJSON  `json:"changes"`
+		Blocked          []blockedJSON `json:"blocked,omitempty"`
+	}{Manifests: p.manifests, Empty: p.Empty(), RestoreInventory: p.restore, Changes: []changeJSON{}}
+	for _, c := range p.changes {
+		j := changeJSON{Object: Name(c.ID), Op: c.Op, Component: c.Component, Stage: c.Stage, Differences: c.Differences}
+		if c.Declared != nil {
+			j.Digest = c.Declared.Digest()
+		}
+		out.Changes = append(out.Changes, j)
+	}
+	for _, b := range p.blocked {
+		out.Blocked = append(out.Blocked, blockedJSON{Name(b.ID), b.Component, b.Reason, b.Detail, b.Differences})
+	}
+	return json.Marshal(out)
+}
