@@ -18,7 +18,7 @@ import (
 const MaxBundle = 4 << 20
 
 // maxTrustedRoot bounds a trusted root that is read.
-const maxTrustedRoot = 4 << 20
+const maxTrustedRoot = 1 << 20
 
 // Identity is who must have signed: exact issuer and exact subject.
 type Identity struct {
