@@ -2,7 +2,8 @@
 // them: one request on standard input, one verdict on standard output, then it
 // ends. People do not call it; render/policy does, once for each test, without
 // environment, in namespaces without network, with a deadline and a memory
-// limit, because a policy is a program that somebody else wrote.
+// limit, because a policy is a program that somebody else wrote. Where the kernel
+// has Landlock it gives up files and connections itself before it reads.
 //
 // It is a module of its own since Kyverno's and Tekton's dependencies disagree
 // with the product's (docs/decisions/0001). It shares nothing with it but the
@@ -24,6 +25,7 @@ import (
 
 	"millwright.dev/millwright/cmd/millwright-policy/internal/engine"
 	"millwright.dev/millwright/cmd/millwright-policy/internal/policy"
+	"millwright.dev/millwright/cmd/millwright-policy/internal/sandbox"
 )
 
 func main() {
@@ -43,6 +45,10 @@ func main() {
 }
 
 func run(ctx context.Context, in io.Reader, out io.Writer) error {
+	isolation, err := sandbox.Enter()
+	if err != nil {
+		return err
+	}
 	request, err := policy.DecodeRequest(bufio.NewReaderSize(in, 1<<20))
 	if err != nil {
 		return err
@@ -51,5 +57,6 @@ func run(ctx context.Context, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	verdict.Isolation = isolation
 	return policy.Encode(out, verdict)
 }

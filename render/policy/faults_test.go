@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -195,6 +196,46 @@ func TestAProcessThatEatsMemoryIsNotAPass(t *testing.T) {
 	_, err := r.Test(t.Context(), some())
 	if !errors.Is(err, ErrCouldNotTell) || !strings.Contains(err.Error(), "exit status") {
 		t.Fatalf("error %v, want could-not-tell of a process that died", err)
+	}
+}
+
+// Many clusters do not let a pod make namespaces.
+func TestWithoutNamespacesTheProcessIsStillBoundAndItsAnswerTaken(t *testing.T) {
+	t.Parallel()
+	r := inject(t, "").withDefaults()
+	q, err := ask(r.User, some())
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := json.Marshal(q.request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, started, err := r.attempt(t.Context(), in, IsolationProcess)
+	if err != nil || !started {
+		t.Fatalf("started %v, error %v", started, err)
+	}
+	v, err := DecodeVerdict(bytes.NewReader(out))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := q.answeredBy(v); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTheTwoSidesOfThePipeShareOneFile(t *testing.T) {
+	t.Parallel()
+	ours, err := os.ReadFile("wire.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs, err := os.ReadFile("../../cmd/millwright-policy/internal/policy/wire.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(ours, theirs) {
+		t.Error("run go generate ./render/policy")
 	}
 }
 

@@ -38,6 +38,10 @@ func ask(user string, objects []json.RawMessage) (question, error) {
 		Policies: []json.RawMessage{}, Objects: make([]json.RawMessage, 0, len(objects)),
 	}}
 	for i, raw := range objects {
+		raw, err := compact(raw)
+		if err != nil {
+			return question{}, fmt.Errorf("rendered object %d: %w", i, err)
+		}
 		o, err := Identify(raw)
 		if err != nil {
 			return question{}, fmt.Errorf("rendered object %d: %w", i, err)
@@ -56,6 +60,16 @@ func ask(user string, objects []json.RawMessage) (question, error) {
 		q.request.Objects = append(q.request.Objects, raw)
 	}
 	return q, nil
+}
+
+// compact takes insignificant space away: a policy's digest is of the bytes that
+// travel, and the encoder would take it away too.
+func compact(raw json.RawMessage) (json.RawMessage, error) {
+	var b bytes.Buffer
+	if err := json.Compact(&b, raw); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
 }
 
 // withoutValues blanks the values of a Secret: a policy may look at its keys

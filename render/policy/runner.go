@@ -75,6 +75,9 @@ func (r Runner) Test(ctx context.Context, objects []json.RawMessage) (Verdict, e
 	if err := q.answeredBy(v); err != nil {
 		return Verdict{}, fmt.Errorf("%w: %w", ErrCouldNotTell, err)
 	}
+	if v.Isolation != "" {
+		isolation += "+" + v.Isolation
+	}
 	v.Isolation = isolation
 	v.Policies = append(v.Policies, q.untested...)
 	return v, nil

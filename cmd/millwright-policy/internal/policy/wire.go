@@ -87,7 +87,8 @@ func (v Violation) String() string {
 type PolicyResult struct {
 	Name string `json:"name"`
 	Kind string `json:"kind"`
-	// Digest is "sha256:<hex>" of the policy's bytes as they were rendered.
+	// Digest is "sha256:<hex>" of the policy's bytes as they were rendered,
+	// without insignificant space.
 	Digest string `json:"digest"`
 	// Matched counts the objects that the policy applied to. A policy that
 	// matches nothing has passed without having said anything.
@@ -107,8 +108,10 @@ type Verdict struct {
 	APIVersion string `json:"apiVersion"`
 	// Engine names the modules that decided, with their versions.
 	Engine string `json:"engine"`
-	// Isolation is how the process was held: "netns" in a user and network
-	// namespace of its own, "process" where the kernel does not allow that.
+	// Isolation is how the process was held: "netns" in user and network
+	// namespaces of its own, "process" where the kernel does not allow that;
+	// then "+landlock" ("+landlock-fs") if it gave up files and connections
+	// (files) itself.
 	Isolation string         `json:"isolation"`
 	Objects   int            `json:"objects"`
 	Policies  []PolicyResult `json:"policies"`
@@ -210,24 +213,23 @@ func Identify(raw json.RawMessage) (Object, error) {
 	if err := json.Unmarshal(top["metadata"], &meta); err != nil {
 		return Object{}, fmt.Errorf("metadata is not an object: %w", err)
 	}
-	version, kind, name := text(top["apiVersion"]), text(top["kind"]), text(meta["name"])
-	if version == "" || kind == "" || name == "" {
+	var fields [4]string
+	for i, raw := range []json.RawMessage{top["apiVersion"], top["kind"], meta["namespace"], meta["name"]} {
+		if raw == nil {
+			continue
+		}
+		if err := json.Unmarshal(raw, &fields[i]); err != nil {
+			return Object{}, fmt.Errorf("apiVersion, kind, namespace and name must be text: %w", err)
+		}
+	}
+	version, o := fields[0], Object{Kind: fields[1], Namespace: fields[2], Name: fields[3]}
+	if version == "" || o.Kind == "" || o.Name == "" {
 		return Object{}, errors.New("apiVersion, kind or name is missing")
 	}
-	group, _, found := strings.Cut(version, "/")
-	if !found {
-		group = ""
+	if group, _, found := strings.Cut(version, "/"); found {
+		o.Group = group
 	}
-	return Object{Group: group, Kind: kind, Namespace: text(meta["namespace"]), Name: name}, nil
-}
-
-// text is a JSON string, or nothing where there is none.
-func text(raw json.RawMessage) string {
-	var s string
-	if err := json.Unmarshal(raw, &s); err != nil {
-		return ""
-	}
-	return s
+	return o, nil
 }
 
 // Digest is "sha256:<hex>" of a policy's bytes.
