@@ -36,7 +36,7 @@ type record struct {
 
 func (k *keeper) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	changes := r.Method == http.MethodPut || r.Method == http.MethodDelete
-	if !changes || !strings.Contains(r.URL.Path, "/manifests/") {
+	if !changes || !isManifest(r.URL.Path) {
 		k.next.ServeHTTP(w, r)
 		return
 	}
@@ -62,6 +62,13 @@ func (k *keeper) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.WriteHeader(answer.Code)
 	_, _ = w.Write(answer.Body.Bytes())
+}
+
+// isManifest tells /v2/NAME/manifests/REFERENCE from the rest. It looks at the
+// place, not for the word: a repository may well be called "manifests".
+func isManifest(path string) bool {
+	elements := strings.Split(path, "/")
+	return len(elements) >= 5 && elements[len(elements)-2] == "manifests"
 }
 
 func (k *keeper) store(rec record) error {
