@@ -65,14 +65,17 @@ func components(r *os.Root, names []string) ([]string, error) {
 	var found []string
 	for _, e := range entries {
 		dir := path.Join(basesDir, e.Name())
+		// A link could make two components one, or write elsewhere in the tree.
+		if e.Type()&fs.ModeSymlink != 0 {
+			return nil, lockRefusal(e.Name(), dir, "upstream/link", "a component is a directory of bases/, not a link")
+		}
+		if !e.IsDir() {
+			continue
+		}
 		if _, err := r.Lstat(path.Join(dir, lockName)); errors.Is(err, fs.ErrNotExist) {
 			continue
 		} else if err != nil {
 			return nil, fmt.Errorf("list components: %w", err)
-		}
-		// A link could make two components one, or write elsewhere in the tree.
-		if !e.IsDir() {
-			return nil, lockRefusal(e.Name(), dir, "upstream/link", "a component is a directory of bases/, not a link")
 		}
 		found = append(found, e.Name())
 	}

@@ -137,6 +137,10 @@ func goodLock() string {
 func TestAComponentIsMaterialisedOnceAndThenLeftAlone(t *testing.T) {
 	t.Parallel()
 	root, get, calls := tree(t, part{entries: good, lock: goodLock()})
+	readme := filepath.Join(root, "bases/README.md")
+	if err := os.WriteFile(readme, []byte("# bases\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	stale := filepath.Join(root, "bases/part/upstream/old.yaml")
 	if err := os.MkdirAll(filepath.Dir(stale), 0o755); err != nil {
 		t.Fatal(err)
@@ -158,6 +162,7 @@ func TestAComponentIsMaterialisedOnceAndThenLeftAlone(t *testing.T) {
 	}
 	files := snapshot(t, root)
 	delete(files, "bases/part/upstream.lock")
+	delete(files, "bases/README.md")
 	want := map[string]string{"bases/part/upstream/a.yaml": "a: 1\n", "bases/part/upstream/sub/b.yaml": "b: 2\n"}
 	if diff := cmp.Diff(want, files); diff != "" {
 		t.Errorf("tree (-want +got):\n%s", diff)
