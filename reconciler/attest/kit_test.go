@@ -1,7 +1,6 @@
 package attest_test
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -20,7 +19,7 @@ import (
 )
 
 // newKeyPEM makes a PKCS #8 private key as an operator's tools write it.
-func newKeyPEM(t *testing.T) []byte {
+func newKeyPEM(t testing.TB) []byte {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -89,11 +88,4 @@ func chain(t *testing.T, signer attest.Signer, n int, change ...link) []attest.R
 		records = append(records, r)
 	}
 	return records
-}
-
-// signerFunc injects failures.
-type signerFunc func(context.Context, attest.Statement) (attest.Bundle, error)
-
-func (f signerFunc) Sign(ctx context.Context, s attest.Statement) (attest.Bundle, error) {
-	return f(ctx, s)
 }

@@ -87,7 +87,7 @@ type evidence struct {
 	bundleFile, manifestsFile string
 }
 
-func store(t *testing.T, host string, signer attest.Signer) evidence {
+func store(t *testing.T, host string, signer attest.Signer, policy attest.Policy) evidence {
 	t.Helper()
 	repo, a := open(t, host), artifact(t)
 	e := evidence{statement: about(t, a)}
@@ -101,7 +101,11 @@ func store(t *testing.T, host string, signer attest.Signer) evidence {
 	if e.reference, err = repo.Push(t.Context(), a); err != nil {
 		t.Fatal(err)
 	}
-	if _, err = repo.Attach(t.Context(), e.statement, e.bundle); err != nil {
+	v, err := attest.VerifyBundle(e.bundle.JSON, newAuditor(t).services.trusted, policy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = repo.Attach(t.Context(), v); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("pushed and attached in %v", time.Since(start))
@@ -138,7 +142,7 @@ func TestStockCosignVerifiesWhatTheReconcilerSignedKeyless(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			e := store(t, host, keyless(a.services))
+			e := store(t, host, keyless(a.services), policyOf(keyless(a.services)))
 			us := a.by(reconcilerID)
 			a.accepts(t, a.attestation(e.reference, us...)...)
 			a.accepts(t, a.attestation(e.reference, append(us, "--use-signed-timestamps")...)...)
@@ -151,7 +155,7 @@ func TestStockCosignVerifiesWhatTheReconcilerSignedKeyless(t *testing.T) {
 func TestStockCosignVerifiesABundleByFileAndByCommit(t *testing.T) {
 	t.Parallel()
 	a := newAuditor(t)
-	e := store(t, serveRegistry(t, registry.WithReferrersSupport(true)), keyless(a.services))
+	e := store(t, serveRegistry(t, registry.WithReferrersSupport(true)), keyless(a.services), policyOf(keyless(a.services)))
 	us := a.by(reconcilerID)
 	by := func(commit string) []string {
 		return append([]string{"--digest", commit, "--digestAlg", "gitCommit"}, us...)
@@ -184,7 +188,7 @@ func TestStockCosignVerifiesWhatAKeySigned(t *testing.T) {
 		return file
 	}
 	signer := attest.KeyFile{Key: key, TrustedRoot: a.services.trusted, Services: a.services.services}
-	e := store(t, serveRegistry(t, registry.WithReferrersSupport(true)), signer)
+	e := store(t, serveRegistry(t, registry.WithReferrersSupport(true)), signer, attest.Policy{Key: key.Public()})
 	ours, theirs := write(key), write(other)
 	a.accepts(t, a.attestation(e.reference, "--key", ours)...)
 	a.refuses(t, wrongKey, a.attestation(e.reference, "--key", theirs)...)

@@ -4,8 +4,11 @@ import (
 	"context"
 	"encoding/pem"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
 
@@ -94,5 +97,47 @@ func TestTokensGoToNoOtherMachineInTheClear(t *testing.T) {
 	}
 	if _, err := k.Sign(t.Context(), statement(t)); err == nil || !strings.Contains(err.Error(), "https is required") || asked {
 		t.Errorf("token asked for: %v, error: %v", asked, err)
+	}
+}
+
+func TestSigningEndsWithItsContextWhenAServiceHangs(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-r.Context().Done():
+		case <-release:
+		}
+	}))
+	t.Cleanup(func() { close(release); srv.Close() })
+	for name, sign := range map[string]func(context.Context) error{
+		"Fulcio": func(ctx context.Context) error {
+			k := attest.Keyless{
+				Services: attest.Services{Fulcio: srv.URL, Rekor: srv.URL},
+				// {"alg":"none"}.{"sub":"a"}: enough to be sent.
+				Token:    func(context.Context) (string, error) { return "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.", nil },
+				Identity: attest.Identity{Issuer: "a", Subject: "b"},
+			}
+			_, err := k.Sign(ctx, statement(t))
+			return err
+		},
+		"Rekor": func(ctx context.Context) error {
+			_, err := attest.KeyFile{Key: newKey(t), Services: attest.Services{Rekor: srv.URL}}.Sign(ctx, statement(t))
+			return err
+		},
+		"the timestamp authority": func(ctx context.Context) error {
+			_, err := attest.KeyFile{Key: newKey(t), Services: attest.Services{TimestampAuthority: srv.URL}}.Sign(ctx, statement(t))
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			start := time.Now()
+			if err := sign(ctx); err == nil || time.Since(start) > 5*time.Second {
+				t.Errorf("ended after %v with %v", time.Since(start), err)
+			}
+		})
 	}
 }

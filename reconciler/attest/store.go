@@ -1,7 +1,6 @@
 package attest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -90,17 +89,20 @@ func (r *Repository) Push(ctx context.Context, a Artifact) (string, error) {
 	return r.Reference(a.digest), nil
 }
 
-// Attach stores a bundle as a referrer of an artifact that is in the
+// Attach stores a verified bundle as a referrer of an artifact that is in the
 // repository, and returns the referrer's reference. The statement's own
 // subject decides what it is attached to. Attaching again changes nothing.
-func (r *Repository) Attach(ctx context.Context, s Statement, b Bundle) (string, error) {
-	opts := r.options(ctx, r.transport)
+func (r *Repository) Attach(ctx context.Context, v Verified) (string, error) {
+	s, opts := v.Statement, r.options(ctx, r.transport)
+	if v.bundle.JSON == nil {
+		return "", errors.New("attaching the bundle: nothing was verified")
+	}
 	subject, err := remote.Head(r.repo.Digest(s.Artifact()), opts...)
 	if err != nil {
 		return "", fmt.Errorf("looking for the artifact: %w", err)
 	}
 	config := static.NewLayer([]byte("{}"), "application/vnd.oci.image.config.v1+json")
-	layer := static.NewLayer(b.JSON, bundleMediaType)
+	layer := static.NewLayer(v.bundle.JSON, bundleMediaType)
 	var described []v1.Descriptor
 	for _, l := range []v1.Layer{config, layer} {
 		if err := remote.WriteLayer(r.repo, l, opts...); err != nil {
@@ -165,7 +167,7 @@ func (r *Repository) Bundles(ctx context.Context, artifact string) ([]Bundle, er
 	}
 	var bundles []Bundle
 	for _, d := range list.Manifests {
-		b, ok, err := r.bundle(ctx, d.Digest.String(), opts)
+		b, ok, err := r.bundle(d.Digest.String(), opts)
 		if err != nil {
 			return nil, err
 		}
@@ -177,7 +179,7 @@ func (r *Repository) Bundles(ctx context.Context, artifact string) ([]Bundle, er
 }
 
 // bundle reads one referrer; false means that it is of another kind.
-func (r *Repository) bundle(_ context.Context, digest string, opts []remote.Option) (Bundle, bool, error) {
+func (r *Repository) bundle(digest string, opts []remote.Option) (Bundle, bool, error) {
 	image, err := remote.Image(r.repo.Digest(digest), opts...)
 	if err != nil {
 		return Bundle{}, false, fmt.Errorf("fetching referrer %s: %w", digest, err)
@@ -204,7 +206,7 @@ func (r *Repository) bundle(_ context.Context, digest string, opts []remote.Opti
 	if got := Digest(data); got != m.Layers[0].Digest.String() {
 		return Bundle{}, false, fmt.Errorf("bundle of referrer %s has another digest than its manifest says", digest)
 	}
-	return Bundle{JSON: bytes.Clone(data), Digest: Digest(data)}, true, nil
+	return NewBundle(data), true, nil
 }
 
 // limited bounds every answer's body.

@@ -3,9 +3,12 @@ package attest_test
 import (
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -107,7 +110,7 @@ func TestPushAndAttachAreIdempotentAndComeBackAsTheyWere(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				attached, err := repo.Attach(t.Context(), s, b)
+				attached, err := repo.Attach(t.Context(), check(t, b, key))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -152,16 +155,29 @@ func attachForeign(t *testing.T, repo, digest string) {
 	}
 }
 
-func TestAttachNeedsTheArtifact(t *testing.T) {
+// check verifies what a key signed without any service.
+func check(t *testing.T, b attest.Bundle, key attest.Key) attest.Verified {
+	t.Helper()
+	v, err := attest.VerifyBundle(b.JSON, nil, offline(key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func TestAttachNeedsTheArtifactAndAVerifiedBundle(t *testing.T) {
 	t.Parallel()
 	repo, a := open(t, serveRegistry(t, registry.WithReferrersSupport(true))), artifact(t)
-	b, err := attest.KeyFile{Key: newKey(t)}.Sign(t.Context(), about(t, a))
+	key := newKey(t)
+	b, err := attest.KeyFile{Key: key}.Sign(t.Context(), about(t, a))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var no *attest.Refusal
-	if _, err := repo.Attach(t.Context(), about(t, a), b); err == nil || errors.As(err, &no) {
-		t.Errorf("want an inability, got %v", err)
+	for name, v := range map[string]attest.Verified{"no artifact": check(t, b, key), "nothing verified": {Statement: about(t, a)}} {
+		if _, err := repo.Attach(t.Context(), v); err == nil || errors.As(err, &no) {
+			t.Errorf("%s: want an inability, got %v", name, err)
+		}
 	}
 }
 
@@ -192,5 +208,37 @@ func TestEvidenceGoesToNoOtherMachineInTheClear(t *testing.T) {
 		if _, err := attest.OpenRepository(ref, attest.RepositoryOptions{}); (err == nil) != ok {
 			t.Errorf("%q: %v", ref, err)
 		}
+	}
+}
+
+func TestABundleThatTheRegistryChangedIsAnErrorAndNoEvidence(t *testing.T) {
+	t.Parallel()
+	inner := registry.New(registry.WithReferrersSupport(true), registry.Logger(log.New(io.Discard, "", 0)))
+	var lie atomic.Bool
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if lie.Load() && r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/") {
+			_, _ = io.WriteString(w, "{}")
+			return
+		}
+		inner.ServeHTTP(w, r)
+	}))
+	t.Cleanup(srv.Close)
+	repo, a, key := open(t, strings.TrimPrefix(srv.URL, "http://")), artifact(t), newKey(t)
+	b, err := attest.KeyFile{Key: key}.Sign(t.Context(), about(t, a))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := repo.Push(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := repo.Attach(t.Context(), check(t, b, key)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := repo.Bundles(t.Context(), a.Digest()); err != nil || len(got) != 1 {
+		t.Fatalf("the honest twin: %d bundles, %v", len(got), err)
+	}
+	lie.Store(true)
+	if got, err := repo.Bundles(t.Context(), a.Digest()); err == nil {
+		t.Errorf("got %d bundles from a registry that lies", len(got))
 	}
 }

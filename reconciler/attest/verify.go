@@ -49,7 +49,12 @@ type Verified struct {
 	SignedAt time.Time
 	// LogIndex in the transparency log, -1 when there is none.
 	LogIndex int64
+
+	bundle Bundle
 }
+
+// Bundle is what was verified, byte for byte.
+func (v Verified) Bundle() Bundle { return NewBundle(v.bundle.JSON) }
 
 // ParseTrustedRoot reads a Sigstore trusted_root.json.
 func ParseTrustedRoot(data []byte) (root.TrustedMaterial, error) {
@@ -95,11 +100,14 @@ func VerifyBundle(data []byte, trusted root.TrustedMaterial, policy Policy) (Ver
 	if policy.Artifact != "" && s.Artifact() != policy.Artifact {
 		return Verified{}, refuse(CodeBundleSubject, "ask for the attestation of that artifact", "statement is about artifact %s, not %s", s.Artifact(), policy.Artifact)
 	}
-	return verified(s, b, result), nil
+	v := verified(b, result)
+	v.Statement, v.bundle = s, NewBundle(data)
+	return v, nil
 }
 
-func verified(s Statement, b *bundle.Bundle, result *verify.VerificationResult) Verified {
-	v := Verified{Statement: s, LogIndex: -1}
+// verified takes over what sigstore-go proved.
+func verified(b *bundle.Bundle, result *verify.VerificationResult) Verified {
+	v := Verified{LogIndex: -1}
 	if result.Signature != nil && result.Signature.Certificate != nil {
 		v.Identity = Identity{Issuer: result.Signature.Certificate.Issuer, Subject: result.Signature.Certificate.SubjectAlternativeName}
 	}
