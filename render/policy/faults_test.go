@@ -24,6 +24,11 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "-memory-limit" {
 		os.Exit(faulty(os.Stdin, os.Stdout))
 	}
+	if len(os.Args) == 3 && os.Args[1] == "run" {
+		_, err := (Runner{Path: os.Args[0], User: os.Args[2]}).Test(context.Background(), some())
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	os.Exit(m.Run())
 }
 
@@ -40,6 +45,8 @@ func faulty(in io.Reader, out io.Writer) int {
 		panic("boom\x1b[31m\nsecond line")
 	case "hang":
 		linger(argument)
+	case "outlive":
+		outlive(argument)
 	case "hog":
 		return hog()
 	case "garbage":
@@ -85,6 +92,13 @@ func honest(req Request) Verdict {
 func linger(mark string) {
 	_ = exec.Command("/bin/sh", "-c", "sleep 2; : > "+mark).Start()
 	time.Sleep(time.Hour)
+}
+
+// outlive leaves one mark when it begins and another if it is not ended.
+func outlive(mark string) {
+	_ = os.WriteFile(mark+".begun", nil, 0o600)
+	time.Sleep(2 * time.Second)
+	_ = os.WriteFile(mark, nil, 0o600)
 }
 
 func hog() int {
@@ -163,7 +177,7 @@ func TestAProcessThatDoesNotAnswerTheQuestionIsNeverAPass(t *testing.T) {
 			if strings.ContainsAny(err.Error(), "\x1b\n") {
 				t.Errorf("control characters of the process reach us: %q", err)
 			}
-			if v.APIVersion != "" || v.Policies != nil {
+			if v.APIVersion != "" || v.Policies != nil || v.Refusal() == nil {
 				t.Errorf("a verdict comes with the error: %+v", v)
 			}
 		})
@@ -186,6 +200,32 @@ func TestAProcessThatHangsIsEndedWithAllItStartedAtTheDeadline(t *testing.T) {
 	time.Sleep(2500 * time.Millisecond)
 	if _, err := os.Stat(mark); err == nil {
 		t.Error("what the process started lived on")
+	}
+}
+
+func TestTheProcessDoesNotOutliveUs(t *testing.T) {
+	t.Parallel()
+	mark := filepath.Join(t.TempDir(), "alive")
+	us := exec.CommandContext(t.Context(), inject(t, "").Path, "run", "outlive "+mark)
+	if err := us.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		if _, err := os.Stat(mark + ".begun"); err == nil {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if err := us.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = us.Wait()
+	if _, err := os.Stat(mark + ".begun"); err != nil {
+		t.Fatal("the process never started")
+	}
+	time.Sleep(2500 * time.Millisecond)
+	if _, err := os.Stat(mark); err == nil {
+		t.Error("the process lived on after us")
 	}
 }
 
@@ -241,6 +281,11 @@ func TestTheTwoSidesOfThePipeShareOneFile(t *testing.T) {
 
 func TestAMissingProgramIsCouldNotTell(t *testing.T) {
 	t.Parallel()
+	for _, path := range []string{"", "millwright-policy", "./millwright-policy"} {
+		if _, err := (Runner{Path: path}).Test(t.Context(), some()); !errors.Is(err, ErrCouldNotTell) {
+			t.Errorf("path %q: error %v", path, err)
+		}
+	}
 	r := Runner{Path: filepath.Join(t.TempDir(), "none")}
 	if _, err := r.Test(t.Context(), some()); !errors.Is(err, ErrCouldNotTell) || !errors.Is(err, os.ErrNotExist) {
 		t.Fatalf("error %v", err)

@@ -33,6 +33,7 @@ const (
 	CodeViolated   = "policy/violated"
 	CodeTekton     = "policy/tekton-invalid"
 	CodeNotAPolicy = "policy/does-not-compile"
+	CodeNoVerdict  = "policy/no-verdict"
 
 	hintViolation = "change the object or the policy in a new signed commit; millwright render shows both"
 	hintInvalid   = "correct the policy in a new signed commit"
@@ -57,8 +58,12 @@ func (r *Refusal) Error() string {
 	return fmt.Sprintf("%s (%s): %s", r.Reason, r.Code, r.Detail)
 }
 
-// Refusal is nil when nothing forbids the revision.
+// Refusal is nil when nothing forbids the revision. The zero Verdict, which
+// comes with an error, forbids everything.
 func (v Verdict) Refusal() *Refusal {
+	if v.APIVersion != VerdictVersion {
+		return &Refusal{Reason: ReasonInvalid, Code: CodeNoVerdict, Detail: "the policies were not tested", Hint: "test them first"}
+	}
 	for _, p := range v.Policies {
 		if p.Invalid != "" {
 			return &Refusal{

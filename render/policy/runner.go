@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"time"
@@ -36,7 +37,7 @@ var ErrCouldNotTell = errors.New("could not test the policies")
 
 // Runner tests manifests in a policy process, one process for each test.
 type Runner struct {
-	// Path is the millwright-policy program.
+	// Path is the millwright-policy program, absolute.
 	Path string
 	// Timeout is the deadline of a test, [DefaultTimeout] when zero.
 	Timeout time.Duration
@@ -53,6 +54,9 @@ type Runner struct {
 // and is worth another try; a no is in the verdict ([Verdict.Refusal]).
 func (r Runner) Test(ctx context.Context, objects []json.RawMessage) (Verdict, error) {
 	r = r.withDefaults()
+	if !filepath.IsAbs(r.Path) {
+		return Verdict{}, fmt.Errorf("%w: the path %q of the policy process is not absolute", ErrCouldNotTell, r.Path)
+	}
 	q, err := ask(r.User, objects)
 	if err != nil {
 		return Verdict{}, fmt.Errorf("%w: %w", ErrCouldNotTell, err)

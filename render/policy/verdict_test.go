@@ -11,21 +11,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"millwright.dev/millwright/render/policy"
-	"millwright.dev/millwright/tools/assets"
+	"millwright.dev/millwright/render/policy/policytest"
 )
-
-// realRunner runs the real policy process; the first build takes minutes.
-func realRunner(t *testing.T) policy.Runner {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("builds Kyverno's engine")
-	}
-	bin, err := assets.Ensure(t.Context(), os.Stderr, "millwright-policy")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return policy.Runner{Path: bin.Path("millwright-policy")}
-}
 
 func factoryPolicy(t *testing.T, file string) json.RawMessage {
 	t.Helper()
@@ -46,7 +33,7 @@ func secret(kind string) json.RawMessage {
 
 func TestARevisionThatKeepsThePoliciesPassesAndItsTwinDoesNot(t *testing.T) {
 	t.Parallel()
-	r := realRunner(t)
+	r := policytest.Runner(t)
 	k15 := factoryPolicy(t, "k15-no-static-credentials.yaml")
 
 	good, err := r.Test(t.Context(), []json.RawMessage{k15, secret("Opaque")})
@@ -81,7 +68,7 @@ func TestARevisionThatKeepsThePoliciesPassesAndItsTwinDoesNot(t *testing.T) {
 
 func TestAPolicyThatDoesNotCompileRefusesTheRevision(t *testing.T) {
 	t.Parallel()
-	r := realRunner(t)
+	r := policytest.Runner(t)
 	broken := json.RawMessage(strings.Replace(string(factoryPolicy(t, "k15-no-static-credentials.yaml")), "object.kind !=", "object.kind !!=", 1))
 	v, err := r.Test(t.Context(), []json.RawMessage{broken})
 	if err != nil {
@@ -95,7 +82,7 @@ func TestAPolicyThatDoesNotCompileRefusesTheRevision(t *testing.T) {
 
 func TestAnInvalidTaskRefusesTheRevisionWithACodeOfItsOwn(t *testing.T) {
 	t.Parallel()
-	v, err := realRunner(t).Test(t.Context(), []json.RawMessage{
+	v, err := policytest.Runner(t).Test(t.Context(), []json.RawMessage{
 		json.RawMessage(`{"apiVersion":"tekton.dev/v1","kind":"Task","metadata":{"name":"t","namespace":"factory-catalog"},"spec":{}}`),
 	})
 	if err != nil {
@@ -108,7 +95,7 @@ func TestAnInvalidTaskRefusesTheRevisionWithACodeOfItsOwn(t *testing.T) {
 
 func TestManifestsWithoutPoliciesSaySo(t *testing.T) {
 	t.Parallel()
-	v, err := realRunner(t).Test(t.Context(), []json.RawMessage{secret("Opaque")})
+	v, err := policytest.Runner(t).Test(t.Context(), []json.RawMessage{secret("Opaque")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +106,7 @@ func TestManifestsWithoutPoliciesSaySo(t *testing.T) {
 
 func TestPoliciesThatDecideOnlyInTheClusterAreNamedAsNotTested(t *testing.T) {
 	t.Parallel()
-	v, err := realRunner(t).Test(t.Context(), []json.RawMessage{
+	v, err := policytest.Runner(t).Test(t.Context(), []json.RawMessage{
 		json.RawMessage(`{"apiVersion":"policies.kyverno.io/v1","kind":"ImageValidatingPolicy","metadata":{"name":"i"},"spec":{}}`),
 	})
 	if err != nil {
@@ -137,7 +124,7 @@ func TestAMessageCarriesNoSecretAndNoControlCharacter(t *testing.T) {
 	const spy = `{"apiVersion":"policies.kyverno.io/v1","kind":"ValidatingPolicy","metadata":{"name":"spy"},"spec":{
 	  "matchConstraints":{"resourceRules":[{"apiGroups":[""],"apiVersions":["v1"],"operations":["CREATE"],"resources":["secrets"]}]},
 	  "validations":[{"expression":"false","messageExpression":"'\\u001b[2J' + string(object.data)"}]}}`
-	v, err := realRunner(t).Test(t.Context(), []json.RawMessage{json.RawMessage(spy), secret("Opaque")})
+	v, err := policytest.Runner(t).Test(t.Context(), []json.RawMessage{json.RawMessage(spy), secret("Opaque")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +146,7 @@ func TestAPolicyThatCostsTooMuchRefusesTheRevision(t *testing.T) {
 	bomb := fmt.Sprintf(`{"apiVersion":"policies.kyverno.io/v1","kind":"ValidatingPolicy","metadata":{"name":"bomb"},"spec":{
 	  "matchConstraints":{"resourceRules":[{"apiGroups":[""],"apiVersions":["v1"],"operations":["CREATE"],"resources":["secrets"]}]},
 	  "validations":[{"expression":%q}]}}`, expression)
-	v, err := realRunner(t).Test(t.Context(), []json.RawMessage{json.RawMessage(bomb), secret("Opaque")})
+	v, err := policytest.Runner(t).Test(t.Context(), []json.RawMessage{json.RawMessage(bomb), secret("Opaque")})
 	if err != nil {
 		t.Fatal(err)
 	}
