@@ -1,0 +1,41 @@
+package gitverify
+
+import (
+	"bytes"
+	"encoding/base64"
+	"strconv"
+	"strings"
+
+	rekorpb "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
+)
+
+// checkCheckpoint is strict about the signed note in an inclusion proof (the
+// C2SP formats tlog-checkpoint and signed-note): its text is signed, but the
+// line of the signature is not, and the libraries that verify it neither
+// compare the tree size nor look at the name. One signature, canonical base64,
+// by the log that the text names, for the size and root of the proof.
+func checkCheckpoint(proof *rekorpb.InclusionProof) error {
+	text, signature, ok := strings.Cut(proof.GetCheckpoint().GetEnvelope(), "\n\n")
+	if !ok {
+		return refuse(codeCheckpoint, "the checkpoint is not a signed note")
+	}
+	lines := strings.Split(text, "\n")
+	if len(lines) < 3 {
+		return refuse(codeCheckpoint, "the checkpoint has no origin, size and root")
+	}
+	root, err := base64.StdEncoding.Strict().DecodeString(lines[2])
+	if err != nil || !bytes.Equal(root, proof.GetRootHash()) || lines[1] != strconv.FormatInt(proof.GetTreeSize(), 10) {
+		return refuse(codeCheckpoint, "the checkpoint is for another size or root than the proof")
+	}
+	// Rekor v1 writes "<host> - <tree id>" as origin and signs as <host>.
+	name, _, _ := strings.Cut(lines[0], " - ")
+	encoded, ok := strings.CutPrefix(signature, "\u2014 "+name+" ")
+	if !ok {
+		return refuse(codeCheckpoint, "the checkpoint is not signed by its origin")
+	}
+	encoded, ok = strings.CutSuffix(encoded, "\n")
+	if _, err := base64.StdEncoding.Strict().DecodeString(encoded); !ok || err != nil || strings.ContainsAny(encoded, "\r\n") {
+		return refuse(codeCheckpoint, "the checkpoint has not exactly one canonical signature")
+	}
+	return nil
+}

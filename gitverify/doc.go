@@ -1,0 +1,45 @@
+// Package gitverify answers one question: is this history signed by people
+// we trust?
+//
+// [New] takes a Sigstore trusted root and gives a [Verifier]. Its Verify takes
+// a candidate commit, the pinned anchor that it must descend from, and the
+// last applied revision, and gives one of three answers:
+//
+//   - yes: a [Verification], which lists who signed what and when, and is the
+//     only key that opens the commit's tree ([OpenTree]);
+//   - no: a [*Refusal] with a stable reason and code, the commit, and what
+//     would make it a yes; final until the input changes;
+//   - could not tell: any other error (an object that is not there, a store
+//     that cannot be read, a cancelled context); try again.
+//
+// # How a commit is judged
+//
+// The raw bytes of the object are hashed again (SHA-1 with collision
+// detection), split byte for byte, and refused where Git itself would find
+// them ambiguous. Tree and parents come from that same split, so what was
+// verified is what is used; no object is ever re-encoded (CVE-2026-44309,
+// CVE-2026-45022). The signature must be the one that gitsign makes with
+// rekorMode=offline: one canonical PEM block, one signer, detached, SHA-256,
+// signed attributes, ECDSA P-256, with the transparency log's entry inside.
+// It is turned into a Sigstore v0.3 bundle and handed to sigstore-go, which
+// checks inclusion, checkpoint, promise, certificate timestamp, certificate
+// time and identity against the trusted root. Nothing is asked of any server,
+// and no clock is read: the time of a signature is the log's or the timestamp
+// authority's. The committer date of a commit is a claim and is not used.
+//
+// # How a range is judged
+//
+// The first-parent line from anchor to candidate is walked step by step. Each
+// step, with everything it merges on every side, is judged by the policy in
+// the tree before it, so nobody can authorise themselves in the commit that
+// they sign. The policy file is factory-config/trust/policy.yaml
+// ([DecodePolicy]); when it changes, its version must rise.
+//
+// # What it refuses to do
+//
+// It does not look an entry up in a log: a commit whose proof is not inside it
+// is refused. It does not accept PGP, SSH or plain X.509 signatures, patterns
+// for identities, shallow history inside the range, or a second root. It does
+// not follow tags, replace refs, grafts, notes or alternates: it is given
+// object ids and reads objects. It has no override.
+package gitverify

@@ -1,0 +1,132 @@
+package gitverify
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// maxTreeObject bounds one tree object: about three hundred thousand entries.
+const maxTreeObject = 16 << 20
+
+// entryMode is the mode of a tree entry; there are no others (row D04).
+type entryMode string
+
+const (
+	modeDir        entryMode = "40000"
+	modeFile       entryMode = "100644"
+	modeExecutable entryMode = "100755"
+	modeSymlink    entryMode = "120000"
+	modeGitlink    entryMode = "160000"
+)
+
+type treeEntry struct {
+	mode entryMode
+	name string
+	id   ID
+}
+
+// readTree reads one tree object.
+func (r objectReader) readTree(ctx context.Context, id ID) ([]treeEntry, error) {
+	body, err := r.read(ctx, id, "tree", maxTreeObject, codeTreeSize)
+	if err != nil {
+		return nil, err
+	}
+	return parseTree(body)
+}
+
+// parseTree parses a tree object and refuses all that git fsck warns of, and
+// all names that some system takes for another name (rows D04, CVE-2026-45571).
+func parseTree(body []byte) ([]treeEntry, error) {
+	var entries []treeEntry
+	seen := map[string]bool{}
+	last := ""
+	for len(body) > 0 {
+		head, rest, ok := bytes.Cut(body, []byte{0})
+		mode, name, spaced := strings.Cut(string(head), " ")
+		if !ok || !spaced || len(rest) < 20 {
+			return nil, refuse(codeTree, "a tree entry is cut short")
+		}
+		e := treeEntry{mode: entryMode(mode), name: name, id: ID(hex.EncodeToString(rest[:20]))}
+		if err := e.check(); err != nil {
+			return nil, err
+		}
+		if seen[name] {
+			return nil, refuse(codeTree, "two entries named %q", name)
+		}
+		key := e.sortKey()
+		if key <= last {
+			return nil, refuse(codeTree, "entry %q is out of order", name)
+		}
+		seen[name], last = true, key
+		entries, body = append(entries, e), rest[20:]
+	}
+	return entries, nil
+}
+
+// sortKey orders entries as git does: a directory as if its name ended in a slash.
+func (e treeEntry) sortKey() string {
+	if e.mode == modeDir {
+		return e.name + "/"
+	}
+	return e.name
+}
+
+func (e treeEntry) check() error {
+	switch e.mode {
+	case modeDir, modeFile, modeExecutable, modeSymlink, modeGitlink:
+	default:
+		return refuse(codeTree, "entry %q has mode %q", e.name, string(e.mode))
+	}
+	if e.name == "" || e.name == "." || e.name == ".." || len(e.name) > 255 ||
+		strings.ContainsAny(e.name, `/\`) || !utf8.ValidString(e.name) {
+		return refuse(codeTree, "an entry is named %q", e.name)
+	}
+	for _, c := range e.name {
+		if !unicode.IsPrint(c) {
+			return refuse(codeTree, "entry %q has an invisible character in its name", e.name)
+		}
+	}
+	if gitDirectory(e.name) {
+		return refuse(codeTree, "entry %q is a name of git's own directory", e.name)
+	}
+	return nil
+}
+
+// gitDirectory finds the names that Windows, macOS or git itself take for
+// .git: any case, the short name, trailing dots and spaces, and streams.
+func gitDirectory(name string) bool {
+	name, _, _ = strings.Cut(name, ":")
+	name = strings.ToLower(strings.TrimRight(name, ". "))
+	if n, ok := strings.CutPrefix(name, "git~"); ok && len(n) == 1 {
+		return true
+	}
+	return name == ".git"
+}
+
+// find looks up an entry by its path; symlinks are entries, not ways.
+func (r objectReader) find(ctx context.Context, tree ID, path string) (treeEntry, bool, error) {
+	e := treeEntry{mode: modeDir, id: tree}
+	for _, part := range strings.Split(path, "/") {
+		if e.mode != modeDir {
+			return treeEntry{}, false, nil
+		}
+		entries, err := r.readTree(ctx, e.id)
+		if err != nil {
+			return treeEntry{}, false, err
+		}
+		found := false
+		for _, child := range entries {
+			if child.name == part {
+				e, found = child, true
+			}
+		}
+		if !found {
+			return treeEntry{}, false, nil
+		}
+	}
+	return e, true, nil
+}
