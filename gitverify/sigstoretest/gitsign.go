@@ -15,14 +15,19 @@ type Committer struct {
 	Name, Email string
 	// Unsigned leaves the signature out.
 	Unsigned bool
-	// Stamp asks for a timestamp as well. gitsign's own verification refuses
-	// a timestamp of the certificate's first second, though ours does not.
+	// Stamp asks for a timestamp as well. gitsign 0.17.1 makes such commits and
+	// cannot verify them: it takes the token for a whole response (RFC 3161
+	// §2.4.2). A verifier that knows the difference can.
 	Stamp bool
 }
 
+// Gitsign is the path of the gitsign program.
+func (s *Sigstore) Gitsign() string { return s.bin.Path("gitsign") }
+
 // GitsignEnv is the environment in which gitsign signs with the token's
 // identity at this Sigstore: without a browser, without TUF, and with all that a
-// verifier needs inside the signature (rekorMode=offline).
+// verifier needs inside the signature (rekorMode=offline). The same environment,
+// with any token, is enough for `gitsign verify` and `git verify-commit`.
 func (s *Sigstore) GitsignEnv(token string, stamp bool) []string {
 	env := []string{
 		"GITSIGN_FULCIO_URL=" + s.FulcioURL,
@@ -55,7 +60,7 @@ func (s *Sigstore) Git(ctx context.Context, dir string, who Committer, args ...s
 		}
 		env = append(env, s.GitsignEnv(token, who.Stamp)...)
 		config["commit.gpgSign"], config["tag.gpgSign"] = "true", "true"
-		config["gpg.format"], config["gpg.x509.program"] = "x509", s.bin.Path("gitsign")
+		config["gpg.format"], config["gpg.x509.program"] = "x509", s.Gitsign()
 	}
 	n := 0
 	for key, value := range config {

@@ -44,7 +44,7 @@ func (b Bin) Path(name string) string {
 }
 
 // Ensure sees to it that the named programs are in the cache. What it builds
-// it says on progress, two lines for each; nil means quiet.
+// it says on progress, a line now and then; nil means quiet.
 func Ensure(ctx context.Context, progress io.Writer, names ...string) (Bin, error) {
 	if progress == nil {
 		progress = io.Discard
@@ -131,7 +131,10 @@ func (b builder) build(ctx context.Context, a asset, final string) error {
 	}
 	started := time.Now()
 	fmt.Fprintf(b.progress, "building %s: first time only, about %s on two cores\n", a.title(), minutes(a.minutes))
-	if err := b.toolchain.compile(ctx, filepath.Join(b.root, a.module), filepath.Join(dir, a.names[0]), a); err != nil {
+	stop := b.heartbeat(a, started)
+	err = b.toolchain.compile(ctx, filepath.Join(b.root, a.module), filepath.Join(dir, a.names[0]), a)
+	stop()
+	if err != nil {
 		return err
 	}
 	for _, alias := range a.names[1:] {
@@ -144,6 +147,28 @@ func (b builder) build(ctx context.Context, a asset, final string) error {
 	}
 	fmt.Fprintf(b.progress, "built %s in %s\n", a.names[0], time.Since(started).Round(time.Second))
 	return nil
+}
+
+// heartbeat says every half minute that the build goes on, until stopped.
+func (b builder) heartbeat(a asset, started time.Time) (stop func()) {
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(30 * time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-quit:
+				return
+			case <-tick.C:
+				fmt.Fprintf(b.progress, "  still building %s: %s\n", a.names[0], time.Since(started).Round(time.Second))
+			}
+		}
+	}()
+	return func() {
+		close(quit)
+		<-done
+	}
 }
 
 func (a asset) title() string { return strings.TrimSpace(a.names[0] + " " + a.version) }

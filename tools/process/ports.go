@@ -9,33 +9,45 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"syscall"
 )
 
-// Ports finds n free TCP ports of 127.0.0.1. They lie below the range from which
-// the kernel takes the ports of outgoing connections, and are drawn at random,
-// so that several processes that ask at once hardly ever get the same.
+// Ports finds n free TCP ports of 127.0.0.1 and keeps them for this process as
+// long as it lives: no other caller of Ports gets them, in whatever process, even
+// before a server listens or while it is stopped. They lie below the range from
+// which the kernel takes the ports of outgoing connections.
 func Ports(n int) ([]int, error) {
 	const low, high = 20000, 32000
 	var ports []int
-	var held []net.Listener
-	defer func() {
-		for _, l := range held {
-			_ = l.Close()
-		}
-	}()
 	for range 200 * n {
+		port := low + rand.IntN(high-low) // a place, not a secret
+		if !reserve(port) {
+			continue
+		}
+		if l, err := net.Listen("tcp", Addr(port)); err == nil {
+			_ = l.Close()
+			ports = append(ports, port)
+		}
 		if len(ports) == n {
 			return ports, nil
 		}
-		port := low + rand.IntN(high-low) // a place, not a secret
-		l, err := net.Listen("tcp", Addr(port))
-		if err != nil {
-			continue
-		}
-		held = append(held, l) // until all are found, so that they differ
-		ports = append(ports, port)
 	}
 	return nil, errors.New("finding free ports of 127.0.0.1: all that were tried are taken")
+}
+
+// reserve takes the name of the port among the abstract sockets (unix(7)), which
+// the kernel gives up when we end, however we end. The descriptor is left open on
+// purpose: it is the reservation.
+func reserve(port int) bool {
+	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	if err := syscall.Bind(fd, &syscall.SockaddrUnix{Name: "@millwright-port-" + strconv.Itoa(port)}); err != nil {
+		_ = syscall.Close(fd)
+		return false
+	}
+	return true
 }
 
 // Addr is 127.0.0.1 with a port.

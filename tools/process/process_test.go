@@ -82,7 +82,7 @@ func TestChildrenDieWithUs(t *testing.T) {
 	t.Error("the child lives on")
 }
 
-func TestPortsDifferAndAreFree(t *testing.T) {
+func TestPortsDifferAndStayOurs(t *testing.T) {
 	t.Parallel()
 	ports, err := Ports(20)
 	if err != nil {
@@ -94,6 +94,9 @@ func TestPortsDifferAndAreFree(t *testing.T) {
 			t.Errorf("port %d twice", p)
 		}
 		seen[p] = true
+		if reserve(p) {
+			t.Errorf("port %d is not kept", p)
+		}
 	}
 }
 
