@@ -24,6 +24,9 @@ var errStopped = errors.New("stopped")
 // the inventory cannot be written, the context ended); what was done until
 // then is in the change set all the same, and nothing of it can get lost.
 func (e *Engine) Apply(ctx context.Context, p plan.Plan) (ChangeSet, error) {
+	if p.Empty() {
+		return ChangeSet{Inventory: p.Inventory()}, nil // in sync costs no write
+	}
 	inv, err := e.intend(ctx, p.Inventory())
 	if err != nil {
 		return ChangeSet{Inventory: inv}, fmt.Errorf("recording what is about to be applied: %w", err)
@@ -232,7 +235,7 @@ func (e *Engine) send(ctx context.Context, c plan.Change) (*metav1.PartialObject
 func (e *Engine) patch(ctx context.Context, r Resource, c plan.Change) (*metav1.PartialObjectMetadata, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.opts.RequestTimeout)
 	defer cancel()
-	return e.metadataOf(r, c.ID).Patch(ctx, c.ID.Name, types.ApplyPatchType, c.Declared.JSON(), metav1.PatchOptions{
+	return e.metadataOf(r, c.ID).Patch(ctx, c.ID.Name, types.ApplyPatchType, body(*c.Declared), metav1.PatchOptions{
 		FieldManager: plan.FieldManager(c.Component), Force: &c.Owned,
 	})
 }

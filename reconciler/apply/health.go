@@ -20,8 +20,8 @@ import (
 type HealthMode string
 
 const (
-	// HealthStatus: every object reports its status (kstatus).
-	HealthStatus HealthMode = "Status"
+	// HealthObserve: every object reports its status (kstatus).
+	HealthObserve HealthMode = "Observe"
 	// HealthUnknown: nothing runs Pods or controllers here, so that nobody
 	// reports whether workloads are ready; only definitions are checked.
 	HealthUnknown HealthMode = "Unknown"
@@ -72,7 +72,10 @@ const maxNotReady = 20
 // Health reads the objects that have a state of their own: definitions,
 // namespaces, workloads, custom resources. Everything else is healthy by
 // being there.
-func (e *Engine) Health(ctx context.Context, m render.Manifests, mode HealthMode) (Health, error) {
+//
+// why says on behalf of the environment why health cannot be known, where the
+// mode is HealthUnknown.
+func (e *Engine) Health(ctx context.Context, m render.Manifests, mode HealthMode, why string) (Health, error) {
 	var ask []render.Object
 	h := Health{Components: map[string]Tally{}}
 	definitions, err := e.definitions(ctx, m)
@@ -86,7 +89,7 @@ func (e *Engine) Health(ctx context.Context, m render.Manifests, mode HealthMode
 		case !hasState(o.ID()):
 			h.add(o, ObjectHealth{Verdict: Ready})
 		case mode == HealthUnknown && !plan.IsNamespace(o.ID()):
-			h.add(o, ObjectHealth{Verdict: Unknown, Message: "no controller reports its status here"})
+			h.add(o, ObjectHealth{Verdict: Unknown, Message: clean(why)})
 		default:
 			ask = append(ask, o)
 		}

@@ -281,7 +281,7 @@ func (e *Engine) compare(ctx context.Context, o *render.Object, owned bool) (pla
 		live.State, live.Detail = plan.Terminating, "being deleted"
 		return live, nil
 	}
-	want, err := client.Patch(ctx, id.Name, types.ApplyPatchType, o.JSON(), metav1.PatchOptions{
+	want, err := client.Patch(ctx, id.Name, types.ApplyPatchType, body(*o), metav1.PatchOptions{
 		FieldManager: manager, Force: &owned, DryRun: []string{metav1.DryRunAll},
 	})
 	if err != nil {

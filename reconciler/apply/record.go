@@ -73,7 +73,7 @@ func (e *Engine) loadComponent(ctx context.Context, m render.Manifests, componen
 	}
 	e.remember(component, entries)
 	if entries == nil {
-		rebuilt, err := e.rebuild(ctx, m, component)
+		rebuilt, err := e.rebuild(ctx, m, component, rec != nil)
 		if err != nil {
 			return fmt.Errorf("rebuilding it: %w", err)
 		}
@@ -93,8 +93,10 @@ func (e *Engine) loadComponent(ctx context.Context, m render.Manifests, componen
 }
 
 // rebuild finds what carries the component's field manager among the kinds
-// that it declares.
-func (e *Engine) rebuild(ctx context.Context, m render.Manifests, component string) (map[render.ID]plan.Entry, error) {
+// that it declares. Where there was a record, every kind has to be readable;
+// where there was none, most likely because this is the first pass, a kind that
+// we may not read must not keep the others from being installed.
+func (e *Engine) rebuild(ctx context.Context, m render.Manifests, component string, all bool) (map[render.ID]plan.Entry, error) {
 	var ids []kindKey
 	for _, o := range m.Objects() {
 		if o.Component() == component {
@@ -107,7 +109,7 @@ func (e *Engine) rebuild(ctx context.Context, m render.Manifests, component stri
 		return nil, err
 	}
 	for key, list := range lists {
-		if list.err != nil {
+		if list.err != nil && all {
 			return nil, list.err
 		}
 		for id, o := range list.objects {
