@@ -66,8 +66,7 @@ func TestAChangedFileOrToolchainIsAnotherProgram(t *testing.T) {
 	}
 	write("m/go.mod", "module m\n")
 	write("m/main.go", "package main\n")
-	write("shared/a.go", "package shared\n")
-	a := asset{module: "m", pkg: ".", names: []string{"m"}, also: []string{"shared"}}
+	a := asset{module: "m", pkg: ".", names: []string{"m"}}
 	digest := func(version string) string {
 		t.Helper()
 		d, err := builder{root: root, toolchain: toolchain{version: version}}.digest(a)
@@ -84,9 +83,9 @@ func TestAChangedFileOrToolchainIsAnotherProgram(t *testing.T) {
 	if digest("go1") != before {
 		t.Error("a test counts")
 	}
-	write("shared/a.go", "package shared // changed\n")
+	write("m/internal/a.go", "package internal\n")
 	if digest("go1") == before {
-		t.Error("a folder that is replaced into the module does not count")
+		t.Error("a file in a folder does not count")
 	}
 }
 
@@ -127,15 +126,19 @@ func TestWaitingForALockEndsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestEveryProgramOfTheCatalogHasItsModule(t *testing.T) {
+func TestEveryProgramOfTheCatalogIsMadeOfItsModuleAlone(t *testing.T) {
 	t.Parallel()
 	root, err := findRoot()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, a := range catalog() {
-		if !exists(filepath.Join(root, a.module, "go.mod")) {
-			t.Errorf("%s: %s/go.mod is missing", a.names[0], a.module)
+		mod, err := os.ReadFile(filepath.Join(root, a.module, "go.mod"))
+		if err != nil {
+			t.Errorf("%s: %v", a.names[0], err)
+		}
+		if strings.Contains(string(mod), "=> .") {
+			t.Errorf("%s takes code from a folder outside its module, which its digest would not notice", a.names[0])
 		}
 	}
 	if _, err := Ensure(t.Context(), nil, "no-such-program"); err == nil || !strings.Contains(err.Error(), "kube-apiserver") {

@@ -9,8 +9,7 @@ type asset struct {
 	names   []string // file names; the first is the file, the others link to it
 	version string   // what the progress line says
 	ldflags string
-	minutes int      // of a first build on two cores, for the progress line
-	also    []string // files and folders outside the module that its replace lines name
+	minutes int // of a first build on two cores, for the progress line
 }
 
 // kubeVersion keeps the API server from reporting v0.0.0, which clients and
@@ -32,7 +31,7 @@ func catalog() []asset {
 		{module: "tools/cosign", pkg: "github.com/sigstore/cosign/v2/cmd/cosign", names: []string{"cosign"}, version: "2.6.5", minutes: 2},
 		{module: "tools/registry", pkg: ".", names: []string{"registry"}, minutes: 1},
 		{module: "tools/kube", pkg: ".", names: []string{"kube", "kube-apiserver", "etcd", "kubectl"}, version: "1.36.3 with etcd 3.6.8", ldflags: kubeVersion, minutes: 5},
-		{module: "cmd/millwright-policy", pkg: ".", names: []string{"millwright-policy"}, minutes: 4, also: []string{"render/policy", "go.mod"}},
+		{module: "cmd/millwright-policy", pkg: ".", names: []string{"millwright-policy"}, minutes: 4},
 	}
 }
 

@@ -24,10 +24,8 @@ const modulePath = "module millwright.dev/millwright"
 func (b builder) digest(a asset) (string, error) {
 	h := sha256.New()
 	fmt.Fprintf(h, "%s\n%s/%s\n%s\n%s\n", b.toolchain.version, runtime.GOOS, runtime.GOARCH, strings.Join(a.names, " "), strings.Join(a.flags(), "\x00"))
-	for _, dir := range append([]string{a.module}, a.also...) {
-		if err := hashDir(h, b.root, dir); err != nil {
-			return "", fmt.Errorf("reading %s: %w", dir, err)
-		}
+	if err := hashDir(h, b.root, a.module); err != nil {
+		return "", fmt.Errorf("reading %s: %w", a.module, err)
 	}
 	return hex.EncodeToString(h.Sum(nil))[:32], nil
 }
