@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"maps"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -167,33 +166,4 @@ func pack(file []byte) ([]byte, error) {
 		return nil, err
 	}
 	return out.Bytes(), nil
-}
-
-// referrer is the manifest that attaches a bundle to an artifact, in the shape
-// that cosign writes and looks for. Its bytes depend on nothing but the bundle
-// and the subject, so attaching twice is attaching once.
-type referrer struct {
-	v1.Manifest
-	// ArtifactType stands on the manifest too: registries of OCI 1.1 list by it.
-	ArtifactType string `json:"artifactType,omitempty"`
-}
-
-func (r referrer) RawManifest() ([]byte, error)        { return json.Marshal(r) }
-func (r referrer) MediaType() (types.MediaType, error) { return types.OCIManifestSchema1, nil }
-
-const (
-	bundleMediaType = "application/vnd.dev.sigstore.bundle.v0.3+json"
-	emptyConfig     = types.MediaType("application/vnd.oci.empty.v1+json")
-)
-
-func newReferrer(config, layer, subject v1.Descriptor, extra map[string]string) referrer {
-	annotations := map[string]string{
-		"dev.sigstore.bundle.content":       "dsse-envelope",
-		"dev.sigstore.bundle.predicateType": PredicateType,
-	}
-	maps.Copy(annotations, extra)
-	return referrer{ArtifactType: bundleMediaType, Manifest: v1.Manifest{
-		SchemaVersion: 2, MediaType: types.OCIManifestSchema1,
-		Config: config, Layers: []v1.Descriptor{layer}, Subject: &subject, Annotations: annotations,
-	}}
 }

@@ -27,8 +27,10 @@ type Record struct {
 // Options of an audit.
 type Options struct {
 	TrustedRoot root.TrustedMaterial
-	// Policy says who must have signed every record.
-	Policy Policy
+	// Policies say who may have signed: every record must satisfy one of them.
+	// Two are needed for a chain that a key file began, before the factory's
+	// own Sigstore was there to continue it.
+	Policies []Policy
 	// Factory and ClusterUID, when set, must be those of every record; when
 	// not, all records must agree with the first.
 	Factory    Factory
@@ -90,7 +92,7 @@ func (a *auditor) find(sequence int64, code, hint, format string, args ...any) {
 func (a *auditor) record(r Record) error {
 	a.link(r)
 	line := Audited{Sequence: r.Sequence, Commit: clean(r.Commit, 64), Digest: Digest([]byte(r.Bundle)), LogIndex: -1}
-	v, err := VerifyBundle([]byte(r.Bundle), a.opts.TrustedRoot, a.opts.Policy)
+	v, err := a.verify(r)
 	var no *Refusal
 	switch {
 	case errors.As(err, &no):
@@ -106,6 +108,26 @@ func (a *auditor) record(r Record) error {
 	a.report.Records = append(a.report.Records, line)
 	a.last, a.seen = r, true
 	return nil
+}
+
+// verify tries the policies in their order; when none is satisfied, the
+// refusal that says whose signature it was is the one worth reading.
+func (a *auditor) verify(r Record) (Verified, error) {
+	if len(a.opts.Policies) == 0 {
+		return Verified{}, errors.New("an audit needs a policy")
+	}
+	var worth *Refusal
+	for _, p := range a.opts.Policies {
+		v, err := VerifyBundle([]byte(r.Bundle), a.opts.TrustedRoot, p)
+		var no *Refusal
+		if !errors.As(err, &no) {
+			return v, err
+		}
+		if worth == nil || no.Code == CodeBundleIdentity {
+			worth = no
+		}
+	}
+	return Verified{}, worth
 }
 
 // link checks what needs no signature: numbers and digests.

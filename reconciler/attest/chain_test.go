@@ -1,6 +1,7 @@
 package attest_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -79,7 +80,7 @@ func TestAuditAcceptsAWholeChainAndNamesWhatIsWrongWithAnother(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c.opts.Policy = offline(key)
+			c.opts.Policies = []attest.Policy{offline(key)}
 			report, err := attest.Audit(c.records, c.opts)
 			if err != nil {
 				t.Fatal(err)
@@ -92,6 +93,38 @@ func TestAuditAcceptsAWholeChainAndNamesWhatIsWrongWithAnother(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestAChainMayBeContinuedByASecondSignerThatTheAuditorNames(t *testing.T) {
+	t.Parallel()
+	first, second := newKey(t), newKey(t)
+	n := 0
+	both := signerFunc(func(ctx context.Context, s attest.Statement) (attest.Bundle, error) {
+		if n++; n < 3 {
+			return attest.KeyFile{Key: first}.Sign(ctx, s)
+		}
+		return attest.KeyFile{Key: second}.Sign(ctx, s)
+	})
+	records := chain(t, both, 4)
+	for name, c := range map[string]struct {
+		policies []attest.Policy
+		ok       bool
+	}{
+		"both": {[]attest.Policy{offline(second), offline(first)}, true},
+		"one":  {[]attest.Policy{offline(first)}, false},
+	} {
+		report, err := attest.Audit(records, attest.Options{Policies: c.policies})
+		if err != nil || report.OK != c.ok {
+			t.Errorf("%s: %v\n%s", name, err, report.Text())
+		}
+	}
+}
+
+// signerFunc is a function as a signer.
+type signerFunc func(context.Context, attest.Statement) (attest.Bundle, error)
+
+func (f signerFunc) Sign(ctx context.Context, s attest.Statement) (attest.Bundle, error) {
+	return f(ctx, s)
 }
 
 func TestAuditIsNotMadeWithoutAPolicy(t *testing.T) {
@@ -116,7 +149,7 @@ func TestExportCarriesAChainAndReadsStrictly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	report, err := attest.Audit(export.Records, attest.Options{Policy: offline(key), Factory: export.Factory, ClusterUID: export.ClusterUID})
+	report, err := attest.Audit(export.Records, attest.Options{Policies: []attest.Policy{offline(key)}, Factory: export.Factory, ClusterUID: export.ClusterUID})
 	if err != nil {
 		t.Fatal(err)
 	}

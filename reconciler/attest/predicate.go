@@ -146,7 +146,7 @@ type Changes struct {
 	Pruned    int `json:"pruned"`
 	Unchanged int `json:"unchanged"`
 	Failed    int `json:"failed"`
-	// Objects is the digest of the list of changed objects ([ListDigest]).
+	// Objects is the digest of the list of changed objects ([NewList]).
 	Objects string `json:"objects"`
 }
 

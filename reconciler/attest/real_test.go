@@ -168,6 +168,11 @@ func TestStockCosignVerifiesABundleByFileAndByCommit(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.refuses(t, wrongDigest, append(a.blob(e.bundleFile, us...), e.manifestsFile)...)
+	inventoryFile := filepath.Join(t.TempDir(), "inventory")
+	if err := os.WriteFile(inventoryFile, inventory(t).Content(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a.accepts(t, append(a.blob(e.bundleFile, us...), inventoryFile)...)
 	other := slices.Clone(a.blob(e.bundleFile, by(commitA)...))
 	other[slices.Index(other, attest.PredicateType)] = "https://slsa.dev/provenance/v1"
 	a.refuses(t, "invalid predicate type", other...)
@@ -307,13 +312,13 @@ func TestAKeylessChainIsAuditedOfflineFromItsExport(t *testing.T) {
 	}
 	identity := attest.Identity{Issuer: s.issuer, Subject: reconcilerID}
 	start := time.Now()
-	report, err := attest.Audit(export.Records, attest.Options{TrustedRoot: s.trusted, Policy: attest.Policy{Identity: identity}, Head: records[2].Digest})
+	report, err := attest.Audit(export.Records, attest.Options{TrustedRoot: s.trusted, Policies: []attest.Policy{{Identity: identity}}, Head: records[2].Digest})
 	if err != nil || !report.OK {
 		t.Fatalf("%v\n%s", err, report.Text())
 	}
 	t.Logf("three records audited in %v\n%s", time.Since(start), report.Text())
 	identity.Subject = "spiffe://factory.test/other"
-	report, err = attest.Audit(export.Records, attest.Options{TrustedRoot: s.trusted, Policy: attest.Policy{Identity: identity}})
+	report, err = attest.Audit(export.Records, attest.Options{TrustedRoot: s.trusted, Policies: []attest.Policy{{Identity: identity}}})
 	if err != nil || report.OK || report.Findings[0].Code != attest.CodeBundleIdentity {
 		t.Errorf("another identity: %v\n%s", err, report.Text())
 	}

@@ -150,34 +150,6 @@ func NewDrift(entries []DriftEntry) Drift {
 	return Drift{Total: len(entries), Entries: slices.Clone(entries[:min(len(entries), MaxDrift)])}
 }
 
-// ListEntry is one line of an inventory or of a list of changed objects.
-type ListEntry struct {
-	APIVersion string `json:"apiVersion"`
-	Kind       string `json:"kind"`
-	Namespace  string `json:"namespace,omitempty"`
-	Name       string `json:"name"`
-	UID        string `json:"uid,omitempty"`
-	// Op is what was done to it, in a list of changes.
-	Op string `json:"op,omitempty"`
-	// Declared is the digest of what was declared, never of a live object.
-	Declared string `json:"declared,omitempty"`
-}
-
-// ListDigest is "sha256:<hex>" of the list in canonical form; the order in
-// which the entries come does not matter.
-func ListDigest(entries []ListEntry) (string, error) {
-	lines := make([]string, 0, len(entries))
-	for _, e := range entries {
-		line, err := encode(e)
-		if err != nil {
-			return "", fmt.Errorf("encoding a list entry: %w", err)
-		}
-		lines = append(lines, string(line))
-	}
-	slices.Sort(lines)
-	return digestOf(lines)
-}
-
 func encode(v any) ([]byte, error) {
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)

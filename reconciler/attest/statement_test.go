@@ -197,21 +197,19 @@ func TestListDigestDoesNotDependOnOrder(t *testing.T) {
 	t.Parallel()
 	a := attest.ListEntry{APIVersion: "v1", Kind: "ConfigMap", Namespace: "n", Name: "a", Declared: digest("1")}
 	b := attest.ListEntry{APIVersion: "v1", Kind: "ConfigMap", Namespace: "n", Name: "b", Declared: digest("2")}
-	one, err := attest.ListDigest([]attest.ListEntry{a, b})
+	one, two, three := list(t, a, b), list(t, b, a), list(t, a)
+	if one.Digest() != two.Digest() || one.Digest() == three.Digest() || one.Digest() != attest.Digest(one.Content()) {
+		t.Errorf("digests %s, %s, %s", one.Digest(), two.Digest(), three.Digest())
+	}
+}
+
+func list(t *testing.T, entries ...attest.ListEntry) attest.List {
+	t.Helper()
+	l, err := attest.NewList(entries)
 	if err != nil {
 		t.Fatal(err)
 	}
-	two, err := attest.ListDigest([]attest.ListEntry{b, a})
-	if err != nil {
-		t.Fatal(err)
-	}
-	three, err := attest.ListDigest([]attest.ListEntry{a})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if one != two || one == three {
-		t.Errorf("digests %s, %s, %s", one, two, three)
-	}
+	return l
 }
 
 // The predicate's types cannot carry an object: no map, no interface, no raw

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -103,24 +104,24 @@ func (r *Repository) Attach(ctx context.Context, v Verified) (string, error) {
 	}
 	config := static.NewLayer([]byte("{}"), "application/vnd.oci.image.config.v1+json")
 	layer := static.NewLayer(v.bundle.JSON, bundleMediaType)
-	var described []v1.Descriptor
-	for _, l := range []v1.Layer{config, layer} {
-		if err := remote.WriteLayer(r.repo, l, opts...); err != nil {
-			return "", fmt.Errorf("pushing the bundle: %w", err)
-		}
-		d, err := describe(l)
-		if err != nil {
-			return "", err
-		}
-		described = append(described, d)
+	described, err := r.blobs(opts, config, layer)
+	if err != nil {
+		return "", fmt.Errorf("pushing the bundle: %w", err)
 	}
 	described[0].MediaType, described[0].ArtifactType = emptyConfig, bundleMediaType
-	m := newReferrer(described[0], described[1],
+	m := newReferrer(bundleMediaType, described[0], described[1:],
 		v1.Descriptor{MediaType: subject.MediaType, Digest: subject.Digest, Size: subject.Size},
 		map[string]string{
-			"org.opencontainers.image.created": s.Predicate.FinishedOn.Format(time.RFC3339),
-			"dev.millwright.sequence":          fmt.Sprint(s.Predicate.Sequence),
+			"dev.sigstore.bundle.content":       "dsse-envelope",
+			"dev.sigstore.bundle.predicateType": PredicateType,
+			"org.opencontainers.image.created":  s.Predicate.FinishedOn.Format(time.RFC3339),
+			"dev.millwright.sequence":           fmt.Sprint(s.Predicate.Sequence),
 		})
+	return r.put(m, opts)
+}
+
+// put stores a referrer's manifest under its own digest.
+func (r *Repository) put(m referrer, opts []remote.Option) (string, error) {
 	raw, err := m.RawManifest()
 	if err != nil {
 		return "", fmt.Errorf("encoding the referrer: %w", err)
@@ -130,6 +131,22 @@ func (r *Repository) Attach(ctx context.Context, v Verified) (string, error) {
 		return "", fmt.Errorf("pushing the referrer: %w", err)
 	}
 	return ref.String(), nil
+}
+
+// blobs stores blobs and describes them.
+func (r *Repository) blobs(opts []remote.Option, layers ...v1.Layer) ([]v1.Descriptor, error) {
+	described := make([]v1.Descriptor, 0, len(layers))
+	for _, l := range layers {
+		if err := remote.WriteLayer(r.repo, l, opts...); err != nil {
+			return nil, err
+		}
+		d, err := describe(l)
+		if err != nil {
+			return nil, err
+		}
+		described = append(described, d)
+	}
+	return described, nil
 }
 
 func describe(l v1.Layer) (v1.Descriptor, error) {
@@ -153,7 +170,7 @@ func describe(l v1.Layer) (v1.Descriptor, error) {
 // [MaxReferrers] are an error: anyone who may push could bury the evidence,
 // and half an answer would look like a whole one.
 func (r *Repository) Bundles(ctx context.Context, artifact string) ([]Bundle, error) {
-	opts := r.options(ctx, limited{r.transport})
+	opts := r.options(ctx, limited{r.transport, maxResponse})
 	index, err := remote.Referrers(r.repo.Digest(artifact), opts...)
 	if err != nil {
 		return nil, fmt.Errorf("listing the artifact's referrers: %w", err)
@@ -162,11 +179,12 @@ func (r *Repository) Bundles(ctx context.Context, artifact string) ([]Bundle, er
 	if err != nil {
 		return nil, fmt.Errorf("reading the artifact's referrers: %w", err)
 	}
-	if len(list.Manifests) > MaxReferrers {
-		return nil, fmt.Errorf("artifact has %d referrers, more than %d", len(list.Manifests), MaxReferrers)
+	mayBe := slices.DeleteFunc(slices.Clone(list.Manifests), isForeign)
+	if len(mayBe) > MaxReferrers {
+		return nil, fmt.Errorf("artifact has %d referrers that may be bundles, more than %d", len(mayBe), MaxReferrers)
 	}
 	var bundles []Bundle
-	for _, d := range list.Manifests {
+	for _, d := range mayBe {
 		b, ok, err := r.bundle(d.Digest.String(), opts)
 		if err != nil {
 			return nil, err
@@ -176,6 +194,12 @@ func (r *Repository) Bundles(ctx context.Context, artifact string) ([]Bundle, er
 		}
 	}
 	return bundles, nil
+}
+
+// isForeign tells by what the registry says of a referrer that it is no
+// bundle. Some registries give the type of the config instead, or none.
+func isForeign(d v1.Descriptor) bool {
+	return !slices.Contains([]string{"", bundleMediaType, string(emptyConfig)}, d.ArtifactType)
 }
 
 // bundle reads one referrer; false means that it is of another kind.
@@ -210,7 +234,10 @@ func (r *Repository) bundle(digest string, opts []remote.Option) (Bundle, bool, 
 }
 
 // limited bounds every answer's body.
-type limited struct{ next http.RoundTripper }
+type limited struct {
+	next  http.RoundTripper
+	bytes int64
+}
 
 func (l limited) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := l.next.RoundTrip(req)
@@ -220,6 +247,6 @@ func (l limited) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp.Body = struct {
 		io.Reader
 		io.Closer
-	}{io.LimitReader(resp.Body, maxResponse), resp.Body}
+	}{io.LimitReader(resp.Body, l.bytes), resp.Body}
 	return resp, nil
 }

@@ -41,11 +41,23 @@ func artifact(t *testing.T) attest.Artifact {
 // about is a statement whose subjects are this artifact.
 func about(t *testing.T, a attest.Artifact) attest.Statement {
 	t.Helper()
-	s, err := attest.NewStatement(attest.Subjects{Artifact: a.Digest(), Manifests: a.ManifestsDigest(), Inventory: digest("0")}, predicate(t))
+	p := predicate(t)
+	p.Changes.Objects = changes(t).Digest()
+	s, err := attest.NewStatement(attest.Subjects{Artifact: a.Digest(), Manifests: a.ManifestsDigest(), Inventory: inventory(t).Digest()}, p)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
+}
+
+func inventory(t *testing.T) attest.List {
+	t.Helper()
+	return list(t, attest.ListEntry{APIVersion: "v1", Kind: "Namespace", Name: "tekton-pipelines", UID: "1", Declared: digest("1")})
+}
+
+func changes(t *testing.T) attest.List {
+	t.Helper()
+	return list(t, attest.ListEntry{APIVersion: "v1", Kind: "Namespace", Name: "tekton-pipelines", Op: "Create", Declared: digest("1")})
 }
 
 func open(t *testing.T, host string) *attest.Repository {
@@ -120,6 +132,14 @@ func TestPushAndAttachAreIdempotentAndComeBackAsTheyWere(t *testing.T) {
 				t.Errorf("references differ: %v", references)
 			}
 			attachForeign(t, repo.String(), a.Digest())
+			if _, err := repo.AttachLists(t.Context(), check(t, b, key), inventory(t), changes(t)); err != nil {
+				t.Fatal(err)
+			}
+			for _, l := range []attest.List{inventory(t), changes(t)} {
+				if got, err := repo.List(t.Context(), l.Digest()); err != nil || got.Digest() != l.Digest() {
+					t.Errorf("the list that came back: %v", err)
+				}
+			}
 			got, err := repo.Bundles(t.Context(), a.Digest())
 			if err != nil {
 				t.Fatal(err)
@@ -181,9 +201,27 @@ func TestAttachNeedsTheArtifactAndAVerifiedBundle(t *testing.T) {
 	}
 }
 
+func TestListsThatTheStatementDoesNotNameAreNotAttached(t *testing.T) {
+	t.Parallel()
+	repo, a, key := open(t, serveRegistry(t, registry.WithReferrersSupport(true))), artifact(t), newKey(t)
+	b, err := attest.KeyFile{Key: key}.Sign(t.Context(), about(t, a))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := repo.Push(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := repo.AttachLists(t.Context(), check(t, b, key), list(t)); err == nil || !strings.Contains(err.Error(), "not in the statement") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := repo.List(t.Context(), list(t, attest.ListEntry{Name: "x"}).Digest()); err == nil {
+		t.Error("a list came back that was never stored")
+	}
+}
+
 func TestTooManyReferrersAreAnErrorAndNotHalfAnAnswer(t *testing.T) {
 	t.Parallel()
-	d := `{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":1,"digest":"` + digest("a") + `"}`
+	d := `{"artifactType":"application/vnd.dev.sigstore.bundle.v0.3+json","mediaType":"application/vnd.oci.image.manifest.v1+json","size":1,"digest":"` + digest("a") + `"}`
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.Contains(r.URL.Path, "/referrers/") {
 			w.Header().Set("Content-Type", "application/vnd.oci.image.index.v1+json")
