@@ -137,6 +137,11 @@ func TestEveryProgramOfTheCatalogIsMadeOfItsModuleAlone(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", a.names[0], err)
 		}
+		for word := range strings.FieldsSeq(a.version) {
+			if word[0] >= '0' && word[0] <= '9' && !strings.Contains(string(mod), " v"+word) {
+				t.Errorf("%s calls itself %s, which its go.mod does not pin", a.names[0], word)
+			}
+		}
 		if strings.Contains(string(mod), "=> .") {
 			t.Errorf("%s takes code from a folder outside its module, which its digest would not notice", a.names[0])
 		}

@@ -26,7 +26,7 @@ func catalog() []asset {
 		{module: "tools/sigstore", pkg: "github.com/sigstore/fulcio", names: []string{"fulcio"}, version: "1.8.8", minutes: 1},
 		{module: "tools/sigstore", pkg: "github.com/sigstore/rekor/cmd/rekor-server", names: []string{"rekor-server"}, version: "1.5.4", minutes: 2},
 		{module: "tools/sigstore", pkg: "./timestamp-server", names: []string{"timestamp-server"}, version: "2.1.3", minutes: 1},
-		{module: "tools/sigstore", pkg: "github.com/google/certificate-transparency-go/trillian/ctfe/ct_server", names: []string{"ct_server"}, version: "1.3.2", minutes: 1},
+		{module: "tools/sigstore", pkg: "github.com/google/certificate-transparency-go/trillian/ctfe/ct_server", names: []string{"ct_server"}, version: "1.3.3", minutes: 1},
 		{module: "tools/gitsign", pkg: "github.com/sigstore/gitsign", names: []string{"gitsign"}, version: "0.17.1", minutes: 2},
 		{module: "tools/cosign", pkg: "github.com/sigstore/cosign/v2/cmd/cosign", names: []string{"cosign"}, version: "2.6.5", minutes: 2},
 		{module: "tools/registry", pkg: ".", names: []string{"registry"}, minutes: 1},
