@@ -57,6 +57,15 @@ func (l List) Content() []byte { return bytes.Clone(l.content) }
 // Digest is "sha256:<hex>" of the content.
 func (l List) Digest() string { return Digest(l.content) }
 
+// ListDigest is the digest of the list of these entries.
+func ListDigest(entries []ListEntry) (string, error) {
+	l, err := NewList(entries)
+	if err != nil {
+		return "", err
+	}
+	return l.Digest(), nil
+}
+
 // AttachLists stores the lists that a verified statement names by digest,
 // beside it: one referrer of the artifact with one layer a list.
 func (r *Repository) AttachLists(ctx context.Context, v Verified, lists ...List) (string, error) {
