@@ -50,6 +50,11 @@ func (v *signatureVerifier) verify(c rawCommit, policy Policy) (p proven, err er
 	if err != nil {
 		return proven{}, err
 	}
+	for _, token := range sig.timestamps {
+		if err := checkToken(token, v.root.material); err != nil {
+			return proven{}, err
+		}
+	}
 	ev, err := newEvidence(sig)
 	if err != nil {
 		return proven{}, err
