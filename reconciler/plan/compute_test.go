@@ -1,0 +1,454 @@
+package plan
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/google/go-cmp/cmp"
+
+	"millwright.dev/millwright/render"
+)
+
+// declare renders components, in stage order, from documents.
+func declare(t testing.TB, order []string, docs map[string][]string) render.Manifests {
+	t.Helper()
+	tree := fstest.MapFS{}
+	var list []render.Component
+	for i, name := range order {
+		path := "overlays/test/" + name
+		resources := "resources: [objects.yaml]\n"
+		if len(docs[name]) == 0 {
+			resources = "resources: []\n"
+		}
+		tree[path+"/kustomization.yaml"] = &fstest.MapFile{
+			Data: []byte("apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n" + resources),
+		}
+		tree[path+"/objects.yaml"] = &fstest.MapFile{Data: []byte(strings.Join(docs[name], "\n---\n"))}
+		list = append(list, render.Component{Name: name, Path: path, Stage: i})
+	}
+	m, err := render.Render(tree, "overlays/test", list, render.DefaultLimits())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func one(t testing.TB, docs ...string) render.Manifests {
+	t.Helper()
+	return declare(t, []string{"mill"}, map[string][]string{"mill": docs})
+}
+
+func doc(apiVersion, kind, namespace, name, value string) string {
+	meta := "name: " + name
+	if namespace != "" {
+		meta += ", namespace: " + namespace
+	}
+	return fmt.Sprintf("apiVersion: %s\nkind: %s\nmetadata: {%s}\ndata: {k: %s}", apiVersion, kind, meta, value)
+}
+
+func cm(name, value string) string { return doc("v1", "ConfigMap", "ns", name, value) }
+
+func cmID(name string) render.ID { return render.ID{Kind: "ConfigMap", Namespace: "ns", Name: name} }
+
+func definition(name, group, kind string) string {
+	return fmt.Sprintf("apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: %s}\n"+
+		"spec: {group: %s, names: {kind: %s}}", name, group, kind)
+}
+
+func digestOf(t testing.TB, m render.Manifests, id render.ID) string {
+	t.Helper()
+	for _, o := range m.Objects() {
+		if o.ID() == id {
+			return o.Digest()
+		}
+	}
+	t.Fatalf("%v is not declared", id)
+	return ""
+}
+
+func meta(uid string) Meta { return Meta{UID: uid, ResourceVersion: "1", Fingerprint: "f"} }
+
+func TestWhatIsDecidedAboutADeclaredObject(t *testing.T) {
+	t.Parallel()
+	m := one(t, cm("a", "x"))
+	now := digestOf(t, m, cmID("a"))
+	entry := Entry{Component: "mill", APIVersion: "v1", Declared: now, Meta: meta("u")}
+	older, moved, intended := entry, entry, entry
+	older.Declared = "sha256:older"
+	moved.Component = "other"
+	intended.Pending, intended.Meta = true, Meta{}
+	diff := []Difference{{Path: ".data.k", Manager: "rogue"}}
+	for name, tc := range map[string]struct {
+		entry   *Entry
+		live    Live
+		op      Op
+		owned   bool
+		blocked string
+		restore bool
+	}{
+		"not there":                           {nil, Live{State: Absent}, Create, false, "", false},
+		"not there any more":                  {&entry, Live{State: Absent}, Create, false, "", false},
+		"as declared":                         {&entry, Live{State: InSync, Meta: meta("u"), Managed: true}, "", false, "", false},
+		"as declared but not recorded":        {nil, Live{State: InSync, Meta: meta("u"), Managed: true}, "", false, "", true},
+		"as declared, recorded as intent":     {&intended, Live{State: InSync, Meta: meta("u"), Managed: true}, "", false, "", true},
+		"as declared, recorded elsewhere":     {&moved, Live{State: InSync, Meta: meta("u"), Managed: true}, "", false, "", true},
+		"as declared, another uid":            {&entry, Live{State: InSync, Meta: meta("v"), Managed: true}, "", false, "", true},
+		"edited by somebody":                  {&entry, Live{State: Differs, Meta: meta("u"), Differences: diff}, Correct, true, "", false},
+		"declared anew":                       {&older, Live{State: Differs, Meta: meta("u"), Differences: diff}, Update, true, "", false},
+		"never ours, nobody objects":          {nil, Live{State: Differs, Meta: meta("u"), Differences: diff}, Update, false, "", false},
+		"intended, and made by us":            {&intended, Live{State: Differs, Meta: meta("u"), Managed: true}, Update, true, "", false},
+		"intended, and made by somebody else": {&intended, Live{State: Differs, Meta: meta("u")}, Update, false, "", false},
+		"never ours, somebody objects":        {nil, Live{State: Conflict, Differences: diff}, "", false, ReasonFieldConflict, false},
+		"being deleted":                       {&entry, Live{State: Terminating}, "", false, ReasonTerminating, false},
+		"refused by the API server":           {&entry, Live{State: Rejected}, "", false, ReasonInvalid, false},
+		"not observed":                        {&entry, Live{}, "", false, ReasonUnobserved, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			obs := Observation{Live: map[render.ID]Live{cmID("a"): tc.live}, Inventory: Inventory{Entries: map[render.ID]Entry{}}}
+			if tc.entry != nil {
+				obs.Inventory.Entries[cmID("a")] = *tc.entry
+			}
+			p, err := Compute(m, obs, DefaultLimits())
+			if err != nil {
+				t.Fatal(err)
+			}
+			var op Op
+			var owned bool
+			var blocked string
+			if c := p.Changes(); len(c) > 0 {
+				op, owned = c[0].Op, c[0].Owned
+			}
+			if b := p.Blocked(); len(b) > 0 {
+				blocked = b[0].Reason
+			}
+			if op != tc.op || owned != tc.owned || blocked != tc.blocked || p.RestoreInventory() != tc.restore {
+				t.Errorf("got %q owned=%v blocked=%q restore=%v\n%s", op, owned, blocked, p.RestoreInventory(), p.Text())
+			}
+			if p.Empty() != (tc.op == "" && tc.blocked == "" && !tc.restore) {
+				t.Errorf("empty is %v", p.Empty())
+			}
+			if _, ok := p.Inventory().Entries[cmID("a")]; !ok && tc.op != "" {
+				t.Error("the inventory that is stored before the write does not name the object")
+			}
+		})
+	}
+}
+
+func TestWhatIsDecidedAboutAnObjectThatIsNotDeclaredAnyMore(t *testing.T) {
+	t.Parallel()
+	m := one(t, cm("a", "x"))
+	entry := Entry{Component: "mill", APIVersion: "v1", Declared: "sha256:x", Meta: meta("u")}
+	for name, tc := range map[string]struct {
+		live    Live
+		rebuilt []string
+		prune   bool
+		blocked string
+		keeps   bool
+	}{
+		"gone already":                       {Live{State: Absent}, nil, false, "", false},
+		"there and ours":                     {Live{State: Present, Meta: meta("u"), Managed: true}, nil, true, "", true},
+		"made anew, but by us":               {Live{State: Present, Meta: meta("v"), Managed: true}, nil, true, "", true},
+		"made anew by somebody else":         {Live{State: Present, Meta: meta("v")}, nil, false, "", false},
+		"there and not ours any more":        {Live{State: Present, Meta: meta("u")}, nil, false, ReasonNotOurs, true},
+		"not observed":                       {Live{}, nil, false, ReasonUnobserved, true},
+		"being deleted":                      {Live{State: Terminating, Meta: meta("u"), Managed: true}, nil, false, ReasonTerminating, true},
+		"in an inventory that was rebuilt":   {Live{State: Present, Meta: meta("u"), Managed: true}, []string{"mill"}, false, ReasonInventoryRebuilt, true},
+		"another inventory was rebuilt":      {Live{State: Present, Meta: meta("u"), Managed: true}, []string{"other"}, true, "", true},
+		"not even mentioned by the observer": {Live{}, nil, false, ReasonUnobserved, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			obs := Observation{
+				Live:      map[render.ID]Live{cmID("a"): {State: InSync, Meta: meta("a")}, cmID("old"): tc.live},
+				Inventory: Inventory{Rebuilt: tc.rebuilt, Entries: map[render.ID]Entry{cmID("old"): entry}},
+			}
+			p, err := Compute(m, obs, DefaultLimits())
+			if err != nil {
+				t.Fatal(err)
+			}
+			prune := len(p.Changes()) == 1 && p.Changes()[0].Op == Prune && p.Changes()[0].Live == tc.live.Meta
+			blocked := ""
+			if b := p.Blocked(); len(b) > 0 {
+				blocked = b[0].Reason
+			}
+			_, keeps := p.Inventory().Entries[cmID("old")]
+			if prune != tc.prune || blocked != tc.blocked || keeps != tc.keeps {
+				t.Errorf("prune=%v blocked=%q keeps=%v\n%s", prune, blocked, keeps, p.Text())
+			}
+		})
+	}
+}
+
+func TestKindsDecideTheOrderNotComponentsOrFiles(t *testing.T) {
+	t.Parallel()
+	m := declare(t, []string{"first", "second"}, map[string][]string{
+		"first": {
+			doc("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", "", "hook", "x"),
+			doc("mill.example.org/v1", "Wheel", "ns", "wheel", "x"),
+			doc("apps/v1", "Deployment", "ns", "first", "x"),
+			doc("v1", "ServiceAccount", "ns", "first", "x"),
+		},
+		"second": {
+			doc("v1", "Service", "ns", "second", "x"), cm("second", "x"),
+			doc("rbac.authorization.k8s.io/v1", "Role", "ns", "second", "x"),
+			doc("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy", "", "guard", "x"),
+			definition("wheels.mill.example.org", "mill.example.org", "Wheel"), doc("v1", "Namespace", "", "ns", "x"),
+		},
+	})
+	live := map[render.ID]Live{}
+	for _, o := range m.Objects() {
+		live[o.ID()] = Live{State: Absent}
+	}
+	p, err := Compute(m, Observation{Live: live}, DefaultLimits())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, b := range p.Batches() {
+		var kinds []string
+		for _, c := range b.Changes {
+			kinds = append(kinds, c.ID.Kind)
+		}
+		got = append(got, strings.TrimSpace(b.Name+": "+strings.Join(kinds, " ")+" "+string(b.Gate)))
+	}
+	want := []string{
+		"namespaces and definitions: Namespace CustomResourceDefinition Foundations",
+		"native admission policies: ValidatingAdmissionPolicy",
+		"first: identity and access: ServiceAccount",
+		"first: services and workloads: Deployment",
+		"first: custom resources: Wheel",
+		"second: identity and access: Role",
+		"second: configuration: ConfigMap",
+		"second: services and workloads: Service",
+		"webhooks and aggregated APIs: ValidatingWebhookConfiguration",
+	}
+	if diff := cmp.Diff(sorted(want), sorted(got)); diff != "" || len(got) != len(want) || got[0][:10] != want[0][:10] || got[8] != want[8] {
+		t.Errorf("%s\n%s", diff, strings.Join(got, "\n"))
+	}
+	for _, c := range p.Changes() {
+		if c.ID.Kind == "Wheel" {
+			want := []render.ID{{Kind: "Namespace", Name: "ns"}, {Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition", Name: "wheels.mill.example.org"}}
+			if diff := cmp.Diff(want, c.Needs); diff != "" {
+				t.Errorf("needs: %s", diff)
+			}
+		}
+	}
+}
+
+// sorted makes the order of kinds inside a batch irrelevant.
+func sorted(batches []string) map[string]map[string]bool {
+	out := map[string]map[string]bool{}
+	for _, b := range batches {
+		i := strings.LastIndex(b, ": ")
+		set := map[string]bool{}
+		for _, kind := range strings.Fields(b[i+2:]) {
+			set[kind] = true
+		}
+		out[b[:i]] = set
+	}
+	return out
+}
+
+func TestPruningIsTheReverseOfApplying(t *testing.T) {
+	t.Parallel()
+	ids := []render.ID{
+		{Kind: "Namespace", Name: "ns"},
+		{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition", Name: "wheels.mill.example.org"},
+		{Kind: "ServiceAccount", Namespace: "ns", Name: "sa"},
+		{Kind: "ConfigMap", Namespace: "ns", Name: "c"},
+		{Group: "apps", Kind: "Deployment", Namespace: "ns", Name: "d"},
+		{Group: "mill.example.org", Kind: "Wheel", Namespace: "ns", Name: "w"},
+		{Group: "admissionregistration.k8s.io", Kind: "MutatingWebhookConfiguration", Name: "h"},
+	}
+	obs := Observation{Live: map[render.ID]Live{}, Inventory: Inventory{Entries: map[render.ID]Entry{}}}
+	for _, id := range ids {
+		obs.Inventory.Entries[id] = Entry{Component: "mill", APIVersion: "v1", Meta: meta("u")}
+		obs.Live[id] = Live{State: Present, Managed: true, Meta: meta("u")}
+	}
+	p, err := Compute(one(t), obs, Limits{MaxPrune: 99, MaxPrunePercent: 100, AllowProtected: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, c := range p.Changes() {
+		got = append(got, c.ID.Kind)
+	}
+	want := []string{
+		"MutatingWebhookConfiguration", "Wheel", "Deployment", "ConfigMap", "ServiceAccount",
+		"CustomResourceDefinition", "Namespace",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestLimitsOfPruning(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		inventory, prune int
+		limits           Limits
+		code             string
+	}{
+		"nothing to prune":              {10, 0, Limits{}, ""},
+		"one of few":                    {3, 1, DefaultLimits(), ""},
+		"at the share":                  {100, 25, DefaultLimits(), ""},
+		"over the share":                {99, 26, Limits{MaxPrune: 99, MaxPrunePercent: 25}, "plan/prune-share"},
+		"over the number":               {1000, 26, DefaultLimits(), "plan/prune-count"},
+		"everything":                    {4, 4, DefaultLimits(), "plan/prune-share"},
+		"nothing is allowed by default": {10, 1, Limits{}, "plan/prune-count"},
+	} {
+		obs := Observation{Live: map[render.ID]Live{}, Inventory: Inventory{Entries: map[render.ID]Entry{}}}
+		var docs []string
+		for i := range tc.inventory {
+			n := fmt.Sprintf("c%d", i)
+			obs.Inventory.Entries[cmID(n)] = Entry{Component: "mill", APIVersion: "v1", Meta: meta("u")}
+			obs.Live[cmID(n)] = Live{State: Present, Managed: true, Meta: meta("u")}
+			if i >= tc.prune {
+				docs = append(docs, cm(n, "x"))
+			}
+		}
+		_, err := Compute(one(t, docs...), obs, tc.limits)
+		var no *Refusal
+		if errors.As(err, &no); (no == nil) != (tc.code == "") || (no != nil && no.Code != tc.code) {
+			t.Errorf("%s: got %v, want %q", name, err, tc.code)
+		}
+	}
+}
+
+// world is a cluster as far as plans go.
+type world map[render.ID]Live
+
+// carryOut does what a plan says, without any judgement of its own.
+func (w world) carryOut(p Plan) Inventory {
+	inv := p.Inventory()
+	inv.Rebuilt = nil
+	for _, c := range p.Changes() {
+		if c.Op == Prune {
+			delete(w, c.ID)
+			delete(inv.Entries, c.ID)
+			continue
+		}
+		uid := c.Live.UID
+		if uid == "" {
+			uid = "made"
+		}
+		w[c.ID] = Live{State: InSync, Meta: meta(uid), Managed: true}
+		inv.Entries[c.ID] = Entry{Component: c.Component, APIVersion: c.APIVersion, Declared: c.Declared.Digest(), Meta: meta(uid)}
+	}
+	return inv
+}
+
+// see gives every object of declared ∪ inventory the state that it has.
+func (w world) see(m render.Manifests, inv Inventory) Observation {
+	obs := Observation{Inventory: inv, Live: map[render.ID]Live{}}
+	look := func(id render.ID) {
+		if live, ok := w[id]; ok {
+			obs.Live[id] = live
+		} else {
+			obs.Live[id] = Live{State: Absent}
+		}
+	}
+	for _, o := range m.Objects() {
+		look(o.ID())
+	}
+	for id := range inv.Entries {
+		look(id)
+	}
+	return obs
+}
+
+func TestAPlanThatWasCarriedOutLeavesAnEmptyOneAndTouchesNothingElse(t *testing.T) {
+	t.Parallel()
+	limits := Limits{MaxPrune: 1000, MaxPrunePercent: 100, AllowProtected: true}
+	for seed := range uint64(60) {
+		rnd := rand.New(rand.NewPCG(seed, 7))
+		w, inv := world{}, Inventory{}
+		for range 4 {
+			var docs []string
+			for i := range 8 {
+				if rnd.IntN(3) > 0 {
+					docs = append(docs, cm(fmt.Sprintf("c%d", i), fmt.Sprint(rnd.IntN(3))))
+				}
+			}
+			m := one(t, docs...)
+			w.disturb(rnd, m, inv)
+			obs := w.see(m, inv)
+			p, err := Compute(m, obs, limits)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range p.Changes() {
+				if _, in := obs.Live[c.ID]; !in {
+					t.Fatalf("seed %d: %s is outside of declared ∪ inventory", seed, Name(c.ID))
+				}
+			}
+			inv = w.carryOut(p)
+			p, err = Compute(m, w.see(m, inv), limits)
+			if err != nil || !p.Empty() {
+				t.Fatalf("seed %d: %v\n%s", seed, err, p.Text())
+			}
+		}
+	}
+}
+
+// disturb has somebody delete and edit, and new declarations differ from live.
+func (w world) disturb(rnd *rand.Rand, m render.Manifests, inv Inventory) {
+	w[cmID("stranger")] = Live{State: Present, Meta: meta("s")}
+	for i := range 8 {
+		id := cmID(fmt.Sprintf("c%d", i))
+		live, there := w[id]
+		if !there {
+			continue
+		}
+		live.State = Present
+		for _, o := range m.Objects() {
+			if o.ID() != id {
+				continue
+			}
+			live.State = InSync
+			if inv.Entries[id].Declared != o.Digest() || rnd.IntN(4) == 0 {
+				live.State = Differs
+			}
+		}
+		w[id] = live
+		if rnd.IntN(6) == 0 {
+			delete(w, id)
+		}
+	}
+}
+
+func TestTheSamePlanIsTheSameTextAndHoldsNoValues(t *testing.T) {
+	t.Parallel()
+	m := one(t, cm("a", "hidden"), cm("b", "hidden"), cm("c", "hidden"))
+	obs := Observation{Live: map[render.ID]Live{
+		cmID("a"): {State: Absent},
+		cmID("b"): {State: Differs, Meta: meta("u"), Differences: []Difference{{Path: ".data.k", Manager: "rogue", Operation: "Update"}}},
+		cmID("c"): {State: Conflict, Differences: []Difference{{Path: ".data.k", Manager: "helm"}}},
+	}}
+	p, err := Compute(m, obs, DefaultLimits())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `mill: configuration:
+  create  ConfigMap ns/a
+  update  ConfigMap ns/b
+          .data.k by rogue (Update)
+left alone:
+  FieldConflict ConfigMap ns/c
+          .data.k by helm
+1 to create, 1 to update, 0 to correct, 0 to prune, 1 left alone, of 3 declared
+`
+	if diff := cmp.Diff(want, p.Text()); diff != "" {
+		t.Error(diff)
+	}
+	raw, err := json.Marshal(p)
+	if err != nil || strings.Contains(string(raw), "hidden") || !json.Valid(raw) {
+		t.Errorf("%v %s", err, raw)
+	}
+}
