@@ -31,6 +31,12 @@ func TestAuditAcceptsAWholeChainAndNamesWhatIsWrongWithAnother(t *testing.T) {
 	elsewhere := chain(t, attest.KeyFile{Key: key}, 4, func(p *attest.Predicate) { p.Target.ClusterUID = otherCluster })
 	otherFactory := chain(t, attest.KeyFile{Key: key}, 4, func(p *attest.Predicate) { p.Factory.Name = "other" })
 	foreign := chain(t, attest.KeyFile{Key: stranger}, 4)
+	twin := chain(t, attest.KeyFile{Key: key}, 2)
+	inconsistent := chain(t, attest.KeyFile{Key: key}, 2, func(p *attest.Predicate) {
+		if p.Previous != nil {
+			p.Previous.GitCommit = commitB
+		}
+	})
 	head := good[3].Digest
 	cluster := predicate(t).Target.ClusterUID
 	edit := func(change func([]attest.Record) []attest.Record) []attest.Record { return change(slices.Clone(good)) }
@@ -69,14 +75,18 @@ func TestAuditAcceptsAWholeChainAndNamesWhatIsWrongWithAnother(t *testing.T) {
 			r[3].Bundle = strings.Replace(r[3].Bundle, `"payload":"ey`, `"payload":"eX`, 1)
 			return r
 		}), attest.Options{}, []string{attest.CodeBundleInvalid, attest.CodeRecordDigest}},
-		"a chain of another cluster":         {elsewhere, attest.Options{ClusterUID: cluster}, []string{attest.CodeChainCluster}},
-		"its twin in its own cluster":        {elsewhere, attest.Options{ClusterUID: otherCluster}, nil},
-		"one record of another cluster":      {edit(func(r []attest.Record) []attest.Record { r[0] = elsewhere[0]; return r }), attest.Options{}, []string{attest.CodeChainCluster, attest.CodeChainPrevious}},
-		"a chain of another factory":         {otherFactory, attest.Options{Factory: predicate(t).Factory}, []string{attest.CodeChainFactory}},
-		"a chain signed by a stranger":       {foreign, attest.Options{}, []string{attest.CodeBundleInvalid}},
-		"a bundle that is not one":           {edit(func(r []attest.Record) []attest.Record { r[3].Bundle = "{}"; return r }), attest.Options{}, []string{attest.CodeBundleInvalid, attest.CodeRecordDigest}},
-		"a sequence below one":               {edit(func(r []attest.Record) []attest.Record { r[0].Sequence = 0; return r }), attest.Options{}, []string{attest.CodeChainGap, attest.CodeRecordSequence}},
-		"a chain that starts over elsewhere": {append(slices.Clone(good[:2]), elsewhere[2:]...), attest.Options{}, []string{attest.CodeChainCluster, attest.CodeChainPrevious}},
+		"a record of a twin chain": {[]attest.Record{good[0], {
+			Sequence: 2, Commit: twin[1].Commit, Digest: twin[1].Digest, Bundle: twin[1].Bundle, Previous: good[0].Digest,
+		}}, attest.Options{}, []string{attest.CodeChainPrevious}},
+		"a record that follows another commit": {inconsistent, attest.Options{}, []string{attest.CodeChainCommit}},
+		"a chain of another cluster":           {elsewhere, attest.Options{ClusterUID: cluster}, []string{attest.CodeChainCluster}},
+		"its twin in its own cluster":          {elsewhere, attest.Options{ClusterUID: otherCluster}, nil},
+		"one record of another cluster":        {edit(func(r []attest.Record) []attest.Record { r[0] = elsewhere[0]; return r }), attest.Options{}, []string{attest.CodeChainCluster, attest.CodeChainPrevious}},
+		"a chain of another factory":           {otherFactory, attest.Options{Factory: predicate(t).Factory}, []string{attest.CodeChainFactory}},
+		"a chain signed by a stranger":         {foreign, attest.Options{}, []string{attest.CodeBundleInvalid}},
+		"a bundle that is not one":             {edit(func(r []attest.Record) []attest.Record { r[3].Bundle = "{}"; return r }), attest.Options{}, []string{attest.CodeBundleInvalid, attest.CodeRecordDigest}},
+		"a sequence below one":                 {edit(func(r []attest.Record) []attest.Record { r[0].Sequence = 0; return r }), attest.Options{}, []string{attest.CodeChainGap, attest.CodeRecordSequence}},
+		"a chain that starts over elsewhere":   {append(slices.Clone(good[:2]), elsewhere[2:]...), attest.Options{}, []string{attest.CodeChainCluster, attest.CodeChainPrevious}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -264,6 +264,38 @@ func TestVerificationOfAKeylessBundleIsExact(t *testing.T) {
 	}
 }
 
+// withoutCT is a trusted root that knows no certificate transparency log.
+type withoutCT struct{ root.TrustedMaterial }
+
+func (withoutCT) CTLogs() map[string]*root.TransparencyLog { return nil }
+
+// withoutRekor is a trusted root that knows no transparency log.
+type withoutRekor struct{ root.TrustedMaterial }
+
+func (withoutRekor) RekorLogs() map[string]*root.TransparencyLog { return nil }
+
+func TestEachPartOfTheProofIsNeeded(t *testing.T) {
+	t.Parallel()
+	s := newAuditor(t).services
+	b, err := keyless(s).Sign(t.Context(), statement(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, trusted := range map[string]root.TrustedMaterial{
+		"a certificate that no known log has": withoutCT{s.trusted},
+		"a signature that no known log has":   withoutRekor{s.trusted},
+		"an unknown authority":                &root.BaseTrustedMaterial{},
+	} {
+		var no *attest.Refusal
+		if _, err := attest.VerifyBundle(b.JSON, trusted, policyOf(keyless(s))); !errors.As(err, &no) || no.Code != attest.CodeBundleInvalid {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := attest.VerifyBundle(b.JSON, s.trusted, policyOf(keyless(s))); err != nil {
+		t.Errorf("the whole proof: %v", err)
+	}
+}
+
 // withoutLog removes the log's entries from a bundle.
 func withoutLog(bundle string) string {
 	before, rest, _ := strings.Cut(bundle, `"tlogEntries":[`)

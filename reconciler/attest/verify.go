@@ -208,9 +208,7 @@ func (p Policy) keyVerifier(trusted root.TrustedMaterial) (*verify.Verifier, []v
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the policy's key: %w", err)
 	}
-	// The key is the policy's, whatever hint the bundle carries.
-	expiring := root.NewExpiringKey(check, time.Time{}, time.Time{})
-	material := root.TrustedMaterialCollection{keyOnly(expiring), withoutKeys{trusted}}
+	material := policyKey{TrustedMaterial: trusted, key: root.NewExpiringKey(check, time.Time{}, time.Time{})}
 	options := []verify.VerifierOption{verify.WithoutStatementPredicate()}
 	if p.UnsafeWithoutLog {
 		options = append(options, verify.WithNoObserverTimestamps())
@@ -224,14 +222,11 @@ func (p Policy) keyVerifier(trusted root.TrustedMaterial) (*verify.Verifier, []v
 	return v, []verify.PolicyOption{verify.WithKey()}, nil
 }
 
-func keyOnly(key *root.ExpiringKey) root.TrustedMaterial {
-	return root.NewTrustedPublicKeyMaterial(func(string) (root.TimeConstrainedVerifier, error) { return key, nil })
+// policyKey is a trusted root in which there is one public key, the policy's,
+// whatever hint a bundle carries.
+type policyKey struct {
+	root.TrustedMaterial
+	key *root.ExpiringKey
 }
 
-// withoutKeys hides public keys that a trusted root may hold: only the
-// policy's own key counts.
-type withoutKeys struct{ root.TrustedMaterial }
-
-func (withoutKeys) PublicKeyVerifier(string) (root.TimeConstrainedVerifier, error) {
-	return nil, errors.New("only the policy's key is accepted")
-}
+func (p policyKey) PublicKeyVerifier(string) (root.TimeConstrainedVerifier, error) { return p.key, nil }
