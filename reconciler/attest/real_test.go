@@ -203,13 +203,17 @@ func TestStockCosignVerifiesWhatAKeySigned(t *testing.T) {
 	if err != nil || v.SignedAt.IsZero() || v.LogIndex < 0 {
 		t.Errorf("verified as %+v: %v", v, err)
 	}
-	unlogged, err := attest.KeyFile{Key: key}.Sign(t.Context(), e.statement)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var no *attest.Refusal
-	if _, err := attest.VerifyBundle(unlogged.JSON, a.services.trusted, attest.Policy{Key: key.Public()}); !errors.As(err, &no) || no.Code != attest.CodeBundleInvalid {
-		t.Errorf("a signature without a log entry: %v", err)
+	for name, some := range map[string]attest.Services{
+		"nothing": {}, "a timestamp": {TimestampAuthority: a.services.services.TimestampAuthority},
+	} {
+		unlogged, err := attest.KeyFile{Key: key, Services: some, TrustedRoot: a.services.trusted}.Sign(t.Context(), e.statement)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := attest.VerifyBundle(unlogged.JSON, a.services.trusted, attest.Policy{Key: key.Public()}); !errors.As(err, &no) || no.Code != attest.CodeBundleInvalid {
+			t.Errorf("a signature with %s and no log entry: %v", name, err)
+		}
 	}
 	if _, err := attest.VerifyBundle(e.bundle.JSON, a.services.trusted, policyOf(keyless(a.services))); !errors.As(err, &no) {
 		t.Errorf("a key's signature for an identity: %v", err)

@@ -131,7 +131,7 @@ func signStatement(s Statement, keypair sign.Keypair, opts sign.BundleOptions, t
 	if _, err := VerifyBundle(bundle.JSON, trusted, policy); err != nil {
 		// Not wrapped: a fresh signature that does not verify is a fault of the
 		// services or of the configuration, not a definite no about evidence.
-		return Bundle{}, fmt.Errorf("verifying the new bundle before it is stored: %v", err) //nolint:errorlint // see above
+		return Bundle{}, errors.New("verifying the new bundle before it is stored: " + err.Error())
 	}
 	return bundle, nil
 }

@@ -2,6 +2,10 @@ package attest_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"net/http"
@@ -71,7 +75,16 @@ func TestKeysAreReadInTheFormsOfTheFieldAndErrorsNeverQuoteThem(t *testing.T) {
 	if err := errors.Join(errA, errB); err != nil || a != b {
 		t.Errorf("fingerprints %s and %s: %v", a, b, err)
 	}
+	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(p384)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, data := range map[string][]byte{
+		"another curve":    pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}),
 		"a wrong password": cosign, "no PEM": []byte("secret-canary"),
 		"another block": pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: []byte("secret-canary")}),
 		"no PKCS #8":    pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("secret-canary")}),

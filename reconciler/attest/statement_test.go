@@ -139,6 +139,38 @@ func TestDecodeRefusesEverythingThatTwoReadersCouldUnderstandDifferently(t *test
 	}
 }
 
+func TestAStatementThatContradictsItselfIsNotMade(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*attest.Predicate){
+		"no sequence":            func(p *attest.Predicate) { p.Sequence = 0 },
+		"a second without first": func(p *attest.Predicate) { p.Sequence = 2 },
+		"a first with previous":  func(p *attest.Predicate) { p.Previous = &attest.Previous{GitCommit: commitA, Attestation: digest("a")} },
+		"a predecessor too early": func(p *attest.Predicate) {
+			p.Sequence = 3
+			p.Previous = &attest.Previous{Sequence: 1, GitCommit: commitA, Attestation: digest("a")}
+		},
+		"a short commit":          func(p *attest.Predicate) { p.Source.Commit = "1111111" },
+		"a range of another tip":  func(p *attest.Predicate) { p.Source.Commit = commitB },
+		"an end before the start": func(p *attest.Predicate) { p.FinishedOn = p.StartedOn.Add(-time.Second) },
+		"an unknown trigger":      func(p *attest.Predicate) { p.Trigger = "whim" },
+		"an unknown result":       func(p *attest.Predicate) { p.Result = "Fine" },
+		"no cluster":              func(p *attest.Predicate) { p.Target.ClusterUID = "" },
+		"a negative count":        func(p *attest.Predicate) { p.Changes.Pruned = -1 },
+		"a policy digest of none": func(p *attest.Predicate) { p.Source.PolicyDigest = "" },
+	} {
+		p := predicate(t)
+		change(&p)
+		if _, err := attest.NewStatement(subjects(), p); err == nil {
+			t.Errorf("%s: made", name)
+		}
+	}
+	p := predicate(t)
+	p.Sequence, p.Previous = 2, &attest.Previous{Sequence: 1, GitCommit: commitA, Attestation: digest("a")}
+	if _, err := attest.NewStatement(subjects(), p); err != nil {
+		t.Errorf("a second with its first: %v", err)
+	}
+}
+
 func TestHostileTextCannotPreventARecord(t *testing.T) {
 	t.Parallel()
 	p := predicate(t)
