@@ -1,0 +1,57 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+)
+
+// options are the flags.
+type options struct {
+	kubeconfig, namespace              string
+	dataDir, trustedRoot, policyEngine string
+	tokenFile, keyFile                 string
+	poke, metrics, health              string
+	leaderElect, debug                 bool
+}
+
+func parse(args []string, out io.Writer) (options, error) {
+	var o options
+	f := flag.NewFlagSet("millwright-controller", flag.ContinueOnError)
+	f.SetOutput(out)
+	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig `file`; without it the in-cluster configuration is used")
+	f.StringVar(&o.namespace, "namespace", "millwright-system", "the `namespace` of the leader election lease")
+	f.StringVar(&o.dataDir, "data-dir", "", "`directory` of the object stores; losing it costs a clone (required)")
+	f.StringVar(&o.trustedRoot, "trusted-root", "", "Sigstore trusted_root.json `file` with the authorities and logs that are believed (required)")
+	f.StringVar(&o.policyEngine, "policy-engine", "", "absolute path of the millwright-policy `program` (required)")
+	f.StringVar(&o.tokenFile, "identity-token-file", "", "`file` with the controller's OIDC token or JWT-SVID, read again for every signature")
+	f.StringVar(&o.keyFile, "attest-key", "", "PEM `file` with the ECDSA P-256 private key for factories that sign with a key")
+	f.StringVar(&o.poke, "poke-addr", "", "`address` for POST /poke/NAMESPACE/NAME; empty means none")
+	f.StringVar(&o.metrics, "metrics-addr", "0", "`address` of the Prometheus metrics; 0 means none")
+	f.StringVar(&o.health, "health-addr", "0", "`address` of /healthz and /readyz; 0 means none")
+	f.BoolVar(&o.leaderElect, "leader-elect", false, "hold a lease while working, so that several replicas can run")
+	f.BoolVar(&o.debug, "debug", false, "log every stage")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	err := o.validate(f.Args())
+	if err != nil {
+		fmt.Fprintln(out, "millwright-controller:", err) //nolint:errcheck // the usage error is reported by exit code too
+	}
+	return o, err
+}
+
+func (o options) validate(rest []string) error {
+	switch {
+	case len(rest) > 0:
+		return fmt.Errorf("unexpected argument %q", rest[0])
+	case o.dataDir == "":
+		return errors.New("--data-dir is required")
+	case o.trustedRoot == "":
+		return errors.New("--trusted-root is required")
+	case o.policyEngine == "":
+		return errors.New("--policy-engine is required")
+	}
+	return nil
+}

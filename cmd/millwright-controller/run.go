@@ -1,0 +1,234 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"millwright.dev/millwright/reconciler"
+	"millwright.dev/millwright/reconciler/api/v1alpha1"
+	"millwright.dev/millwright/reconciler/attest"
+	"millwright.dev/millwright/reconciler/drift"
+	"millwright.dev/millwright/reconciler/report"
+	"millwright.dev/millwright/reconciler/source"
+	"millwright.dev/millwright/render"
+	"millwright.dev/millwright/render/policy"
+)
+
+const (
+	shutdownGrace = 5 * time.Second
+	maxToken      = 64 << 10
+	maxWakes      = 1024
+)
+
+// run assembles the controller and works until the context ends.
+func run(ctx context.Context, o options, log io.Writer) error {
+	level := slog.LevelInfo
+	if o.debug {
+		level = slog.LevelDebug
+	}
+	logger := logr.FromSlogHandler(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: level}))
+	ctrl.SetLogger(logger)
+	klog.SetLogger(logger)
+	cfg, err := restConfig(o.kubeconfig)
+	if err != nil {
+		return err
+	}
+	m, err := newManager(cfg, o)
+	if err != nil {
+		return err
+	}
+	wake := make(chan event.GenericEvent, maxWakes)
+	setup, err := newSetup(cfg, m, o, wake)
+	if err != nil {
+		return err
+	}
+	r, err := reconciler.New(setup)
+	if err != nil {
+		return err
+	}
+	if err := r.Register(m, wake); err != nil {
+		return err
+	}
+	if err := addServers(m, o, setup, wake); err != nil {
+		return err
+	}
+	logger.Info("starting", "version", version)
+	if err := m.Start(ctx); err != nil {
+		return fmt.Errorf("running the controller: %w", err)
+	}
+	return nil
+}
+
+func restConfig(path string) (*rest.Config, error) {
+	var (
+		cfg *rest.Config
+		err error
+	)
+	if path == "" {
+		cfg, err = rest.InClusterConfig()
+	} else {
+		cfg, err = clientcmd.BuildConfigFromFlags("", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the API server's address and credentials: %w", err)
+	}
+	cfg.UserAgent = "millwright-controller/" + version
+	cfg.QPS = -1 // priority and fairness in the API server decides, not a number of ours
+	return cfg, nil
+}
+
+func newManager(cfg *rest.Config, o options) (manager.Manager, error) {
+	scheme := runtime.NewScheme()
+	if err := clientgoscheme.AddToScheme(scheme); err != nil {
+		return nil, fmt.Errorf("registering the built-in kinds: %w", err)
+	}
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		return nil, fmt.Errorf("registering our kinds: %w", err)
+	}
+	grace := shutdownGrace
+	m, err := ctrl.NewManager(cfg, ctrl.Options{
+		Scheme: scheme, GracefulShutdownTimeout: &grace,
+		Metrics:                server.Options{BindAddress: o.metrics},
+		HealthProbeBindAddress: o.health,
+		LeaderElection:         o.leaderElect, LeaderElectionID: "millwright-controller", LeaderElectionNamespace: o.namespace,
+		LeaderElectionReleaseOnCancel: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("preparing the controller: %w", err)
+	}
+	return m, nil
+}
+
+func newSetup(cfg *rest.Config, m manager.Manager, o options, wake chan<- event.GenericEvent) (*reconciler.Setup, error) {
+	metrics, err := report.NewMetrics(ctrlmetrics.Registry)
+	if err != nil {
+		return nil, err
+	}
+	versions, resolve, err := reconciler.Discovery(cfg)
+	if err != nil {
+		return nil, err
+	}
+	watcher, err := drift.New(cfg, drift.Options{Resolve: resolve, Wake: reconciler.Waker(wake)})
+	if err != nil {
+		return nil, err
+	}
+	if err := m.Add(manager.RunnableFunc(watcher.Start)); err != nil {
+		return nil, fmt.Errorf("adding the drift watch: %w", err)
+	}
+	engine, err := filepath.Abs(o.policyEngine)
+	if err != nil {
+		return nil, fmt.Errorf("resolving --policy-engine: %w", err)
+	}
+	setup := &reconciler.Setup{
+		Client: m.GetClient(), Reader: m.GetAPIReader(), REST: cfg, DataDir: o.dataDir, TrustedRoot: o.trustedRoot,
+		Policy: policy.Runner{Path: engine}, Release: version, Clock: time.Now, Version: versions,
+		Events: m.GetEventRecorder("millwright-controller"), Metrics: metrics, Watcher: watcher,
+	}
+	if o.tokenFile != "" {
+		setup.Token = tokenFrom(o.tokenFile)
+	}
+	if o.keyFile != "" {
+		if setup.Key, err = keyFrom(o.keyFile); err != nil {
+			return nil, err
+		}
+	}
+	return setup, nil
+}
+
+// tokenFrom reads the token anew for each signature: whoever rotates it writes
+// the file.
+func tokenFrom(path string) func(context.Context) (string, error) {
+	return func(context.Context) (string, error) {
+		data, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+		if err != nil {
+			return "", fmt.Errorf("reading the identity token: %w", err)
+		}
+		if len(data) > maxToken {
+			return "", fmt.Errorf("the identity token file is larger than %d bytes", maxToken)
+		}
+		return strings.TrimSpace(string(data)), nil
+	}
+}
+
+func keyFrom(path string) (*attest.Key, error) {
+	data, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	if err != nil {
+		return nil, fmt.Errorf("reading --attest-key: %w", err)
+	}
+	key, err := attest.ParseKey(data, []byte(os.Getenv("MILLWRIGHT_ATTEST_KEY_PASSWORD")))
+	if err != nil {
+		return nil, fmt.Errorf("reading --attest-key: %w", err)
+	}
+	return &key, nil
+}
+
+func addServers(m manager.Manager, o options, setup *reconciler.Setup, wake chan<- event.GenericEvent) error {
+	if err := m.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return fmt.Errorf("adding the health check: %w", err)
+	}
+	ready := func(r *http.Request) error {
+		_, err := setup.Version(r.Context())
+		return err
+	}
+	if err := m.AddReadyzCheck("api-server", ready); err != nil {
+		return fmt.Errorf("adding the readiness check: %w", err)
+	}
+	if o.poke == "" {
+		return nil
+	}
+	enqueue := reconciler.Waker(wake)
+	handler := source.PokeHandler(func(namespace, name string) bool {
+		key := types.NamespacedName{Namespace: namespace, Name: name}
+		if !reconciler.Known(setup.Client, key) {
+			return false
+		}
+		enqueue(key, render.ID{})
+		return true
+	})
+	return m.Add(manager.RunnableFunc(func(ctx context.Context) error { return serve(ctx, o.poke, handler) }))
+}
+
+// serve answers pokes until the context ends.
+func serve(ctx context.Context, addr string, handler http.Handler) error {
+	var lc net.ListenConfig
+	listener, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return fmt.Errorf("listening for pokes: %w", err)
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second, MaxHeaderBytes: 16 << 10}
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		<-ctx.Done()
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
+		defer cancel()
+		_ = server.Shutdown(closing)
+	}()
+	if err := server.Serve(listener); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("serving pokes: %w", err)
+	}
+	<-stopped
+	return nil
+}

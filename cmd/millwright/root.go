@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"millwright.dev/millwright/reconciler/attest"
+	"millwright.dev/millwright/reconciler/report"
+	"millwright.dev/millwright/render/upstream"
+)
+
+// Exit codes.
+const (
+	exitYes = iota
+	exitUnknown
+	exitUsage
+	exitNo
+)
+
+const rootLong = `millwright checks and explains what millwright-controller does in a cluster.
+
+  fetch → verify → render → test → observe → plan → intend → apply → attest → report
+
+Every verb answers with its exit code: 0 yes, 1 could not tell, 2 wrong usage,
+3 no. Most of them print JSON with -o json.`
+
+// errNo is a no that was printed already.
+var errNo = errors.New("no")
+
+// usageError is a mistake on the command line.
+type usageError struct{ err error }
+
+func (u usageError) Error() string { return u.err.Error() }
+
+func (a *app) run(ctx context.Context, args []string) int {
+	root := &cobra.Command{
+		Use: "millwright", Short: "A GitOps reconciler for a secure software factory",
+		Long: rootLong, SilenceErrors: true, SilenceUsage: true, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetArgs(args)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(
+		newVendorCommand(a), newVerifyCommand(a), newRenderCommand(a), newPlanCommand(a),
+		newStatusCommand(a), newAuditCommand(a), newVersionCommand(a),
+	)
+	cmd, err := root.ExecuteContextC(ctx)
+	return a.conclude(cmd, err)
+}
+
+// conclude prints what an error means and turns it into an exit code.
+func (a *app) conclude(cmd *cobra.Command, err error) int {
+	var (
+		usage    usageError
+		upstreem *upstream.Refusal
+		evidence *attest.Refusal
+	)
+	switch {
+	case err == nil:
+		return exitYes
+	case errors.Is(err, errNo):
+		return exitNo
+	case errors.As(err, &usage), isCobraUsage(err):
+		a.say("%s\n\nSee '%s --help'.\n", report.OneLine(err.Error()), cmd.CommandPath())
+		return exitUsage
+	case errors.As(err, &upstreem), errors.As(err, &evidence):
+		a.say("no: %s\n", report.OneLine(err.Error()))
+		return exitNo
+	}
+	problem := report.Describe(err, "CouldNotTell")
+	if problem.Class == report.No {
+		a.say("no: %s\n", problem.Text())
+		return exitNo
+	}
+	a.say("could not tell: %s\n", problem.Text())
+	return exitUnknown
+}
+
+// isCobraUsage recognises cobra's own errors, which have no type.
+func isCobraUsage(err error) bool {
+	for _, prefix := range []string{"unknown command", "accepts ", "requires ", "required flag", "invalid argument", "if any flags in the group"} {
+		if len(err.Error()) >= len(prefix) && err.Error()[:len(prefix)] == prefix {
+			return true
+		}
+	}
+	return false
+}
+
+func (a *app) say(format string, args ...any) { _, _ = fmt.Fprintf(a.err, format, args...) }
+
+// output is the -o flag.
+type output string
+
+func (o *output) add(cmd *cobra.Command) {
+	*o = "text"
+	cmd.Flags().StringVarP((*string)(o), "output", "o", "text", "text or json")
+}
+
+// print writes v as JSON, or the text that text makes.
+func (a *app) print(o output, v any, text func() string) error {
+	switch o {
+	case "json":
+		encoder := json.NewEncoder(a.out)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(v)
+	case "text":
+		_, err := fmt.Fprint(a.out, text())
+		return err
+	}
+	return usageError{fmt.Errorf("-o must be text or json, not %q", string(o))}
+}
+
+func newVersionCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintln(a.out, version)
+			return err
+		},
+	}
+}

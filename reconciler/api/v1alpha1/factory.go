@@ -1,0 +1,244 @@
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// Condition types of a Factory. Ready is computed from the five that follow
+// it; Drifted, Stalled and Reconciling exist only while they are true.
+const (
+	ConditionReady          = "Ready"
+	ConditionSourceVerified = "SourceVerified"
+	ConditionPolicyPassed   = "PolicyPassed"
+	ConditionApplied        = "Applied"
+	ConditionHealthy        = "Healthy"
+	ConditionAttested       = "Attested"
+	ConditionDrifted        = "Drifted"
+	ConditionStalled        = "Stalled"
+	ConditionReconciling    = "Reconciling"
+)
+
+// Factory is one secure software factory: a repository, the people who may
+// change it, and the cluster state that follows from it.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:categories=millwright
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Revision",type=string,JSONPath=`.status.applied.revision`
+// +kubebuilder:printcolumn:name="Signer",type=string,JSONPath=`.status.applied.signer`
+// +kubebuilder:printcolumn:name="Drift",type=integer,JSONPath=`.status.drift.corrected`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type Factory struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	Spec   FactorySpec   `json:"spec"`
+	Status FactoryStatus `json:"status,omitempty"`
+}
+
+// FactorySpec is what the factory should be.
+type FactorySpec struct {
+	// Source is the repository that is followed.
+	Source SourceSpec `json:"source"`
+	// Verify pins where trust begins.
+	Verify VerifySpec `json:"verify"`
+	// Environment names the entry of environments in factory-config/factory.yaml
+	// whose overlay is applied to this cluster.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Environment string `json:"environment"`
+	// Attest says how applied revisions are signed and where the evidence goes.
+	Attest AttestSpec `json:"attest"`
+	// Prune bounds what one revision may delete.
+	// +optional
+	Prune PruneSpec `json:"prune,omitempty"`
+	// Suspend pauses everything: no fetch, no apply, no drift correction.
+	// +optional
+	Suspend bool `json:"suspend,omitempty"`
+}
+
+// SourceSpec names a ref of a Git repository.
+type SourceSpec struct {
+	// URL of the repository: https, http, ssh or file.
+	// +kubebuilder:validation:Pattern=`^(https?|ssh|file)://[^\s]+$`
+	// +kubebuilder:validation:MaxLength=2048
+	URL string `json:"url"`
+	// Ref is the full name of the one ref that is followed.
+	// +kubebuilder:validation:Pattern=`^refs/heads/[A-Za-z0-9._/-]+$`
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:default=refs/heads/main
+	Ref string `json:"ref,omitempty"`
+	// Interval between two polls and between two sweeps for drift.
+	// +kubebuilder:default="1m"
+	Interval metav1.Duration `json:"interval,omitempty"`
+	// Timeout of one fetch.
+	// +kubebuilder:default="1m"
+	Timeout metav1.Duration `json:"timeout,omitempty"`
+	// SecretRef names a Secret in the Factory's namespace with the credentials:
+	// username and password, bearerToken, or identity and known_hosts.
+	// +optional
+	SecretRef *LocalReference `json:"secretRef,omitempty"`
+}
+
+// LocalReference names an object in the same namespace.
+type LocalReference struct {
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+}
+
+// VerifySpec pins the beginning of trust.
+type VerifySpec struct {
+	// Anchor is the full id of the one commit that is trusted by its id alone;
+	// everything applied descends from it and is judged by the policy in its tree.
+	// +kubebuilder:validation:Pattern=`^[0-9a-f]{40}$`
+	Anchor string `json:"anchor"`
+}
+
+// AttestSpec says who signs and where evidence is stored.
+type AttestSpec struct {
+	// Signer is Keyless (a Fulcio certificate for the controller's identity
+	// token) or Key (the key file that the controller was started with).
+	// +kubebuilder:validation:Enum=Keyless;Key
+	// +kubebuilder:default=Keyless
+	Signer string `json:"signer,omitempty"`
+	// Fulcio is the URL of the certificate authority. Required for Keyless.
+	// +optional
+	Fulcio string `json:"fulcio,omitempty"`
+	// Rekor is the URL of the transparency log. Required for Keyless.
+	// +optional
+	Rekor string `json:"rekor,omitempty"`
+	// TimestampAuthority is the URL of an RFC 3161 authority.
+	// +optional
+	TimestampAuthority string `json:"timestampAuthority,omitempty"`
+	// Issuer and Subject of the controller's own identity: what it signs must
+	// verify as them before it is stored. Required for Keyless.
+	// +optional
+	Issuer string `json:"issuer,omitempty"`
+	// +optional
+	Subject string `json:"subject,omitempty"`
+	// Repository is the OCI repository that rendered manifests and their
+	// attestations are pushed to, for example registry.example.org/factory/rendered.
+	// +optional
+	Repository string `json:"repository,omitempty"`
+}
+
+// PruneSpec bounds deletion. The zero value means the defaults.
+type PruneSpec struct {
+	// MaxObjects that one revision may delete.
+	// +kubebuilder:default=25
+	// +kubebuilder:validation:Minimum=0
+	MaxObjects int32 `json:"maxObjects,omitempty"`
+	// MaxPercent of the inventory that one revision may delete.
+	// +kubebuilder:default=25
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
+	MaxPercent int32 `json:"maxPercent,omitempty"`
+	// AllowProtected permits deletion of namespaces and resource definitions.
+	// +optional
+	AllowProtected bool `json:"allowProtected,omitempty"`
+}
+
+// FactoryStatus is what was last seen and done.
+type FactoryStatus struct {
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// Attempted is the newest revision that was seen, applied or not.
+	// +optional
+	Attempted string `json:"attempted,omitempty"`
+	// Refused is the newest definite no; absent when the newest revision passed.
+	// +optional
+	Refused *Refused `json:"refused,omitempty"`
+	// Intent is set before the first write of a revision and cleared by its
+	// attestation: an intent that is found at the start was interrupted.
+	// +optional
+	Intent *Intent `json:"intent,omitempty"`
+	// Applied is the last revision that was applied completely.
+	// +optional
+	Applied *Applied `json:"applied,omitempty"`
+	// +optional
+	Drift Drift `json:"drift,omitempty"`
+}
+
+// Refused records a definite no.
+type Refused struct {
+	Reason string `json:"reason"`
+	Code   string `json:"code"`
+	// +optional
+	Commit string `json:"commit,omitempty"`
+	// +optional
+	Path   string `json:"path,omitempty"`
+	Detail string `json:"detail"`
+	Hint   string `json:"hint"`
+}
+
+// Intent is what is about to be applied, durable before the first write.
+type Intent struct {
+	Commit   string `json:"commit"`
+	Sequence int64  `json:"sequence"`
+	// Rendered is the digest of the manifests.
+	Rendered string      `json:"rendered"`
+	Started  metav1.Time `json:"started"`
+}
+
+// Applied is the last applied revision.
+type Applied struct {
+	// Revision is ref@sha1:commit, shortened for people.
+	Revision string `json:"revision"`
+	Commit   string `json:"commit"`
+	// Signer is the identity that signed the commit.
+	// +optional
+	Signer string `json:"signer,omitempty"`
+	// Rendered is the digest of the manifests, sha256:<hex>.
+	Rendered string `json:"rendered"`
+	Objects  int32  `json:"objects"`
+	// Sequence and Attestation name the record in the chain.
+	// +optional
+	Sequence int64 `json:"sequence,omitempty"`
+	// +optional
+	Attestation string      `json:"attestation,omitempty"`
+	Time        metav1.Time `json:"time"`
+}
+
+// Drift counts what was put back, and says who did the newest ones.
+type Drift struct {
+	// Corrected counts corrections since the Factory was created.
+	// +optional
+	Corrected int64 `json:"corrected,omitempty"`
+	// Last holds the newest corrections, newest first, at most ten.
+	// +optional
+	// +kubebuilder:validation:MaxItems=10
+	Last []DriftRecord `json:"last,omitempty"`
+}
+
+// DriftRecord is one object that was put back. It names fields, never values.
+type DriftRecord struct {
+	Object string `json:"object"`
+	// +optional
+	Paths []string `json:"paths,omitempty"`
+	// Manager and Operation are those of the write that was undone.
+	// +optional
+	Manager string `json:"manager,omitempty"`
+	// +optional
+	Operation string      `json:"operation,omitempty"`
+	Time      metav1.Time `json:"time"`
+}
+
+// GetConditions and SetConditions let the condition tools of fluxcd/pkg work.
+func (f *Factory) GetConditions() []metav1.Condition { return f.Status.Conditions }
+
+// SetConditions replaces the conditions.
+func (f *Factory) SetConditions(c []metav1.Condition) { f.Status.Conditions = c }
+
+// FactoryList is a list of Factories.
+//
+// +kubebuilder:object:root=true
+type FactoryList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []Factory `json:"items"`
+}

@@ -1,0 +1,90 @@
+package reconciler
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"millwright.dev/millwright/reconciler/api/v1alpha1"
+	"millwright.dev/millwright/reconciler/attest"
+	"millwright.dev/millwright/reconciler/report"
+)
+
+// head is the newest record of the chain of applied revisions.
+type head struct {
+	sequence int64
+	commit   string
+	digest   string
+	stored   bool
+}
+
+// errChain is a chain that does not hold: a definite no.
+var errChain = errors.New("the chain of applied revisions does not hold")
+
+// Chain reads the records of a factory, oldest first.
+func Chain(ctx context.Context, reader client.Reader, factory client.ObjectKey) ([]v1alpha1.AppliedRevision, error) {
+	var list v1alpha1.AppliedRevisionList
+	err := reader.List(ctx, &list, client.InNamespace(factory.Namespace), client.MatchingLabels{v1alpha1.LabelFactory: factory.Name})
+	if err != nil {
+		return nil, fmt.Errorf("listing the applied revisions: %w", err)
+	}
+	records := slices.DeleteFunc(list.Items, func(r v1alpha1.AppliedRevision) bool { return r.Spec.Factory != factory.Name })
+	slices.SortFunc(records, func(a, b v1alpha1.AppliedRevision) int { return cmp.Compare(a.Spec.Sequence, b.Spec.Sequence) })
+	return records, nil
+}
+
+// Records turns the objects into what an audit reads.
+func Records(chain []v1alpha1.AppliedRevision) []attest.Record {
+	out := make([]attest.Record, 0, len(chain))
+	for _, r := range chain {
+		out = append(out, attest.Record{
+			Sequence: r.Spec.Sequence, Commit: r.Spec.Commit, Digest: r.Spec.Digest, Previous: r.Spec.Previous, Bundle: r.Spec.Bundle,
+		})
+	}
+	return out
+}
+
+// headOf takes the newest record and believes it only as far as its signature
+// goes: the floor of descent (T10) comes from evidence, not from a status.
+func (p *pass) headOf(ctx context.Context) (head, error) {
+	chain, err := Chain(ctx, p.plant.setup.Reader, client.ObjectKeyFromObject(p.factory))
+	if err != nil {
+		return head{}, at(v1alpha1.ConditionAttested, report.ReasonClusterUnreachable, err)
+	}
+	if len(chain) == 0 {
+		return head{}, nil
+	}
+	newest := chain[len(chain)-1].Spec
+	if newest.Digest != p.plant.trustedHead {
+		if err := p.verifyRecord(newest); err != nil {
+			return head{}, at(v1alpha1.ConditionAttested, report.ReasonChainBroken, err)
+		}
+		p.plant.trustedHead = newest.Digest
+	}
+	return head{sequence: newest.Sequence, commit: newest.Commit, digest: newest.Digest, stored: chain[len(chain)-1].Status.Stored}, nil
+}
+
+func (p *pass) verifyRecord(r v1alpha1.AppliedRevisionSpec) error {
+	if attest.Digest([]byte(r.Bundle)) != r.Digest {
+		return fmt.Errorf("%w: record %d has another digest than its bundle", errChain, r.Sequence)
+	}
+	verified, err := attest.VerifyBundle([]byte(r.Bundle), p.plant.material, p.plant.signedBy(p.factory))
+	var refusal *attest.Refusal
+	if errors.As(err, &refusal) {
+		return fmt.Errorf("%w: record %d: %w", errChain, r.Sequence, err)
+	}
+	if err != nil {
+		return fmt.Errorf("verifying record %d: %w", r.Sequence, err)
+	}
+	predicate := verified.Statement.Predicate
+	if predicate.Sequence != r.Sequence || predicate.Source.Commit != r.Commit ||
+		predicate.Factory.Name != p.factory.Name || predicate.Factory.Namespace != p.factory.Namespace ||
+		predicate.Target.ClusterUID != p.plant.cluster.uid {
+		return fmt.Errorf("%w: record %d is signed, but for another sequence, commit, factory or cluster", errChain, r.Sequence)
+	}
+	return nil
+}

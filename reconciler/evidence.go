@@ -1,0 +1,186 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"millwright.dev/millwright/reconciler/api/v1alpha1"
+	"millwright.dev/millwright/reconciler/apply"
+	"millwright.dev/millwright/reconciler/attest"
+	"millwright.dev/millwright/reconciler/plan"
+	"millwright.dev/millwright/reconciler/report"
+)
+
+const signerKey = "Key"
+
+// attest leaves exactly one record of an applied revision, then sees to it
+// that the registry has it too. The record is created under the one name that
+// its sequence number may have; who comes second finds it there.
+func (p *pass) attest(ctx context.Context, revision accepted, changes apply.ChangeSet) {
+	defer p.plant.time("attest", time.Now())
+	p.out.Applied = p.applied(revision, changes)
+	p.out.PoliciesTested = len(revision.verdict.Policies)
+	artifact, err := artifactOf(revision, p.factory)
+	if err != nil {
+		p.failed(v1alpha1.ConditionAttested, at(v1alpha1.ConditionAttested, report.ReasonAttestationFailed, err))
+		return
+	}
+	if !p.attested(revision) {
+		if err := p.record(ctx, revision, changes, artifact); err != nil {
+			p.failed(v1alpha1.ConditionAttested, at(v1alpha1.ConditionAttested, report.ReasonAttestationFailed, err))
+			return
+		}
+	}
+	p.out.Intent = nil
+	p.out.Applied.Sequence, p.out.Applied.Attestation = p.head.sequence, p.head.digest
+	if err := p.store(ctx, artifact); err != nil {
+		p.failed(v1alpha1.ConditionAttested, at(v1alpha1.ConditionAttested, report.ReasonAttestationFailed, err))
+	}
+}
+
+func (p *pass) applied(revision accepted, changes apply.ChangeSet) *v1alpha1.Applied {
+	a := &v1alpha1.Applied{
+		Revision: revisionName(revision), Commit: string(revision.commit()),
+		Rendered: revision.manifests.Digest(), Objects: int32(len(revision.manifests.Objects())), //nolint:gosec // render bounds the number
+		Time: metav1.NewTime(p.started),
+	}
+	if before := p.factory.Status.Applied; before != nil && before.Commit == a.Commit {
+		a.Time, a.Signer = before.Time, before.Signer
+	}
+	if checked := revision.verification.Checked(); len(checked) > 0 {
+		a.Signer = checked[len(checked)-1].Signer.Subject
+	}
+	return a
+}
+
+func revisionName(revision accepted) string {
+	commit := string(revision.commit())
+	return strings.TrimPrefix(revision.verification.Ref(), "refs/heads/") + "@sha1:" + commit[:12]
+}
+
+// artifactOf is the rendered manifests as an OCI artifact, the same bytes for
+// the same revision.
+func artifactOf(revision accepted, f *v1alpha1.Factory) (attest.Artifact, error) {
+	objects := revision.manifests.Objects()
+	documents := make([][]byte, 0, len(objects))
+	for _, o := range objects {
+		documents = append(documents, o.JSON())
+	}
+	return attest.NewArtifact(documents, attest.Origin{
+		Repository: f.Spec.Source.URL, Ref: revision.verification.Ref(), Commit: string(revision.commit()),
+	})
+}
+
+// record signs the statement and creates the AppliedRevision.
+func (p *pass) record(ctx context.Context, revision accepted, changes apply.ChangeSet, artifact attest.Artifact) error {
+	statement, err := p.statement(revision, changes, artifact)
+	if err != nil {
+		return err
+	}
+	signer, err := p.plant.signer(p.factory)
+	if err != nil {
+		return err
+	}
+	bundle, err := signer.Sign(ctx, statement)
+	if err != nil {
+		return err
+	}
+	sequence := p.head.sequence + 1
+	object := &v1alpha1.AppliedRevision{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: p.factory.Namespace, Name: v1alpha1.AppliedRevisionName(p.factory.Name, sequence),
+			Labels: map[string]string{v1alpha1.LabelFactory: p.factory.Name},
+		},
+		Spec: v1alpha1.AppliedRevisionSpec{
+			Factory: p.factory.Name, Sequence: sequence, Commit: string(revision.commit()), Rendered: revision.manifests.Digest(),
+			Digest: bundle.Digest, Previous: p.head.digest, Bundle: string(bundle.JSON),
+		},
+	}
+	if err := p.plant.setup.Client.Create(ctx, object); err != nil {
+		if apierrors.IsAlreadyExists(err) {
+			return fmt.Errorf("record %d exists already: another process attested; the next pass reads it", sequence)
+		}
+		return fmt.Errorf("creating record %d: %w", sequence, err)
+	}
+	p.head = head{sequence: sequence, commit: string(revision.commit()), digest: bundle.Digest}
+	p.plant.trustedHead, p.plant.pending = bundle.Digest, nil
+	return nil
+}
+
+// store pushes the manifests and the bundle, once. The record's status is the
+// outbox: what is not stored yet is tried again on every pass.
+func (p *pass) store(ctx context.Context, artifact attest.Artifact) error {
+	if p.head.stored || p.factory.Spec.Attest.Repository == "" {
+		return nil
+	}
+	key := client.ObjectKey{Namespace: p.factory.Namespace, Name: v1alpha1.AppliedRevisionName(p.factory.Name, p.head.sequence)}
+	var object v1alpha1.AppliedRevision
+	if err := p.plant.setup.Reader.Get(ctx, key, &object); err != nil {
+		return fmt.Errorf("reading record %d: %w", p.head.sequence, err)
+	}
+	verified, err := attest.VerifyBundle([]byte(object.Spec.Bundle), p.plant.material, p.plant.signedBy(p.factory))
+	if err != nil {
+		return fmt.Errorf("verifying record %d before it is pushed: %w", p.head.sequence, err)
+	}
+	repository, err := attest.OpenRepository(p.factory.Spec.Attest.Repository, attest.RepositoryOptions{})
+	if err != nil {
+		return err
+	}
+	if _, err := repository.Push(ctx, artifact); err != nil {
+		return fmt.Errorf("pushing the manifests: %w", err)
+	}
+	if _, err := repository.Attach(ctx, verified); err != nil {
+		return fmt.Errorf("attaching the attestation: %w", err)
+	}
+	object.Status = v1alpha1.AppliedRevisionStatus{Stored: true, Reference: repository.Reference(artifact.Digest())}
+	if err := p.plant.setup.Client.Status().Update(ctx, &object); err != nil {
+		return fmt.Errorf("noting that record %d is stored: %w", p.head.sequence, err)
+	}
+	p.head.stored = true
+	return nil
+}
+
+// signer builds the signer that the Factory asks for.
+func (p *plant) signer(f *v1alpha1.Factory) (attest.Signer, error) {
+	spec := f.Spec.Attest
+	services := attest.Services{Fulcio: spec.Fulcio, Rekor: spec.Rekor, TimestampAuthority: spec.TimestampAuthority}
+	if spec.Signer == signerKey {
+		if p.setup.Key == nil {
+			return nil, errors.New("spec.attest.signer is Key, but the controller was started without --attest-key")
+		}
+		return attest.KeyFile{Key: *p.setup.Key, Services: services, TrustedRoot: p.material}, nil
+	}
+	if p.setup.Token == nil {
+		return nil, errors.New("spec.attest.signer is Keyless, but the controller was started without --identity-token-file")
+	}
+	return attest.Keyless{
+		Services: services, Token: p.setup.Token, TrustedRoot: p.material,
+		Identity: attest.Identity{Issuer: spec.Issuer, Subject: spec.Subject},
+	}, nil
+}
+
+// driftRecords are the corrections of a change set, without values.
+func driftRecords(changes apply.ChangeSet, now time.Time) []v1alpha1.DriftRecord {
+	corrected := changes.Corrected()
+	out := make([]v1alpha1.DriftRecord, 0, len(corrected))
+	for _, r := range corrected {
+		record := v1alpha1.DriftRecord{Object: plan.Name(r.ID), Time: metav1.NewTime(now)}
+		for _, d := range r.Differences {
+			if len(record.Paths) < attest.MaxPaths {
+				record.Paths = append(record.Paths, d.Path)
+			}
+			if record.Manager == "" {
+				record.Manager, record.Operation = d.Manager, d.Operation
+			}
+		}
+		out = append(out, record)
+	}
+	return out
+}

@@ -1,0 +1,96 @@
+package reconciler
+
+import (
+	"context"
+
+	"millwright.dev/millwright/reconciler/api/v1alpha1"
+	"millwright.dev/millwright/reconciler/plan"
+	"millwright.dev/millwright/reconciler/report"
+	"millwright.dev/millwright/reconciler/source"
+)
+
+// run is one pass: what the ref says, if it may; otherwise what was last
+// applied, which stays enforced whatever happened to the tip.
+func (p *pass) run(ctx context.Context) report.Outcome {
+	if err := p.prepare(ctx); err != nil {
+		p.failed(v1alpha1.ConditionAttested, err)
+		return p.out
+	}
+	revision, err := p.accept(ctx)
+	if err != nil {
+		p.refused(err)
+		if revision, err = p.lastGood(ctx); err != nil {
+			return p.out
+		}
+	}
+	p.enforce(ctx, revision)
+	return p.out
+}
+
+// accept fetches the tip of the ref and has it examined, unless the answer is
+// known already.
+func (p *pass) accept(ctx context.Context) (accepted, error) {
+	checkout, err := p.fetch(ctx)
+	if err != nil {
+		return accepted{}, err
+	}
+	if known, ok := p.plant.remembered(checkout); ok {
+		return known, nil
+	}
+	if err := p.judged(checkout); err != nil {
+		return accepted{}, err
+	}
+	revision, err := p.examine(ctx, checkout)
+	if err != nil {
+		return accepted{}, p.judge(checkout, err)
+	}
+	return revision, nil
+}
+
+// examine takes a commit through every stage before the cluster. Each stage
+// wants the value of the one before; none can be left out.
+func (p *pass) examine(ctx context.Context, checkout source.Checkout) (accepted, error) {
+	verification, err := p.verify(ctx, checkout)
+	if err != nil {
+		return accepted{}, err
+	}
+	tree, err := p.tree(ctx, checkout, verification)
+	if err != nil {
+		return accepted{}, err
+	}
+	rendered, err := p.render(tree)
+	if err != nil {
+		return accepted{}, err
+	}
+	verdict, err := p.test(ctx, rendered.manifests)
+	if err != nil {
+		return accepted{}, err
+	}
+	return p.plant.remember(accepted{verification: verification, rendered: rendered, verdict: verdict}), nil
+}
+
+// enforce makes the cluster what an accepted revision says, and leaves the
+// evidence. An empty plan of an attested revision ends the pass.
+func (p *pass) enforce(ctx context.Context, revision accepted) {
+	observation, err := p.observe(ctx, revision)
+	if err != nil {
+		p.failed(v1alpha1.ConditionApplied, err)
+		return
+	}
+	todo, err := plan.Compute(revision.manifests, observation, p.limits())
+	if err != nil {
+		p.failed(v1alpha1.ConditionApplied, err)
+		return
+	}
+	if err := p.intend(ctx, revision, todo); err != nil {
+		p.failed(v1alpha1.ConditionApplied, err)
+		return
+	}
+	changes, err := p.apply(ctx, todo)
+	if err != nil {
+		p.failed(v1alpha1.ConditionApplied, err)
+		return
+	}
+	p.health(ctx, revision)
+	p.attest(ctx, revision, changes)
+}

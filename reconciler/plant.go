@@ -1,0 +1,230 @@
+package reconciler
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/sigstore/sigstore-go/pkg/root"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"millwright.dev/millwright/gitverify"
+	"millwright.dev/millwright/reconciler/api/v1alpha1"
+	"millwright.dev/millwright/reconciler/apply"
+	"millwright.dev/millwright/reconciler/attest"
+	"millwright.dev/millwright/reconciler/plan"
+	"millwright.dev/millwright/reconciler/report"
+	"millwright.dev/millwright/reconciler/source"
+)
+
+// maxTrustedRoot bounds the trusted root file.
+const maxTrustedRoot = 1 << 20
+
+// plant is what the controller keeps of one Factory between two passes. All of
+// it is cache: losing it costs time, never truth.
+type plant struct {
+	setup *Setup
+	key   types.NamespacedName
+	store *source.Store
+	// identity of the spec that the caches belong to.
+	source   string
+	engine   *apply.Engine
+	verifier *gitverify.Verifier
+	material root.TrustedMaterial
+	// trust is the digest of the trusted root in use.
+	trust string
+	// last is the newest accepted revision.
+	last *accepted
+	// no is the newest definite no, which stays one until its input changes.
+	no *refusal
+	// pending gathers what was changed for a revision that is not attested yet.
+	pending     []apply.Result
+	trustedHead string
+	cluster     cluster
+	failures    int
+}
+
+// refusal remembers what was refused, and everything that the answer rests on.
+type refusal struct {
+	commit gitverify.ID
+	input  string
+	err    error
+}
+
+// cluster is the identity of the cluster that is written to.
+type cluster struct {
+	uid, version string
+}
+
+func newPlant(setup *Setup, key types.NamespacedName) (*plant, error) {
+	store, err := source.Open(filepath.Join(setup.DataDir, key.Namespace, key.Name, "source.git"))
+	if err != nil {
+		return nil, err
+	}
+	engine, err := apply.New(setup.REST, apply.Options{Factory: key.Name, Namespace: key.Namespace})
+	if err != nil {
+		return nil, err
+	}
+	return &plant{setup: setup, key: key, store: store, engine: engine}, nil
+}
+
+// prepare loads what every stage needs: the trusted root, the identity of the
+// cluster, and the newest evidence.
+func (p *pass) prepare(ctx context.Context) error {
+	if err := p.plant.loadTrust(); err != nil {
+		return at(v1alpha1.ConditionSourceVerified, report.ReasonTrustedRoot, err)
+	}
+	if err := p.plant.identify(ctx); err != nil {
+		return at(v1alpha1.ConditionApplied, report.ReasonClusterUnreachable, err)
+	}
+	// Caches of another repository or anchor are of another history.
+	spec := p.factory.Spec
+	if now := spec.Source.URL + "\n" + spec.Source.Ref + "\n" + spec.Verify.Anchor + "\n" + spec.Environment; now != p.plant.source {
+		p.plant.source, p.plant.last = now, nil
+	}
+	var err error
+	p.head, err = p.headOf(ctx)
+	return err
+}
+
+// loadTrust reads the trusted root again when the file changed. A file that
+// cannot be read leaves the last good one in force for what is enforced, but
+// the pass says so.
+func (p *plant) loadTrust() error {
+	file, err := os.Open(p.setup.TrustedRoot)
+	if err != nil {
+		return fmt.Errorf("opening the trusted root: %w", err)
+	}
+	defer file.Close() //nolint:errcheck // read side only
+	data, err := io.ReadAll(io.LimitReader(file, maxTrustedRoot+1))
+	if err != nil {
+		return fmt.Errorf("reading the trusted root: %w", err)
+	}
+	if len(data) > maxTrustedRoot {
+		return errors.New("reading the trusted root: the file is larger than 1 MiB")
+	}
+	sum := sha256.Sum256(data)
+	digest := hex.EncodeToString(sum[:])
+	if digest == p.trust {
+		return nil
+	}
+	trusted, err := gitverify.ParseTrustedRoot(data)
+	if err != nil {
+		return fmt.Errorf("parsing the trusted root: %w", err)
+	}
+	material, err := attest.ParseTrustedRoot(data)
+	if err != nil {
+		return err
+	}
+	verifier, err := gitverify.New(trusted, gitverify.Options{})
+	if err != nil {
+		return err
+	}
+	p.trust, p.verifier, p.material, p.last, p.trustedHead = digest, verifier, material, nil, ""
+	return nil
+}
+
+func (p *plant) identify(ctx context.Context) error {
+	if p.cluster.uid != "" {
+		return nil
+	}
+	var ns corev1.Namespace
+	if err := p.setup.Reader.Get(ctx, client.ObjectKey{Name: metav1.NamespaceSystem}, &ns); err != nil {
+		return fmt.Errorf("asking the API server which cluster this is: %w", err)
+	}
+	version, err := p.setup.Version(ctx)
+	if err != nil {
+		return fmt.Errorf("asking the API server for its version: %w", err)
+	}
+	p.cluster = cluster{uid: string(ns.UID), version: version}
+	return nil
+}
+
+func (p *plant) credentials(ctx context.Context, f *v1alpha1.Factory) (map[string][]byte, error) {
+	ref := f.Spec.Source.SecretRef
+	if ref == nil {
+		return nil, nil
+	}
+	var secret corev1.Secret
+	if err := p.setup.Reader.Get(ctx, client.ObjectKey{Namespace: f.Namespace, Name: ref.Name}, &secret); err != nil {
+		return nil, fmt.Errorf("reading the credentials of the source: %w", err)
+	}
+	return secret.Data, nil
+}
+
+// remembered answers for a tip that already passed every stage under the same
+// trusted root: nothing of its answer can have changed.
+func (p *plant) remembered(c source.Checkout) (accepted, bool) {
+	if p.last != nil && p.last.commit() == c.Commit && p.last.trust == p.trust {
+		return *p.last, true
+	}
+	return accepted{}, false
+}
+
+func (p *plant) remember(a accepted) accepted {
+	if p.last == nil || p.last.commit() != a.commit() {
+		p.pending = nil
+	}
+	a.trust = p.trust
+	p.last = &a
+	return a
+}
+
+// judged answers for a tip that was refused before. A definite no is not worked out again: it is
+// final until commit, trusted root or floor are others.
+func (p *pass) judged(c source.Checkout) error {
+	if no := p.plant.no; no != nil && no.commit == c.Commit && no.input == p.input() {
+		return no.err
+	}
+	return nil
+}
+
+func (p *pass) judge(c source.Checkout, err error) error {
+	if report.Describe(err, report.ReasonVerifyUnknown).Class == report.No {
+		p.plant.no = &refusal{commit: c.Commit, input: p.input(), err: err}
+	}
+	return err
+}
+
+func (p *pass) input() string { return p.plant.trust + " " + p.floor() + " " + p.plant.source }
+
+// lastGood is the newest revision that was applied. From memory while the
+// process lives; after a restart it is verified and rendered again like any
+// other, from the objects in the store.
+func (p *pass) lastGood(ctx context.Context) (accepted, error) {
+	floor := gitverify.ID(p.floor())
+	if floor == "" {
+		return accepted{}, errors.New("nothing was applied yet")
+	}
+	checkout := p.plant.store.Checkout(floor, p.factory.Spec.Source.Ref)
+	if known, ok := p.plant.remembered(checkout); ok {
+		return known, nil
+	}
+	return p.examine(ctx, checkout)
+}
+
+func (p *plant) hold(inv plan.Inventory)  { p.setup.Watcher.Hold(p.key, inv) }
+func (p *plant) track(inv plan.Inventory) { p.setup.Watcher.Track(p.key, inv) }
+
+func (p *plant) add(changes apply.ChangeSet) { p.pending = append(p.pending, changes.Results...) }
+
+func (p *plant) time(stage string, since time.Time) {
+	p.setup.Metrics.Stage(p.key, stage, time.Since(since))
+}
+
+// signedBy says who must have signed this factory's records.
+func (p *plant) signedBy(f *v1alpha1.Factory) attest.Policy {
+	if f.Spec.Attest.Signer == signerKey && p.setup.Key != nil {
+		return attest.Policy{Key: p.setup.Key.Public(), UnsafeWithoutLog: f.Spec.Attest.Rekor == ""}
+	}
+	return attest.Policy{Identity: attest.Identity{Issuer: f.Spec.Attest.Issuer, Subject: f.Spec.Attest.Subject}}
+}

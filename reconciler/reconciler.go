@@ -1,0 +1,148 @@
+// Package reconciler is the loop: it takes what a repository says through
+// fetch, verify, render, test, observe, plan, intend, apply, attest and
+// report, and keeps the cluster that way.
+//
+// pipeline.go is the whole of it on one screen. Every stage answers yes, no,
+// or could not tell. A no is final until its input changes; could-not-tell is
+// retried with backoff; neither applies anything new, and the revision that
+// was applied last stays enforced all the while.
+//
+// A pass never learns why it was woken: a commit, a drift event, a poke and
+// the clock all enqueue the same key. What is kept between passes is cache.
+// Truth is in the repository, in the records of applied revisions, and in the
+// inventory, so a process that is killed at any point is continued by the next.
+//
+// What it refuses: to start a revision that does not descend from the newest
+// attested one; to write before the intent is stored; to attest what is not
+// completely applied; to leave two records of one revision.
+package reconciler
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"millwright.dev/millwright/reconciler/api/v1alpha1"
+	"millwright.dev/millwright/reconciler/plan"
+	"millwright.dev/millwright/reconciler/report"
+)
+
+// Backoff of a pass that could not tell.
+const (
+	firstRetry = time.Second
+	lastRetry  = 30 * time.Second
+)
+
+// Reconciler reconciles Factories. [New] makes one.
+type Reconciler struct {
+	setup *Setup
+
+	mu     sync.Mutex
+	plants map[types.NamespacedName]*plant
+}
+
+// Reconcile does one pass and stores its status.
+func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	var f v1alpha1.Factory
+	if err := r.setup.Reader.Get(ctx, req.NamespacedName, &f); err != nil {
+		if apierrors.IsNotFound(err) {
+			r.forget(req.NamespacedName)
+			return reconcile.Result{}, nil
+		}
+		return reconcile.Result{}, fmt.Errorf("reading the Factory: %w", err)
+	}
+	before := f.DeepCopy()
+	out, plant := r.pass(ctx, &f)
+	if err := r.report(ctx, &f, before, out); err != nil {
+		return reconcile.Result{}, err
+	}
+	return next(&f, plant, out), nil
+}
+
+// pass prepares and runs one pass.
+func (r *Reconciler) pass(ctx context.Context, f *v1alpha1.Factory) (report.Outcome, *plant) {
+	key := client.ObjectKeyFromObject(f)
+	out := report.Outcome{Now: r.setup.Clock(), Generation: f.Generation, Intent: f.Status.Intent, Suspended: f.Spec.Suspend}
+	if out.Suspended {
+		return out, nil
+	}
+	p, err := r.plant(key)
+	if err != nil {
+		out.Failed = &report.StageProblem{Condition: v1alpha1.ConditionSourceVerified, Problem: report.Describe(err, report.ReasonControllerIncomplete)}
+		return out, nil
+	}
+	walk := &pass{plant: p, factory: f, started: out.Now, out: out, progress: func(ctx context.Context, s v1alpha1.FactoryStatus) error {
+		f.Status = s
+		return r.setup.Client.Status().Update(ctx, f)
+	}}
+	return walk.run(ctx), p
+}
+
+// report computes the status, stores it when it changed, and tells events and
+// metrics what is new.
+func (r *Reconciler) report(ctx context.Context, f, before *v1alpha1.Factory, out report.Outcome) error {
+	f.Status = report.Status(f, out)
+	r.setup.Metrics.Outcome(client.ObjectKeyFromObject(f), f, out)
+	for _, e := range report.Events(before, f, out) {
+		r.setup.Events.Eventf(f, nil, e.Type, e.Reason, e.Action, "%s", e.Message)
+	}
+	if report.SameStatus(before.Status, f.Status) {
+		return nil
+	}
+	if err := r.setup.Client.Status().Update(ctx, f); err != nil {
+		return fmt.Errorf("storing the status: %w", err)
+	}
+	return nil
+}
+
+// next says when to look again: at the interval when all is well or the answer
+// was no, sooner when it could not be told.
+func next(f *v1alpha1.Factory, p *plant, out report.Outcome) reconcile.Result {
+	interval := f.Spec.Source.Interval.Duration
+	if interval <= 0 {
+		interval = time.Minute
+	}
+	retry := false
+	for _, s := range []*report.StageProblem{out.Refused, out.Failed} {
+		retry = retry || (s != nil && s.Problem.Class == report.CouldNotTell)
+	}
+	if p == nil || !retry {
+		if p != nil {
+			p.failures = 0
+		}
+		return ctrl.Result{RequeueAfter: interval}
+	}
+	wait := min(firstRetry<<min(p.failures, 10), lastRetry, interval)
+	p.failures++
+	return ctrl.Result{RequeueAfter: wait}
+}
+
+func (r *Reconciler) plant(key types.NamespacedName) (*plant, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p, ok := r.plants[key]; ok {
+		return p, nil
+	}
+	p, err := newPlant(r.setup, key)
+	if err != nil {
+		return nil, err
+	}
+	r.plants[key] = p
+	return p, nil
+}
+
+// forget drops the caches of a Factory that is gone. Its objects stay in the
+// cluster: nobody signed their deletion.
+func (r *Reconciler) forget(key types.NamespacedName) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.plants, key)
+	r.setup.Watcher.Track(key, plan.Inventory{})
+}

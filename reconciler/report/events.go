@@ -1,0 +1,78 @@
+package report
+
+import (
+	"fmt"
+	"reflect"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"millwright.dev/millwright/reconciler/api/v1alpha1"
+)
+
+// Event is a Kubernetes event as a value. Only the constructors here make one.
+type Event struct {
+	Type, Reason, Action, Message string
+}
+
+// Actions of events.
+const (
+	actionVerify  = "Verify"
+	actionApply   = "Apply"
+	actionCorrect = "Correct"
+)
+
+func refusedEvent(p Problem) Event {
+	return Event{Type: corev1.EventTypeWarning, Reason: p.Reason, Action: actionVerify, Message: OneLine(p.Text())}
+}
+
+func appliedEvent(a v1alpha1.Applied) Event {
+	return Event{
+		Type: corev1.EventTypeNormal, Reason: ReasonAttested, Action: actionApply,
+		Message: fmt.Sprintf("revision %s by %s: %d objects, record %d, %s", a.Revision, a.Signer, a.Objects, a.Sequence, a.Attestation),
+	}
+}
+
+func driftEvent(d v1alpha1.DriftRecord) Event {
+	message := d.Object + " was changed"
+	if d.Manager != "" {
+		message += fmt.Sprintf(" by %s (%s)", d.Manager, d.Operation)
+	}
+	if len(d.Paths) > 0 {
+		message += " at " + d.Paths[0]
+		if len(d.Paths) > 1 {
+			message += fmt.Sprintf(" and %d more", len(d.Paths)-1)
+		}
+	}
+	return Event{Type: corev1.EventTypeWarning, Reason: ReasonDriftCorrected, Action: actionCorrect, Message: OneLine(message + "; put back")}
+}
+
+// Events says what is new since before: nothing is told twice.
+func Events(before, after *v1alpha1.Factory, o Outcome) []Event {
+	var out []Event
+	for _, s := range []*StageProblem{o.Refused, o.Failed} {
+		if s != nil && !known(before, *s) {
+			out = append(out, refusedEvent(s.Problem))
+		}
+	}
+	for _, d := range o.Drifts {
+		out = append(out, driftEvent(d))
+	}
+	now, was := after.Status.Applied, before.Status.Applied
+	if now != nil && now.Attestation != "" && (was == nil || was.Attestation != now.Attestation) {
+		out = append(out, appliedEvent(*now))
+	}
+	return out
+}
+
+// known says whether the condition said the same before.
+func known(before *v1alpha1.Factory, s StageProblem) bool {
+	for _, c := range before.Status.Conditions {
+		if c.Type == s.Condition {
+			return c.Reason == s.Problem.Reason && c.Message == s.Problem.Text()
+		}
+	}
+	return false
+}
+
+// SameStatus says whether storing the status would tell anybody anything.
+func SameStatus(a, b v1alpha1.FactoryStatus) bool { return reflect.DeepEqual(a, b) }

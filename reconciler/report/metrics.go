@@ -1,0 +1,81 @@
+package report
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/types"
+
+	"millwright.dev/millwright/reconciler/api/v1alpha1"
+)
+
+// Metrics are the Prometheus metrics of the loop.
+type Metrics struct {
+	passes   *prometheus.CounterVec
+	refusals *prometheus.CounterVec
+	drift    *prometheus.CounterVec
+	stages   *prometheus.HistogramVec
+	ready    *prometheus.GaugeVec
+	objects  *prometheus.GaugeVec
+	sequence *prometheus.GaugeVec
+}
+
+// NewMetrics makes the metrics and registers them.
+func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
+	factory := []string{"namespace", "factory"}
+	with := func(more ...string) []string { return append(append([]string{}, factory...), more...) }
+	m := &Metrics{
+		passes:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "millwright_passes_total", Help: "Passes of the pipeline by answer: yes, no, could-not-tell."}, with("answer")),
+		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "millwright_refusals_total", Help: "Passes whose tip was not accepted, by reason."}, with("reason")),
+		drift:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "millwright_drift_corrected_total", Help: "Objects that were put back."}, factory),
+		stages: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "millwright_stage_duration_seconds", Help: "Time spent in a stage of the pipeline.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 4, 9),
+		}, with("stage")),
+		ready:    prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "millwright_factory_ready", Help: "1 when the Factory is Ready."}, factory),
+		objects:  prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "millwright_applied_objects", Help: "Objects of the applied revision."}, factory),
+		sequence: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "millwright_applied_sequence", Help: "Sequence of the newest record."}, factory),
+	}
+	for _, c := range []prometheus.Collector{m.passes, m.refusals, m.drift, m.stages, m.ready, m.objects, m.sequence} {
+		if err := registry.Register(c); err != nil {
+			return nil, fmt.Errorf("registering metrics: %w", err)
+		}
+	}
+	return m, nil
+}
+
+// Stage records how long a stage took.
+func (m *Metrics) Stage(key types.NamespacedName, stage string, took time.Duration) {
+	m.stages.WithLabelValues(key.Namespace, key.Name, stage).Observe(took.Seconds())
+}
+
+// Outcome records a pass.
+func (m *Metrics) Outcome(key types.NamespacedName, f *v1alpha1.Factory, o Outcome) {
+	answer := "yes"
+	for _, s := range []*StageProblem{o.Failed, o.Refused} {
+		if s == nil {
+			continue
+		}
+		answer = "could-not-tell"
+		if s.Problem.Class == No {
+			answer = "no"
+		}
+	}
+	m.passes.WithLabelValues(key.Namespace, key.Name, answer).Inc()
+	if o.Refused != nil {
+		m.refusals.WithLabelValues(key.Namespace, key.Name, o.Refused.Problem.Reason).Inc()
+	}
+	m.drift.WithLabelValues(key.Namespace, key.Name).Add(float64(len(o.Drifts)))
+	ready := 0.0
+	for _, c := range f.Status.Conditions {
+		if c.Type == v1alpha1.ConditionReady && c.Status == "True" {
+			ready = 1
+		}
+	}
+	m.ready.WithLabelValues(key.Namespace, key.Name).Set(ready)
+	if a := f.Status.Applied; a != nil {
+		m.objects.WithLabelValues(key.Namespace, key.Name).Set(float64(a.Objects))
+		m.sequence.WithLabelValues(key.Namespace, key.Name).Set(float64(a.Sequence))
+	}
+}

@@ -1,0 +1,100 @@
+package report
+
+import (
+	"cmp"
+	"slices"
+
+	"millwright.dev/millwright/gitverify"
+	"millwright.dev/millwright/reconciler/plan"
+	"millwright.dev/millwright/reconciler/source"
+	"millwright.dev/millwright/render"
+	"millwright.dev/millwright/render/factory"
+	"millwright.dev/millwright/render/policy"
+)
+
+// Reason is one row of the table that status, events, the CLI and
+// docs/runbook.md share. Every reason has a heading in the runbook.
+type Reason struct {
+	Reason string
+	// Code is the finer stable code; empty where the reason says it all.
+	Code  string
+	Class Class
+	Hint  string
+}
+
+// Reasons that this package and the loop give by themselves.
+const (
+	ReasonSucceeded            = "ReconciliationSucceeded"
+	ReasonProgressing          = "Progressing"
+	ReasonSuspended            = "Suspended"
+	ReasonVerified             = "Verified"
+	ReasonPassed               = "Passed"
+	ReasonInSync               = "InSync"
+	ReasonApplyFailed          = "ApplyFailed"
+	ReasonObserveFailed        = "ObserveFailed"
+	ReasonRenderUnknown        = "RenderUnknown"
+	ReasonVerifyUnknown        = "VerifyUnknown"
+	ReasonPolicyUnknown        = "PolicyUnknown"
+	ReasonAttestationFailed    = "AttestationFailed"
+	ReasonAttested             = "Attested"
+	ReasonDriftCorrected       = "DriftCorrected"
+	ReasonDriftReported        = "DriftReported"
+	ReasonHealthUnobserved     = "HealthUnobserved"
+	ReasonHealthCheckFailed    = "HealthCheckFailed"
+	ReasonHealthy              = "Healthy"
+	ReasonTrustedRoot          = "TrustedRootUnavailable"
+	ReasonSpecInvalid          = "SpecInvalid"
+	ReasonClusterUnreachable   = "ClusterUnreachable"
+	ReasonChainBroken          = "ChainBroken"
+	ReasonControllerIncomplete = "ControllerMisconfigured"
+)
+
+// Reasons lists every reason that is not a success, sorted by reason and code.
+func Reasons() []Reason {
+	rows := own()
+	for _, r := range gitverify.Reasons() {
+		rows = append(rows, Reason{Reason: r.Reason, Code: r.Code, Class: No, Hint: r.Hint})
+	}
+	for _, r := range render.Reasons() {
+		rows = append(rows, Reason{Reason: r.Reason, Code: r.Code, Class: No, Hint: r.Hint})
+	}
+	slices.SortStableFunc(rows, func(a, b Reason) int {
+		return cmp.Or(cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Code, b.Code))
+	})
+	return rows
+}
+
+func own() []Reason {
+	return []Reason{
+		{factory.Reason, "", No, "mend factory-config/factory.yaml in a signed commit; the message names the field"},
+		{policy.ReasonViolation, "", No, "change the object that the message names, or the policy, in a signed commit"},
+		{policy.ReasonInvalid, "", No, "mend the policy that the message names in a signed commit"},
+		{plan.ReasonPruneLimit, "", No, "delete in several revisions, or raise spec.prune of the Factory on purpose"},
+		{source.ReasonSourceUnreachable, "", CouldNotTell, "check the URL, DNS and network between controller and Git server; it is retried"},
+		{source.ReasonSourceUnauthorized, "", CouldNotTell, "check the Secret that spec.source.secretRef names; it is retried"},
+		{source.ReasonSourceRefMissing, "", CouldNotTell, "push the branch, or correct spec.source.ref; the last applied revision stays in force"},
+		{source.ReasonSourceUnsupported, "", CouldNotTell, "use an https, ssh, http or file URL of a SHA-1 repository and a branch name"},
+		{ReasonTrustedRoot, "", CouldNotTell, "put a readable Sigstore trusted_root.json where --trusted-root points; nothing new is accepted without it"},
+		{ReasonVerifyUnknown, "", CouldNotTell, "the message names the object that could not be read; the fetch is repeated"},
+		{ReasonRenderUnknown, "", CouldNotTell, "the message names what could not be read; it is retried"},
+		{ReasonPolicyUnknown, "", CouldNotTell, "the policy process gave no answer; check that --policy-engine points to millwright-policy and its memory"},
+		{ReasonObserveFailed, "", CouldNotTell, "the API server did not answer for some kinds; it is retried"},
+		{ReasonClusterUnreachable, "", CouldNotTell, "check that the API server is up and the controller may talk to it; it is retried"},
+		{ReasonApplyFailed, "", CouldNotTell, "the message names the objects and the server's words; the rest is applied, and it is retried"},
+		{ReasonHealthCheckFailed, "", CouldNotTell, "look at the objects that the message names"},
+		{ReasonAttestationFailed, "", CouldNotTell, "check Fulcio, Rekor and the identity token; the revision stays applied and is attested on the next pass"},
+		{ReasonChainBroken, "", No, "an AppliedRevision does not verify or does not link to the one before: run millwright audit and find out who wrote it"},
+		{ReasonSpecInvalid, "", No, "correct the field of the Factory that the message names"},
+		{ReasonControllerIncomplete, "", CouldNotTell, "start the controller with the flag that the message names"},
+	}
+}
+
+// hintFor finds the hint of a reason that came without one.
+func hintFor(reason string) string {
+	for _, r := range own() {
+		if r.Reason == reason {
+			return r.Hint
+		}
+	}
+	return ""
+}

@@ -1,0 +1,94 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	ctrlsource "sigs.k8s.io/controller-runtime/pkg/source"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"millwright.dev/millwright/reconciler/api/v1alpha1"
+	"millwright.dev/millwright/reconciler/attest"
+	"millwright.dev/millwright/reconciler/drift"
+	"millwright.dev/millwright/reconciler/report"
+	"millwright.dev/millwright/render/policy"
+)
+
+// Setup is what the controller is started with. All fields but Token and Key
+// are required.
+type Setup struct {
+	// Client writes; Reader reads past every cache.
+	Client client.Client
+	Reader client.Reader
+	REST   *rest.Config
+	// DataDir holds the object stores; losing it costs a clone.
+	DataDir string
+	// TrustedRoot is the path of a Sigstore trusted_root.json.
+	TrustedRoot string
+	// Policy runs the policy process.
+	Policy policy.Runner
+	// Token gives the controller's identity token; Key is the key file.
+	Token func(context.Context) (string, error)
+	Key   *attest.Key
+	// Release is this program's version.
+	Release string
+	Clock   func() time.Time
+	// Version asks the API server for its version.
+	Version func(context.Context) (string, error)
+	Events  events.EventRecorder
+	Metrics *report.Metrics
+	Watcher *drift.Watcher
+}
+
+func (s *Setup) validate() error {
+	switch {
+	case s.Client == nil, s.Reader == nil, s.REST == nil, s.Clock == nil, s.Version == nil, s.Events == nil, s.Metrics == nil, s.Watcher == nil:
+		return errors.New("the controller's setup is incomplete")
+	case s.DataDir == "":
+		return errors.New("a data directory is required")
+	case s.TrustedRoot == "":
+		return errors.New("a trusted root is required")
+	case s.Policy.Path == "":
+		return errors.New("the path of the policy process is required")
+	}
+	return nil
+}
+
+// New returns a reconciler for all Factories that its client can see.
+func New(setup *Setup) (*Reconciler, error) {
+	if err := setup.validate(); err != nil {
+		return nil, err
+	}
+	return &Reconciler{setup: setup, plants: map[types.NamespacedName]*plant{}}, nil
+}
+
+// Register adds the reconciler to a manager. Whatever arrives on wake (drift,
+// a poke) enqueues the same key as a change of the Factory or the clock does:
+// a pass never learns why it was woken.
+func (r *Reconciler) Register(m manager.Manager, wake <-chan event.GenericEvent) error {
+	err := builder.ControllerManagedBy(m).Named("factory").
+		For(&v1alpha1.Factory{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		WatchesRawSource(ctrlsource.Channel(wake, &handler.EnqueueRequestForObject{})).
+		Complete(r)
+	if err != nil {
+		return fmt.Errorf("registering the reconciler: %w", err)
+	}
+	return nil
+}
+
+// Wake makes the event that enqueues a factory.
+func Wake(key types.NamespacedName) event.GenericEvent {
+	return event.GenericEvent{Object: &v1alpha1.Factory{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}}
+}

@@ -1,0 +1,130 @@
+// Package source fetches the one ref that a factory follows into a bare object
+// store, and hands out its newest commit as a [Checkout].
+//
+// A checkout is locked: nothing of its tree can be read until gitverify has
+// accepted that very commit ([Checkout.Tree] wants its Verification). There is
+// never a work tree, so attributes, filters, hooks, symbolic links and case
+// folding of a checkout on disk have no place to happen.
+//
+// Only the followed ref is fetched: no tags, no notes, no refs/replace, no
+// pull-request refs (attack rows C08 and C28). The store is a cache. Objects
+// are hashed again by whoever reads them; losing the folder costs one clone.
+//
+// Failures here are never a no. They mean "could not tell", are retried, and
+// leave the last good state in force. Each is an [*Error] with a stable reason.
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"sync"
+
+	"github.com/go-git/go-billy/v5/osfs"
+	"github.com/go-git/go-git/v5/config"
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/cache"
+	"github.com/go-git/go-git/v5/storage/filesystem"
+
+	"millwright.dev/millwright/gitverify"
+)
+
+// objectCacheSize bounds the decoded objects that go-git keeps in memory.
+const objectCacheSize = 32 * cache.MiByte
+
+// Store is a bare object store on disk that mirrors one ref of one repository.
+// It implements [gitverify.Objects]. Its methods may be called concurrently.
+type Store struct {
+	mu   sync.Mutex // go-git's storage is not safe for concurrent use
+	dir  string
+	disk *filesystem.Storage
+}
+
+// Open opens the store below dir and makes it when it is not there.
+func Open(dir string) (*Store, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the object store: %w", err)
+	}
+	s := &Store{dir: dir}
+	s.reopen()
+	if _, err := s.disk.Reference(plumbing.HEAD); errors.Is(err, plumbing.ErrReferenceNotFound) {
+		if err := s.disk.Init(); err != nil {
+			return nil, fmt.Errorf("initialising the object store: %w", err)
+		}
+		if err := s.disk.SetConfig(config.NewConfig()); err != nil {
+			return nil, fmt.Errorf("initialising the object store: %w", err)
+		}
+	}
+	return s, nil
+}
+
+func (s *Store) reopen() {
+	s.disk = filesystem.NewStorage(osfs.New(s.dir, osfs.WithBoundOS()), cache.NewObjectLRU(objectCacheSize))
+}
+
+// Object implements [gitverify.Objects].
+func (s *Store) Object(ctx context.Context, id gitverify.ID, limit int64) (string, []byte, error) {
+	if err := ctx.Err(); err != nil {
+		return "", nil, err
+	}
+	if len(id) != 40 || !plumbing.IsHash(string(id)) {
+		return "", nil, fmt.Errorf("object name %q is not a SHA-1", id)
+	}
+	hash := plumbing.NewHash(string(id))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	object, err := s.disk.EncodedObject(plumbing.AnyObject, hash)
+	if errors.Is(err, plumbing.ErrObjectNotFound) {
+		return "", nil, fmt.Errorf("object %s: %w", id, gitverify.ErrObjectMissing)
+	}
+	if err != nil {
+		return "", nil, fmt.Errorf("reading object %s: %w", id, err)
+	}
+	reader, err := object.Reader()
+	if err != nil {
+		return "", nil, fmt.Errorf("reading object %s: %w", id, err)
+	}
+	defer reader.Close() //nolint:errcheck // read side only
+	body, err := io.ReadAll(io.LimitReader(reader, limit+1))
+	if err != nil {
+		return "", nil, fmt.Errorf("reading object %s: %w", id, err)
+	}
+	if int64(len(body)) > limit {
+		return "", nil, fmt.Errorf("object %s is larger than %d bytes: %w", id, limit, gitverify.ErrObjectTooLarge)
+	}
+	return object.Type().String(), body, nil
+}
+
+// Checkout is a fetched commit whose tree is still locked.
+type Checkout struct {
+	// Commit is what the ref pointed at when it was fetched.
+	Commit gitverify.ID
+	// Ref is the followed ref.
+	Ref   string
+	store *Store
+}
+
+// Tree opens the tree of the checkout. The verification is the key: it must be
+// of this very commit and ref, otherwise nothing is opened.
+func (c Checkout) Tree(ctx context.Context, v gitverify.Verification) (fs.FS, error) {
+	if v.Commit() == "" || v.Commit() != c.Commit || v.Ref() != c.Ref {
+		return nil, fmt.Errorf("tree of %s: the verification is of commit %q on %q", c.Commit, v.Commit(), v.Ref())
+	}
+	tree, err := gitverify.OpenTree(ctx, c.store, v)
+	if err != nil {
+		return nil, fmt.Errorf("opening the tree of %s: %w", c.Commit, err)
+	}
+	return tree, nil
+}
+
+// Objects gives the verifier access to the raw objects.
+func (c Checkout) Objects() gitverify.Objects { return c.store }
+
+// Checkout names a commit that was fetched before, for example the last
+// applied revision after the ref moved on to something that was refused.
+func (s *Store) Checkout(commit gitverify.ID, ref string) Checkout {
+	return Checkout{Commit: commit, Ref: ref, store: s}
+}

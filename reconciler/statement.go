@@ -1,0 +1,130 @@
+package reconciler
+
+import (
+	"millwright.dev/millwright/reconciler/apply"
+	"millwright.dev/millwright/reconciler/attest"
+	"millwright.dev/millwright/reconciler/plan"
+)
+
+// statement gathers what the pass knows into the record of an applied revision.
+func (p *pass) statement(revision accepted, changes apply.ChangeSet, artifact attest.Artifact) (attest.Statement, error) {
+	source, err := p.sourceOf(revision)
+	if err != nil {
+		return attest.Statement{}, err
+	}
+	counts, err := p.changesOf()
+	if err != nil {
+		return attest.Statement{}, err
+	}
+	predicate := attest.Predicate{
+		Reconciler: attest.Reconciler{ID: p.reconcilerID(), Version: p.plant.setup.Release},
+		Factory:    attest.Factory{Namespace: p.factory.Namespace, Name: p.factory.Name},
+		Target: attest.Target{
+			Environment: p.factory.Spec.Environment, ClusterUID: p.plant.cluster.uid, KubernetesVersion: p.plant.cluster.version,
+		},
+		Sequence: p.head.sequence + 1, Trigger: attest.TriggerCommit, Bootstrap: p.factory.Spec.Attest.Signer == signerKey,
+		StartedOn: p.started, FinishedOn: p.plant.setup.Clock(), Result: attest.ResultApplied,
+		Source:     source,
+		Rendered:   attest.Rendered{Digest: revision.manifests.Digest(), Objects: len(revision.manifests.Objects())},
+		PolicyTest: policyTestOf(revision),
+		Changes:    counts,
+		Drift:      attest.NewDrift(p.driftEntries()),
+		Health:     attest.Health{Status: string(p.out.Health.Status), Reason: p.out.Health.Reason},
+	}
+	if p.head.sequence > 0 {
+		predicate.Previous = &attest.Previous{Sequence: p.head.sequence, GitCommit: p.head.commit, Attestation: p.head.digest}
+	}
+	return attest.NewStatement(attest.Subjects{
+		Artifact: artifact.Digest(), Manifests: artifact.ManifestsDigest(), Inventory: changes.Inventory.Digest(),
+	}, predicate)
+}
+
+func (p *pass) reconcilerID() string {
+	if p.factory.Spec.Attest.Signer != signerKey {
+		return p.factory.Spec.Attest.Subject
+	}
+	if p.plant.setup.Key == nil {
+		return ""
+	}
+	fingerprint, err := p.plant.setup.Key.Fingerprint()
+	if err != nil {
+		return ""
+	}
+	return fingerprint
+}
+
+func (p *pass) sourceOf(revision accepted) (attest.Source, error) {
+	v := revision.verification
+	var commits []attest.Commit
+	for _, c := range v.Checked() {
+		commits = append(commits, attest.Commit{
+			Commit: string(c.Commit), SignedAt: c.SignedAt, LogIndex: c.LogIndex,
+			Signer: attest.Signed{Name: c.Signer.Name, Issuer: c.Signer.Issuer, Subject: c.Signer.Subject},
+		})
+	}
+	checked, err := attest.NewRange(commits)
+	if err != nil {
+		return attest.Source{}, err
+	}
+	return attest.Source{
+		Repository: v.Repository(), Ref: v.Ref(), Commit: string(v.Commit()), Anchor: string(v.Anchor()),
+		PolicyDigest: v.PolicyDigest(), PolicyVersion: v.PolicyVersion(), Range: checked,
+	}, nil
+}
+
+func policyTestOf(revision accepted) attest.PolicyTest {
+	tested := attest.PolicyTest{Policies: []attest.TestedPolicy{}}
+	for _, r := range revision.verdict.Policies {
+		tested.Policies = append(tested.Policies, attest.TestedPolicy{Name: r.Name, Digest: r.Digest, Matched: r.Matched})
+	}
+	return tested
+}
+
+// changesOf counts what was done for this revision, over all passes since the
+// last record. After a crash in between only what came later is counted: the
+// counts describe work that was seen, the inventory digest describes the state.
+func (p *pass) changesOf() (attest.Changes, error) {
+	var c attest.Changes
+	var list []attest.ListEntry
+	for _, r := range p.plant.pending {
+		switch r.Action {
+		case apply.Created:
+			c.Created++
+		case apply.Updated:
+			c.Updated++
+		case apply.Corrected:
+			c.Corrected++
+		case apply.Pruned:
+			c.Pruned++
+		case apply.Unchanged:
+			c.Unchanged++
+		case apply.Failed:
+			c.Failed++
+		}
+		list = append(list, attest.ListEntry{
+			APIVersion: r.ID.Group, Kind: r.ID.Kind, Namespace: r.ID.Namespace, Name: r.ID.Name,
+			UID: r.Live.UID, Op: string(r.Op), Declared: r.Declared,
+		})
+	}
+	digest, err := attest.ListDigest(list)
+	c.Objects = digest
+	return c, err
+}
+
+func (p *pass) driftEntries() []attest.DriftEntry {
+	var out []attest.DriftEntry
+	for _, r := range p.plant.pending {
+		if r.Action != apply.Corrected {
+			continue
+		}
+		e := attest.DriftEntry{Object: plan.Name(r.ID), Action: "corrected", Paths: []string{}, Managers: []string{}}
+		for _, d := range r.Differences {
+			e.Paths = append(e.Paths, d.Path)
+			if d.Manager != "" {
+				e.Managers = append(e.Managers, d.Manager)
+			}
+		}
+		out = append(out, e)
+	}
+	return out
+}
