@@ -225,3 +225,14 @@ func (s *cmsSignature) takeEvidence(attrs protocol.Attributes) error {
 	}
 	return nil
 }
+
+// checkKey verifies the signature itself, so that a wrong one is called that,
+// and not the lack of a log entry that would fit it. sigstore-go does it again.
+func (s cmsSignature) checkKey() error {
+	digest := sha256.Sum256(s.signed)
+	key, ok := s.leaf.PublicKey.(*ecdsa.PublicKey)
+	if !ok || !ecdsa.VerifyASN1(key, digest[:], s.signature) {
+		return refuse(codeSigInvalid, "the certificate's key did not make this signature")
+	}
+	return nil
+}

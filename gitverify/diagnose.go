@@ -1,8 +1,6 @@
 package gitverify
 
 import (
-	"crypto/ecdsa"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"time"
@@ -21,26 +19,20 @@ import (
 // the cause. It never makes a yes out of a no: what nothing here explains is
 // refused as an invalid signature with sigstore-go's own words.
 func (v *signatureVerifier) diagnose(ev evidence, cause error) error {
-	stages := []func(evidence) error{v.explainKey, v.explainLog, v.explainProof, v.explainTime, v.explainCertificate}
+	stages := []func(evidence) error{v.explainLog, v.explainProof, v.explainTime, v.explainCertificate}
 	for _, explain := range stages {
 		if err := explain(ev); err != nil {
 			return err
 		}
+	}
+	if _, err := claimedIdentity(ev.leaf); err != nil {
+		return err
 	}
 	var mismatch *verify.ErrNoMatchingCertificateIdentity
 	if errors.As(cause, &mismatch) {
 		return refuse(codeSubject, "the certificate's name reads differently in different forms")
 	}
 	return refuse(codeSigInvalid, "%v", cause)
-}
-
-func (v *signatureVerifier) explainKey(ev evidence) error {
-	digest := sha256.Sum256(ev.signed)
-	key, ok := ev.leaf.PublicKey.(*ecdsa.PublicKey)
-	if !ok || !ecdsa.VerifyASN1(key, digest[:], ev.signature) {
-		return refuse(codeSigInvalid, "the certificate's key did not make this signature")
-	}
-	return nil
 }
 
 // explainLog looks at which log it is, and at its promise: the log's signature

@@ -50,6 +50,9 @@ func (v *signatureVerifier) verify(c rawCommit, policy Policy) (p proven, err er
 	if err != nil {
 		return proven{}, err
 	}
+	if err := sig.checkKey(); err != nil {
+		return proven{}, err
+	}
 	for _, token := range sig.timestamps {
 		if err := checkToken(token, v.root.material); err != nil {
 			return proven{}, err
@@ -84,6 +87,8 @@ func (v *signatureVerifier) verifyEvidence(ev evidence, policy Policy) (proven, 
 		return proven{}, v.diagnose(ev, err)
 	}
 	switch {
+	case ev.leaf.IsCA: // path validation lets an authority sign as itself (row B25)
+		return proven{}, refuse(codeUntrusted, "the certificate is that of an authority, not of a signer")
 	case claimErr != nil:
 		return proven{}, claimErr
 	case !known:
