@@ -82,11 +82,20 @@ func (r *run) batches(ctx context.Context, p plan.Plan) error {
 	return nil
 }
 
+// waits are the reasons that say that an object is left alone on purpose.
+func waits(reason string) bool {
+	switch reason {
+	case plan.ReasonTerminating, plan.ReasonInventoryRebuilt, plan.ReasonNotOurs, plan.ReasonDriftLeft:
+		return true
+	}
+	return false
+}
+
 // anyFailed says whether deleting has to wait: after a failure nobody knows
 // whether what replaces the pruned objects is there.
 func (r *run) anyFailed(p plan.Plan) bool {
 	for _, b := range p.Blocked() {
-		if b.Reason != plan.ReasonTerminating && b.Reason != plan.ReasonInventoryRebuilt && b.Reason != plan.ReasonNotOurs {
+		if !waits(b.Reason) {
 			return true
 		}
 	}
@@ -108,7 +117,7 @@ func (r *run) putOff(b plan.Batch) {
 }
 
 func resultOf(c plan.Change) Result {
-	res := Result{ID: c.ID, Component: c.Component, Op: c.Op, Live: c.Live, Differences: c.Differences}
+	res := Result{ID: c.ID, Component: c.Component, Op: c.Op, Drift: c.Drift, Live: c.Live, Differences: c.Differences}
 	if c.Declared != nil {
 		res.Declared = c.Declared.Digest()
 	}
@@ -130,7 +139,6 @@ func (r *run) change(ctx context.Context, c plan.Change) {
 		return
 	}
 	res := resultOf(c)
-	started := time.Now()
 	var err error
 	switch {
 	case missing != "":
@@ -141,7 +149,6 @@ func (r *run) change(ctx context.Context, c plan.Change) {
 	default:
 		err = r.engine.write(ctx, c, &res)
 	}
-	res.Took = time.Since(started)
 	r.note(c, res, err)
 }
 
@@ -182,6 +189,11 @@ func (e *Engine) write(ctx context.Context, c plan.Change, res *Result) error {
 	if err != nil {
 		return err
 	}
+	if c.Previous != "" {
+		if out, err = e.release(ctx, c); err != nil {
+			return err
+		}
+	}
 	res.Live, _ = plan.MetaOf(out, plan.FieldManager(c.Component))
 	switch {
 	case c.Live.UID == res.Live.UID && c.Live.ResourceVersion == res.Live.ResourceVersion:
@@ -194,6 +206,20 @@ func (e *Engine) write(ctx context.Context, c plan.Change, res *Result) error {
 		res.Action = Updated
 	}
 	return nil
+}
+
+// release gives up what the component that an object moved from still owns:
+// a field that only it declared goes away, as it would have without the move.
+func (e *Engine) release(ctx context.Context, c plan.Change) (*metav1.PartialObjectMetadata, error) {
+	r, err := e.served.lookup(ctx, c.APIVersion, c.ID.Kind)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, e.opts.RequestTimeout)
+	defer cancel()
+	return e.metadataOf(r, c.ID).Patch(ctx, c.ID.Name, types.ApplyPatchType, nameOnly(c), metav1.PatchOptions{
+		FieldManager: plan.FieldManager(c.Previous),
+	})
 }
 
 // attempts of one write: server-side apply may be repeated safely, so an
@@ -289,14 +315,13 @@ func (r *run) ordered(p plan.Plan) []Result {
 	for _, b := range p.Blocked() {
 		res := Result{
 			ID: b.ID, Component: b.Component, Action: Failed, Reason: b.Reason, Message: b.Detail,
-			Differences: b.Differences, Retry: true,
+			Differences: b.Differences,
 		}
-		switch b.Reason {
-		case plan.ReasonTerminating, plan.ReasonInventoryRebuilt, plan.ReasonNotOurs:
+		if waits(b.Reason) {
 			res.Action = Waiting
-		case plan.ReasonFieldConflict, plan.ReasonInvalid:
-			res.Retry = false
 		}
+		res.Drift = b.Reason == plan.ReasonDriftLeft
+		res.Retry = b.Reason != plan.ReasonFieldConflict && b.Reason != plan.ReasonInvalid && !res.Drift
 		out = append(out, res)
 	}
 	return out

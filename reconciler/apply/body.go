@@ -3,6 +3,9 @@ package apply
 import (
 	"encoding/json"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"millwright.dev/millwright/reconciler/plan"
 	"millwright.dev/millwright/render"
 )
 
@@ -36,4 +39,18 @@ func body(o render.Object) []byte {
 		return raw // cannot happen: it was decoded from JSON
 	}
 	return marked
+}
+
+// nameOnly is an object that declares nothing.
+func nameOnly(c plan.Change) []byte {
+	u := unstructured.Unstructured{Object: map[string]any{}}
+	u.SetAPIVersion(c.APIVersion)
+	u.SetKind(c.ID.Kind)
+	u.SetName(c.ID.Name)
+	u.SetNamespace(c.ID.Namespace)
+	raw, err := json.Marshal(u.Object)
+	if err != nil {
+		panic("encoding plain strings: " + err.Error()) // cannot happen
+	}
+	return raw
 }

@@ -1,8 +1,6 @@
 package apply
 
 import (
-	"time"
-
 	"millwright.dev/millwright/reconciler/plan"
 	"millwright.dev/millwright/render"
 )
@@ -22,7 +20,7 @@ const (
 	// Deleting: deletion was accepted but something holds the object; it stays
 	// in the inventory until it is gone.
 	Deleting Action = "deleting"
-	// Waiting: left alone because it is being deleted, or not pruned in this pass.
+	// Waiting: left alone; Reason says for what.
 	Waiting Action = "waiting"
 	// Failed: see Reason and Message.
 	Failed Action = "failed"
@@ -33,15 +31,16 @@ type Result struct {
 	ID        render.ID `json:"id"`
 	Component string    `json:"component"`
 	Op        plan.Op   `json:"op,omitempty"`
-	Action    Action    `json:"action"`
-	Declared  string    `json:"declared,omitempty"`
-	Live      plan.Meta `json:"live"`
-	Reason    string    `json:"reason,omitempty"`
-	Message   string    `json:"message,omitempty"`
+	// Drift says that what was written puts back what somebody changed or deleted.
+	Drift    bool      `json:"drift,omitempty"`
+	Action   Action    `json:"action"`
+	Declared string    `json:"declared,omitempty"`
+	Live     plan.Meta `json:"live"`
+	Reason   string    `json:"reason,omitempty"`
+	Message  string    `json:"message,omitempty"`
 	// Retry says that the same write may succeed later without a new revision.
 	Retry       bool              `json:"retry,omitempty"`
 	Differences []plan.Difference `json:"differences,omitempty"`
-	Took        time.Duration     `json:"took,omitempty"`
 }
 
 // ChangeSet is what one plan did.
@@ -67,11 +66,11 @@ func (s ChangeSet) Complete() bool {
 // Failed lists the objects that failed.
 func (s ChangeSet) Failed() []Result { return s.with(Failed) }
 
-// Corrected lists the objects in which drift was put back.
+// Corrected lists the objects that were put back, deleted ones among them.
 func (s ChangeSet) Corrected() []Result {
 	var out []Result
 	for _, r := range s.Results {
-		if r.Op == plan.Correct && r.Action == Corrected {
+		if r.Drift && (r.Action == Corrected || r.Action == Created) {
 			out = append(out, r)
 		}
 	}

@@ -86,11 +86,12 @@ func TestOneBadObjectFailsByNameAndTheRestConverges(t *testing.T) {
 		"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: homeless, namespace: badone-nowhere}",
 		"apiVersion: nowhere.example.org/v1\nkind: Ghost\nmetadata: {name: boo, namespace: NAME}",
 		"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: nameless}",
+		"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: untyped, namespace: NAME}\ndata: {k: true}",
 		configMap("NAME", "large", string(make32K(40))),
 	))
 	want := map[string]string{
 		"Not_A_Name": plan.ReasonInvalid, "homeless": ReasonNamespaceMissing, "boo": ReasonNotServed,
-		"nameless": plan.ReasonInvalid, "large": ReasonTooLarge, "good": "",
+		"nameless": plan.ReasonInvalid, "untyped": plan.ReasonInvalid, "large": ReasonTooLarge, "good": "",
 	}
 	got := map[string]string{}
 	for _, r := range set.Results {
@@ -165,5 +166,46 @@ func TestHealthIsKnownWhereSomethingReportsItAndUnknownWhereNot(t *testing.T) {
 	// The Deployment has no controller that would observe its generation.
 	if h.Verdict != InProgress || h.Components["health"].InProgress != 1 || len(h.NotReady) != 1 {
 		t.Errorf("got %+v", h)
+	}
+}
+
+func TestAnObjectMayMoveToAnotherComponent(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "moved")
+	s.namespace("moved")
+	before := "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: NAME}\ndata: {one: x, two: x}"
+	after := "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: NAME}\ndata: {one: z}"
+	rest := configMap("NAME", "rest", "x")
+	s.converge(s.components(map[string]string{"moved-from": before + "\n---\n" + rest, "moved-to": ""}, "moved-from", "moved-to"))
+	set := s.converge(s.components(map[string]string{"moved-from": rest, "moved-to": after}, "moved-from", "moved-to"))
+	if set.Count()[Updated] != 1 || set.Count()[Pruned] != 0 {
+		t.Error(describe(set))
+	}
+	o := s.get(configMaps, "moved", "a")
+	if data, _ := o.Object["data"].(map[string]any); len(data) != 1 || data["one"] != "z" {
+		t.Errorf("got data %v", data)
+	}
+	for _, f := range o.GetManagedFields() {
+		if f.Manager == "millwright/moved-from" {
+			t.Error("the old component still owns fields")
+		}
+	}
+	s.restart()
+	if e := s.plan(s.components(map[string]string{"moved-from": rest, "moved-to": after}, "moved-from", "moved-to")); !e.Empty() {
+		t.Error(e.Text())
+	}
+}
+
+func TestAFailClosedWebhookWithoutAServerIsNamedAndTheRestConverges(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "webhooked")
+	s.namespace("webhooked")
+	s.converge(s.component(webhook))
+	_, set := s.pass(s.component(webhook, deployment, configMap("NAME", "a", "x")))
+	if f := set.Failed(); len(f) != 1 || f[0].Reason != ReasonWebhookUnavailable || !f[0].Retry {
+		t.Error(describe(set))
+	}
+	if s.get(configMaps, "webhooked", "a") == nil {
+		t.Error("the rest was not applied")
 	}
 }

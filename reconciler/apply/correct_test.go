@@ -91,7 +91,7 @@ func TestWhatSomebodyTookAwayComesBack(t *testing.T) {
 		got[c.ID.Name] = string(c.Op) + " " + strings.Join(paths, ",")
 	}
 	want := map[string]string{
-		"deleted":  "Create ",
+		"deleted":  "Create . ",
 		"stripped": "Correct .metadata.labels ",
 		"remade":   "Correct .data.key rogue,.metadata.labels rogue",
 		"disowned": "Correct .metadata.managedFields ",
@@ -100,7 +100,7 @@ func TestWhatSomebodyTookAwayComesBack(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("%s\n%s", diff, p.Text())
 	}
-	if !set.Complete() {
+	if !set.Complete() || len(set.Corrected()) != 5 {
 		t.Error(describe(set))
 	}
 	id := render.ID{Kind: "ConfigMap", Namespace: "taken", Name: "remade"}

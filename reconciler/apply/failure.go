@@ -87,6 +87,9 @@ func reasonOf(err error, s metav1.Status) string {
 		return ReasonNamespaceMissing
 	case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
 		return ReasonForbidden
+	case strings.Contains(text, "failed to create typed patch object"):
+		// A value of the wrong type comes back as an internal error.
+		return plan.ReasonInvalid
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), s.Code == http.StatusUnprocessableEntity,
 		s.Code == http.StatusUnsupportedMediaType:
 		return plan.ReasonInvalid

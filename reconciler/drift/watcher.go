@@ -66,7 +66,16 @@ type Watcher struct {
 type factory struct {
 	inv      plan.Inventory
 	held     bool
-	suspects map[render.ID]sighting
+	suspects map[render.ID]suspicion
+}
+
+// suspicion is the newest sighting of an object that does not fit, and whether
+// the factory was woken for it. It is woken once for each: what it did not put
+// right then (a finalizer that holds an object, a drift mode that only reports)
+// must not keep it awake.
+type suspicion struct {
+	sighting
+	told bool
 }
 
 // New returns a watcher that watches nothing yet.
@@ -107,6 +116,15 @@ func (w *Watcher) Start(ctx context.Context) error {
 	return nil
 }
 
+// waitForWatches passes through the lock first: whoever holds it may still be
+// beginning a watch; after that nobody does, since the context is done.
+func (w *Watcher) waitForWatches() {
+	w.mu.Lock()
+	running := &w.running
+	w.mu.Unlock()
+	running.Wait()
+}
+
 // Hold says that the factory is about to write what intent says. Until Track,
 // what is seen of it is kept and judged then, so that our own writes wake
 // nobody and nobody else's are lost.
@@ -131,7 +149,9 @@ func (w *Watcher) Track(key types.NamespacedName, inv plan.Inventory) {
 			delete(f.suspects, id)
 			continue
 		}
-		if !entry.Pending {
+		if !entry.Pending && !s.told {
+			s.told = true
+			f.suspects[id] = s
 			woken = append(woken, id)
 		}
 	}
@@ -173,7 +193,7 @@ func (w *Watcher) Watches() int {
 func (w *Watcher) factory(key types.NamespacedName) *factory {
 	f := w.factories[key]
 	if f == nil {
-		f = &factory{suspects: map[render.ID]sighting{}}
+		f = &factory{suspects: map[render.ID]suspicion{}}
 		w.factories[key] = f
 	}
 	return f
@@ -224,11 +244,12 @@ func (w *Watcher) saw(id render.ID, look func(component string) sighting) {
 		if !s.news(entry) {
 			continue
 		}
-		if old, seen := f.suspects[id]; seen && old == s {
-			continue // already told
+		if old, seen := f.suspects[id]; seen && old.sighting == s {
+			continue
 		}
-		f.suspects[id] = s
-		if !f.held && !entry.Pending {
+		tell := !f.held && !entry.Pending
+		f.suspects[id] = suspicion{s, tell}
+		if tell {
 			woken = append(woken, key)
 		}
 	}

@@ -56,14 +56,17 @@ func (b *builder) declare(o *render.Object) {
 	case InSync:
 		b.inSync(o, live, entry)
 	case Absent:
-		b.write(o, Create, Live{}, false)
+		gone := Live{}
+		if drifted(o, entry) {
+			gone.Differences = []Difference{{Path: "."}}
+		}
+		b.write(o, Create, gone, entry, false)
 	case Differs:
-		owned := known && (!entry.Pending || live.Managed)
 		op := Update
-		if owned && entry.Declared == o.Digest() && !entry.Pending {
+		if drifted(o, entry) {
 			op = Correct
 		}
-		b.write(o, op, live, owned)
+		b.write(o, op, live, entry, known && (!entry.Pending || live.Managed))
 	case Conflict:
 		b.block(o.ID(), o.Component(), ReasonFieldConflict, live)
 	case Terminating:
@@ -73,6 +76,13 @@ func (b *builder) declare(o *render.Object) {
 	case Unknown, Present:
 		b.block(o.ID(), o.Component(), ReasonUnobserved, live)
 	}
+}
+
+// drifted says that the object was applied as it is declared now, so that
+// whatever is not so is somebody else's doing.
+func drifted(o *render.Object, entry Entry) bool {
+	return !entry.Pending && entry.Declared == o.Digest() && entry.Component == o.Component() &&
+		entry.APIVersion == o.APIVersion()
 }
 
 func (b *builder) look(id render.ID) (Live, Entry, bool) {
@@ -92,19 +102,27 @@ func (b *builder) inSync(o *render.Object, live Live, stored Entry) {
 	}
 }
 
-func (b *builder) write(o *render.Object, op Op, live Live, owned bool) {
+func (b *builder) write(o *render.Object, op Op, live Live, entry Entry, owned bool) {
 	phase, rank := position(o.ID())
-	b.plan.changes = append(b.plan.changes, Change{
+	c := Change{
 		ID: o.ID(), Op: op, Component: o.Component(), Stage: b.stages[o.Component()], APIVersion: o.APIVersion(),
-		Declared: o, Live: live.Meta, Owned: owned, Differences: live.Differences,
+		Declared: o, Live: live.Meta, Owned: owned, Drift: drifted(o, entry), Differences: live.Differences,
 		phase: phase, rank: rank,
-	})
-	if entry, known := b.plan.intent.Entries[o.ID()]; known && owned && entry.Component == o.Component() {
-		return // the old entry finds it again, whatever happens to the write
 	}
-	b.plan.intent.Entries[o.ID()] = Entry{
-		Component: o.Component(), APIVersion: o.APIVersion(), Declared: o.Digest(), Pending: true,
+	switch entry.Component {
+	case o.Component():
+		// The entry finds it again, whatever happens to the write.
+	case "":
+		b.plan.intent.Entries[o.ID()] = Entry{
+			Component: o.Component(), APIVersion: o.APIVersion(), Declared: o.Digest(), Pending: true,
+		}
+	default:
+		// It moves from another component and stays ours all the while.
+		c.Previous = entry.Component
+		entry.Component, entry.Declared = o.Component(), ""
+		b.plan.intent.Entries[o.ID()] = entry
 	}
+	b.plan.changes = append(b.plan.changes, c)
 }
 
 func (b *builder) block(id render.ID, component, reason string, live Live) {

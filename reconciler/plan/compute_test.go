@@ -452,3 +452,32 @@ left alone:
 		t.Errorf("%v %s", err, raw)
 	}
 }
+
+func TestDriftOfAComponentThatOnlyAlertsIsReportedAndLeft(t *testing.T) {
+	t.Parallel()
+	m := declare(t, []string{"loud", "quiet"}, map[string][]string{
+		"loud": {cm("a", "x"), cm("new", "x")}, "quiet": {cm("b", "x"), cm("gone", "x")},
+	})
+	obs := Observation{Inventory: Inventory{Entries: map[render.ID]Entry{}}, Live: map[render.ID]Live{cmID("new"): {State: Absent}}}
+	for _, o := range m.Objects() {
+		if o.ID() != cmID("new") {
+			obs.Inventory.Entries[o.ID()] = Entry{Component: o.Component(), APIVersion: "v1", Declared: o.Digest(), Meta: meta("u")}
+			obs.Live[o.ID()] = Live{State: Differs, Meta: meta("u")}
+		}
+	}
+	obs.Live[cmID("gone")] = Live{State: Absent}
+	p, err := Compute(m, obs, DefaultLimits())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(p.Corrections()); n != 3 {
+		t.Fatalf("%d corrections, want 3 (a deleted object is drift too)\n%s", n, p.Text())
+	}
+	p = p.LeaveDrift(func(c string) bool { return c == "quiet" })
+	if len(p.Changes()) != 2 || len(p.Blocked()) != 2 || p.Blocked()[0].Reason != ReasonDriftLeft {
+		t.Errorf("%s", p.Text())
+	}
+	if p.Inventory().Entries[cmID("gone")].Pending {
+		t.Error("what was left would not be known as drift any more")
+	}
+}

@@ -76,7 +76,13 @@ type Change struct {
 	// Owned says that the object was ours before, so that a conflict on a
 	// declared field is drift and may be forced.
 	Owned bool
-	// Differences are the fields that differ; paths, never values.
+	// Drift says that the object was applied as it is declared now and that
+	// somebody changed or (with Create) deleted it since.
+	Drift bool
+	// Previous is the component that the object moves from, if it does.
+	Previous string
+	// Differences are the fields that differ; paths, never values. The path of
+	// an object that was deleted as a whole is a single dot.
 	Differences []Difference
 	// Needs names the changed definitions and namespaces without which this
 	// change cannot succeed.
@@ -100,6 +106,9 @@ const (
 	// ReasonInventoryRebuilt: the inventory was rebuilt in this pass, in which
 	// nothing is pruned.
 	ReasonInventoryRebuilt = "InventoryRebuilt"
+	// ReasonDriftLeft: somebody changed the object, and the drift mode of its
+	// component says to report that and leave it.
+	ReasonDriftLeft = "DriftLeft"
 	// ReasonInvalid: the API server refuses the declared object.
 	ReasonInvalid = "Invalid"
 )
@@ -149,9 +158,26 @@ func (p Plan) Manifests() string { return p.manifests }
 func (p Plan) Corrections() []Change {
 	var out []Change
 	for _, c := range p.changes {
-		if c.Op == Correct {
+		if c.Drift {
 			out = append(out, c)
 		}
+	}
+	return out
+}
+
+// LeaveDrift returns the plan without the corrections of some components,
+// whose drift mode is to alert: their drift is reported as Blocked.
+func (p Plan) LeaveDrift(of func(component string) bool) Plan {
+	out := p
+	out.changes, out.blocked = nil, append([]Blocked(nil), p.blocked...)
+	for _, c := range p.changes {
+		if !c.Drift || !of(c.Component) {
+			out.changes = append(out.changes, c)
+			continue
+		}
+		out.blocked = append(out.blocked, Blocked{
+			ID: c.ID, Component: c.Component, Reason: ReasonDriftLeft, Detail: "drift is reported and left", Differences: c.Differences,
+		})
 	}
 	return out
 }
@@ -162,6 +188,7 @@ type changeJSON struct {
 	Component   string       `json:"component"`
 	Stage       int          `json:"stage"`
 	Digest      string       `json:"digest,omitempty"`
+	Drift       bool         `json:"drift,omitempty"`
 	Differences []Difference `json:"differences,omitempty"`
 }
 
@@ -184,7 +211,7 @@ func (p Plan) MarshalJSON() ([]byte, error) {
 		Blocked          []blockedJSON `json:"blocked,omitempty"`
 	}{Manifests: p.manifests, Empty: p.Empty(), RestoreInventory: p.restore, Changes: []changeJSON{}}
 	for _, c := range p.changes {
-		j := changeJSON{Object: Name(c.ID), Op: c.Op, Component: c.Component, Stage: c.Stage, Differences: c.Differences}
+		j := changeJSON{Object: Name(c.ID), Op: c.Op, Component: c.Component, Stage: c.Stage, Drift: c.Drift, Differences: c.Differences}
 		if c.Declared != nil {
 			j.Digest = c.Declared.Digest()
 		}
