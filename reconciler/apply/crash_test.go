@@ -8,6 +8,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 
 	"millwright.dev/millwright/reconciler/kubetest"
@@ -173,7 +174,7 @@ subjects: [{kind: User, apiGroup: rbac.authorization.k8s.io, name: limited-user}
 	}
 	admin.namespace("limiteduser-system")
 	s := &site{t: t, cfg: cfg, name: "limiteduser", Engine: engineAt(t, cfg, "limiteduser")}
-	m := s.component(configMap("limited", "a", "x"), "apiVersion: v1\nkind: Secret\nmetadata: {name: s, namespace: limited}\nstringData: {token: hidden}")
+	m := s.component(configMap("limited", "a", "x"), "apiVersion: v1\nkind: Secret\nmetadata: {name: s, namespace: limited}\ntype: Opaque")
 	var p plan.Plan
 	for i := 0; ; i++ { // the new rights take a moment
 		if p, err = s.tryPlan(t.Context(), m, plan.DefaultLimits()); err == nil {
@@ -200,5 +201,40 @@ func TestAnEngineNeedsToKnowWhoseItIs(t *testing.T) {
 	t.Parallel()
 	if _, err := New(&rest.Config{Host: "127.0.0.1:1"}, Options{}); err == nil {
 		t.Error("an engine without a factory was made")
+	}
+}
+
+func TestASecondWriterGivesUpBeforeItsFirstWrite(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "second")
+	s.namespace("second")
+	s.converge(s.component(configMap("NAME", "a", "x")))
+	m := s.component(configMap("NAME", "a", "x"), configMap("NAME", "b", "x"))
+	p := s.plan(m)
+	other := &site{t: t, cfg: s.cfg, name: s.name, Engine: engineAt(t, s.cfg, s.name)}
+	other.converge(s.component(configMap("NAME", "a", "x"), configMap("NAME", "c", "x")))
+	if set, err := s.Apply(t.Context(), p); err == nil || len(set.Results) != 0 || s.get(configMaps, "second", "b") != nil {
+		t.Errorf("%v\n%s", err, describe(set))
+	}
+}
+
+func TestADefinitionThatSomebodyDeletedComesBackWithItsObjects(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "undefined")
+	m := s.component(namespaceDoc("NAME"), definition, custom)
+	s.converge(m)
+	crds := schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
+	if err := s.dynamic.Resource(crds).Delete(t.Context(), "mills.undefined.example.org", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; s.get(crds, "", "mills.undefined.example.org") != nil; i++ {
+		if i > 200 {
+			t.Fatal("the definition does not go away")
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	set := s.converge(m)
+	if n := len(set.Corrected()); n != 2 {
+		t.Errorf("%d objects were put back, want the definition and its object\n%s", n, describe(set))
 	}
 }

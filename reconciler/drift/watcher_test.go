@@ -316,3 +316,20 @@ func TestAnEventOlderThanTheRecordIsNoNews(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatCannotBePutRightWakesOnceAndNotForEver(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, kubetest.Shared(t).Config(), "once")
+	s.apply("ConfigMap", "once", "canary", `{"data":{"k":"v"}}`)
+	s.apply("ConfigMap", "once", "held", `{"metadata":{"finalizers":["example.org/hold"]},"data":{"k":"v"}}`)
+	s.track()
+	if err := s.client.Resource(kinds["ConfigMap"]).Namespace("once").Delete(t.Context(), "held", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	s.wakes("held")
+	for range 3 { // passes that can do nothing about it
+		s.watcher.Hold(s.key, s.inv)
+		s.track()
+	}
+	s.quiet()
+}
