@@ -77,16 +77,7 @@ func (s cmsSignature) logEntry() (*rekorpb.TransparencyLogEntry, error) {
 	if err != nil || !bytes.Equal(again, s.entry) {
 		return nil, refuse(codeEntry, "the log entry is not encoded canonically")
 	}
-	if k := entry.GetKindVersion(); k.GetKind() != "hashedrekord" || k.GetVersion() != "0.0.1" {
-		return nil, refuse(codeEntry, "log entry of kind %q version %q", k.GetKind(), k.GetVersion())
-	}
-	if entry.GetLogIndex() < 0 || len(entry.GetLogId().GetKeyId()) != sha256.Size {
-		return nil, refuse(codeEntry, "the log entry names no log or no place in it")
-	}
-	if entry.GetInclusionProof() == nil {
-		return nil, refuse(codeNoProof, "the log entry carries no inclusion proof")
-	}
-	if err := checkCheckpoint(entry.GetInclusionProof()); err != nil {
+	if err := checkEntry(entry); err != nil {
 		return nil, err
 	}
 	body, err := hashedRekordBody(s)
@@ -98,6 +89,21 @@ func (s cmsSignature) logEntry() (*rekorpb.TransparencyLogEntry, error) {
 	}
 	entry.CanonicalizedBody = body
 	return entry, nil
+}
+
+// checkEntry looks at the form of an entry; whether it is true is for the
+// trusted root to say.
+func checkEntry(entry *rekorpb.TransparencyLogEntry) error {
+	if k := entry.GetKindVersion(); k.GetKind() != "hashedrekord" || k.GetVersion() != "0.0.1" {
+		return refuse(codeEntry, "log entry of kind %q version %q", k.GetKind(), k.GetVersion())
+	}
+	if entry.GetLogIndex() < 0 || len(entry.GetLogId().GetKeyId()) != sha256.Size {
+		return refuse(codeEntry, "the log entry names no log or no place in it")
+	}
+	if entry.GetInclusionProof() == nil {
+		return refuse(codeNoProof, "the log entry carries no inclusion proof")
+	}
+	return checkCheckpoint(entry.GetInclusionProof())
 }
 
 // hashedRekordBody is the canonical body of Rekor's hashedrekord 0.0.1: JSON

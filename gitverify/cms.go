@@ -114,13 +114,18 @@ func decodeSignedData(der []byte) (*protocol.SignedData, error) {
 	if again, err := data.ContentInfoDER(); err != nil || !bytes.Equal(again, der) {
 		return nil, refuse(codeEncoding, "the signature is not canonical DER")
 	}
+	return data, checkShape(data)
+}
+
+// checkShape wants one signer, and the version and content that gitsign writes.
+func checkShape(data *protocol.SignedData) error {
 	if n := len(data.SignerInfos); n != 1 {
-		return nil, refuse(codeAmbiguous, "%d signers, where one is wanted", n)
+		return refuse(codeAmbiguous, "%d signers, where one is wanted", n)
 	}
 	if data.Version != 1 || data.SignerInfos[0].Version != 1 || !data.EncapContentInfo.IsTypeData() || len(data.CRLs) != 0 {
-		return nil, refuse(codeEncoding, "not the version and content type that gitsign writes")
+		return refuse(codeEncoding, "not the version and content type that gitsign writes")
 	}
-	return data, nil
+	return nil
 }
 
 // checkAlgorithms lets through what gitsign uses and nothing else (row A18).
@@ -167,10 +172,14 @@ func signerCertificate(data *protocol.SignedData, info protocol.SignerInfo) (*x5
 	if found == nil {
 		return nil, refuse(codeNoCert, "none of the certificates is the signer's")
 	}
-	if key, ok := found.PublicKey.(*ecdsa.PublicKey); !ok || key.Curve != elliptic.P256() {
-		return nil, refuse(codeAlgorithm, "the signer's key is not on P-256")
+	return found, checkKeyType(found)
+}
+
+func checkKeyType(cert *x509.Certificate) error {
+	if key, ok := cert.PublicKey.(*ecdsa.PublicKey); !ok || key.Curve != elliptic.P256() {
+		return refuse(codeAlgorithm, "the signer's key is not on P-256")
 	}
-	return found, nil
+	return nil
 }
 
 // signedBytes are the signed attributes in the form that was signed. They must

@@ -29,52 +29,52 @@ const (
 // claimedIdentity reads the certificate's own bytes: parsed forms fold case and
 // escapes (row B04). It is a claim until the certificate is verified.
 func claimedIdentity(cert *x509.Certificate) (certified, error) {
-	var c certified
-	var v1, v2 *string
-	for _, ext := range cert.Extensions {
-		switch {
-		case ext.Id.Equal(sanOID()):
-			if err := c.takeSAN(ext.Value); err != nil {
-				return certified{}, err
-			}
-		case ext.Id.Equal(issuerOID()) && v1 == nil:
-			text := string(ext.Value)
-			v1 = &text
-		case ext.Id.Equal(issuerV2OID()) && v2 == nil:
-			var text string
-			if rest, err := asn1.UnmarshalWithParams(ext.Value, &text, "utf8"); err != nil || len(rest) != 0 {
-				return certified{}, refuse(codeIssuer, "the certificate's issuer cannot be read")
-			}
-			v2 = &text
-		}
+	issuer, err := issuerOf(cert)
+	if err != nil {
+		return certified{}, err
 	}
-	switch {
-	case v1 != nil && v2 != nil && *v1 != *v2: // GHSA-59jp-pj84-45mr
-		return certified{}, refuse(codeIssuer, "the certificate names two issuers, %q and %q", *v1, *v2)
-	case v2 != nil:
-		c.issuer = *v2
-	case v1 != nil:
-		c.issuer = *v1
-	}
-	if c.issuer == "" {
-		return certified{}, refuse(codeIssuer, "the certificate names no issuer")
-	}
-	if c.subject == "" {
+	san, ok := extension(cert, sanOID())
+	if !ok {
 		return certified{}, refuse(codeSANType, "the certificate names no subject")
 	}
-	return c, nil
-}
-
-func (c *certified) takeSAN(der []byte) error {
 	var names []asn1.RawValue
-	if rest, err := asn1.Unmarshal(der, &names); err != nil || len(rest) != 0 || c.subject != "" {
-		return refuse(codeSANType, "the certificate's alternative names cannot be read")
+	if rest, err := asn1.Unmarshal(san, &names); err != nil || len(rest) != 0 {
+		return certified{}, refuse(codeSANType, "the certificate's alternative names cannot be read")
 	}
 	if len(names) != 1 || names[0].Class != asn1.ClassContextSpecific || (names[0].Tag != tagEmail && names[0].Tag != tagURI) {
-		return refuse(codeSANType, "the certificate has not exactly one e-mail address or URI as its name")
+		return certified{}, refuse(codeSANType, "the certificate has not exactly one e-mail address or URI as its name")
 	}
-	c.subject, c.isURI = string(names[0].Bytes), names[0].Tag == tagURI
-	return nil
+	return certified{issuer: issuer, subject: string(names[0].Bytes), isURI: names[0].Tag == tagURI}, nil
+}
+
+// issuerOf reads the identity provider from both places where Fulcio writes it.
+func issuerOf(cert *x509.Certificate) (string, error) {
+	old, hasOld := extension(cert, issuerOID())
+	der, hasNew := extension(cert, issuerV2OID())
+	issuer := string(old)
+	if hasNew {
+		if rest, err := asn1.UnmarshalWithParams(der, &issuer, "utf8"); err != nil || len(rest) != 0 {
+			return "", refuse(codeIssuer, "the certificate's issuer cannot be read")
+		}
+	}
+	if hasOld && issuer != string(old) { // GHSA-59jp-pj84-45mr
+		return "", refuse(codeIssuer, "the certificate names two issuers, %q and %q", string(old), issuer)
+	}
+	if issuer == "" {
+		return "", refuse(codeIssuer, "the certificate names no issuer")
+	}
+	return issuer, nil
+}
+
+// extension finds an extension; crypto/x509 has refused certificates that have
+// one twice.
+func extension(cert *x509.Certificate, id asn1.ObjectIdentifier) ([]byte, bool) {
+	for _, ext := range cert.Extensions {
+		if ext.Id.Equal(id) {
+			return ext.Value, true
+		}
+	}
+	return nil, false
 }
 
 // match finds the listed identity with exactly this issuer, subject and kind of

@@ -31,21 +31,9 @@ func tstInfoOID() asn1.ObjectIdentifier {
 
 // checkToken lets a token through whose unsigned parts say nothing new.
 func checkToken(token []byte, trusted *root.TrustedRoot) error {
-	var info protocol.ContentInfo
-	if rest, err := asn1.Unmarshal(token, &info); err != nil || len(rest) != 0 || !info.ContentType.Equal(oid.ContentTypeSignedData) {
-		return refuse(codeTSA, "the timestamp is not signed data")
-	}
-	var data tokenData
-	if rest, err := asn1.Unmarshal(info.Content.Bytes, &data); err != nil || len(rest) != 0 {
-		return refuse(codeTSA, "the timestamp is not one DER value")
-	}
-	inner, err := asn1.Marshal(data)
-	if err != nil || !bytes.Equal(inner, info.Content.Bytes) {
-		return refuse(codeTSA, "the timestamp is not canonical DER")
-	}
-	info.Content = asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: inner}
-	if again, err := asn1.Marshal(info); err != nil || !bytes.Equal(again, token) {
-		return refuse(codeTSA, "the timestamp is not canonical DER")
+	data, err := decodeToken(token)
+	if err != nil {
+		return err
 	}
 	if len(data.SignerInfos) != 1 || len(data.DigestAlgorithms) != 1 {
 		return refuse(codeTSA, "the timestamp has not exactly one signer")
@@ -54,6 +42,27 @@ func checkToken(token []byte, trusted *root.TrustedRoot) error {
 		return err
 	}
 	return data.checkCertificates(trusted)
+}
+
+// decodeToken decodes a token and makes sure that it encodes to the same bytes.
+func decodeToken(token []byte) (tokenData, error) {
+	var info protocol.ContentInfo
+	var data tokenData
+	if rest, err := asn1.Unmarshal(token, &info); err != nil || len(rest) != 0 || !info.ContentType.Equal(oid.ContentTypeSignedData) {
+		return data, refuse(codeTSA, "the timestamp is not signed data")
+	}
+	if rest, err := asn1.Unmarshal(info.Content.Bytes, &data); err != nil || len(rest) != 0 {
+		return data, refuse(codeTSA, "the timestamp is not one DER value")
+	}
+	inner, err := asn1.Marshal(data)
+	if err != nil {
+		return data, refuse(codeTSA, "the timestamp cannot be encoded")
+	}
+	info.Content = asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: inner}
+	if again, err := asn1.Marshal(info); err != nil || !bytes.Equal(again, token) {
+		return data, refuse(codeTSA, "the timestamp is not canonical DER")
+	}
+	return data, nil
 }
 
 func (d tokenData) checkSigner() error {

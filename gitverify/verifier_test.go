@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -146,5 +147,28 @@ func BenchmarkVerifyOneCommit(b *testing.B) {
 				r.wantYes(r.verifier(), request(s.anchor, tip))
 			}
 		})
+	}
+}
+
+func BenchmarkVerifyARangeOfAHundredCommits(b *testing.B) {
+	r := newRepository(b)
+	anchor := r.anchor()
+	tip := anchor
+	for i := range 100 {
+		tip = r.commit(strconv.Itoa(i), files("a", strconv.Itoa(i)), tip)
+	}
+	for b.Loop() {
+		r.wantYes(r.verifier(), request(anchor, tip))
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/100, "µs/commit")
+}
+
+func BenchmarkVerifyTheSameTipAgain(b *testing.B) {
+	r := newRepository(b)
+	s := scene{r, r.anchor()}
+	v, req := r.verifier(), request(s.anchor, s.signed(honest))
+	r.wantYes(v, req)
+	for b.Loop() {
+		r.wantYes(v, req)
 	}
 }
