@@ -1,10 +1,36 @@
 package render
 
-import "k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+import (
+	"cmp"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+)
 
 // ID names an object in a cluster independent of its API version.
 type ID struct {
 	Group, Kind, Namespace, Name string
+}
+
+// String is kind.group namespace/name, as kubectl spells it.
+func (id ID) String() string {
+	s := id.Kind
+	if id.Group != "" {
+		s += "." + id.Group
+	}
+	if id.Namespace != "" {
+		return s + " " + id.Namespace + "/" + id.Name
+	}
+	return s + " " + id.Name
+}
+
+// Compare orders by group, kind, namespace and name.
+func (id ID) Compare(other ID) int {
+	return cmp.Or(
+		strings.Compare(id.Group, other.Group), strings.Compare(id.Kind, other.Kind),
+		strings.Compare(id.Namespace, other.Namespace), strings.Compare(id.Name, other.Name),
+	)
 }
 
 // Object is one rendered object. Values are immutable after Render returns.
@@ -63,14 +89,12 @@ func (m Manifests) Objects() []Object { return append([]Object(nil), m.objects..
 // components: same tree and same overlay, same digest.
 func (m Manifests) Digest() string { return m.digest }
 
-// Refusal is a definite no of the renderer: final until the tree changes.
-type Refusal struct {
-	// Reason is the CamelCase condition reason, for example "RenderFailed".
-	Reason string
-	// Code is the finer stable code, for example "render/outside-root".
-	Code string
-	// Path is the file in the tree, if known.
-	Path string
-	// Detail says what was found; Hint what would mend it.
-	Detail, Hint string
+// decode reads canonical JSON, which this package wrote, so it cannot fail.
+// Whole numbers come out as int64, as the API machinery wants them.
+func decode(canonical []byte) *unstructured.Unstructured {
+	content := map[string]any{}
+	if err := utiljson.Unmarshal(canonical, &content); err != nil {
+		return &unstructured.Unstructured{}
+	}
+	return &unstructured.Unstructured{Object: content}
 }

@@ -1,0 +1,50 @@
+package render
+
+import (
+	"bytes"
+	"fmt"
+	"sync"
+
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/api/resmap"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+)
+
+// kustomize lets one build at a time into kustomize, which keeps its schema in
+// variables of the process, some of them read without a lock.
+var kustomize sync.Mutex
+
+// build runs kustomize over a closure, in memory, without plugins. Everything
+// that would make it leave the memory has been refused before.
+func build(c Component, files closure) (objects resmap.ResMap, err error) {
+	memory := filesys.MakeFsInMemory()
+	for name, content := range files {
+		if err := memory.WriteFile("/"+name, content); err != nil {
+			return nil, fmt.Errorf("copying %q: %w", name, err)
+		}
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			objects, err = nil, refuse(codePanic, c.Path, "kustomize panicked: %s", files.speak(fmt.Sprint(p)))
+		}
+	}()
+	kustomize.Lock()
+	defer kustomize.Unlock()
+	// The defaults are: files below their kustomization only, no plugins.
+	objects, err = krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(memory, "/"+c.Path)
+	if err != nil {
+		return nil, refuse(codeBuild, c.Path, "%s", files.speak(err.Error()))
+	}
+	return objects, nil
+}
+
+// speak passes on what kustomize says. It quotes patches and whole objects, so
+// it is not passed on where a Secret could be among them (row D25).
+func (c closure) speak(said string) string {
+	for _, content := range c {
+		if bytes.Contains(content, []byte("Secret")) || bytes.Contains(content, []byte("secretGenerator")) {
+			return "kustomize's message is withheld, because the component has Secrets"
+		}
+	}
+	return said
+}
