@@ -1,0 +1,83 @@
+# One command for each habit. Prerequisites: Go, git, make and a C compiler.
+# Everything else is built from pinned Go modules on first use, into a cache
+# ($MILLWRIGHT_CACHE, or millwright in the user's cache folder).
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+GO ?= go
+# Two packages at a time: several of them run an API server.
+P ?= 2
+RUN ?= .
+FUZZTIME ?= 20s
+COUNT ?=
+
+# Modules of their own that have tests; their dependencies do not fit ours.
+NESTED := cmd/millwright-policy tools/registry
+# Packages that need neither servers nor a child process.
+SHORT := ./gitverify ./render ./render/factory ./reconciler/plan ./reconciler/report ./internal/...
+PINNED = $(GO) run ./tools/assets/build
+
+.PHONY: help
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build the three programs into bin/
+	$(GO) build -trimpath -o bin/ ./cmd/millwright ./cmd/millwright-controller
+	$(GO) -C cmd/millwright-policy build -trimpath -o ../../bin/millwright-policy .
+
+.PHONY: test
+test: test-nested ## Run all tests that need no root, real servers included (RUN=regexp COUNT=1)
+	$(GO) test -p $(P) $(if $(COUNT),-count=$(COUNT)) -timeout 30m -run '$(RUN)' ./...
+
+.PHONY: test-nested
+test-nested:
+	@for m in $(NESTED); do echo "# $$m"; $(GO) -C $$m test -p $(P) $(if $(COUNT),-count=$(COUNT)) -timeout 20m -run '$(RUN)' ./...; done
+
+.PHONY: test-short
+test-short: ## Run the tests that start no servers, in less than a minute
+	$(GO) test -short -p $(P) -run '$(RUN)' $(SHORT)
+
+.PHONY: golden
+golden: ## Rewrite the golden files; look at the difference before you commit it
+	$(GO) test $$(git grep -l '"update"' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's|^|./|') -update
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME (20s) each
+	@git grep -oE 'func Fuzz[A-Za-z0-9]+' -- '*_test.go' | sed -E 's|/[^/]*:func | |' | sort -u | \
+	while read -r dir name; do (cd $$dir && $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) .); done
+
+.PHONY: bench
+bench: ## Run the benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem $$(git grep -l 'func Benchmark' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's|^|./|')
+
+.PHONY: lint
+lint: ## Run golangci-lint (built from tools/lint) on the root module and on the nested ones
+	@lint=$$($(PINNED) golangci-lint); \
+	for m in . $(NESTED); do echo "lint $$m"; (cd $$m && "$$lint" run --config $(CURDIR)/.golangci.yaml ./...); done
+
+.PHONY: generate
+generate: ## Regenerate deep copies and CRDs
+	$(GO) tool -modfile=tools/gen/go.mod controller-gen object crd:crdVersions=v1 paths=./reconciler/api/v1alpha1/ output:crd:dir=reconciler/api/crds
+
+.PHONY: generate-check
+generate-check: generate ## Regenerate, and fail when that changes the tree
+	git diff --exit-code -- reconciler/api
+	@test -z "$$(git ls-files --others --exclude-standard -- reconciler/api)" || { echo "not committed: generated files in reconciler/api"; exit 1; }
+
+.PHONY: check
+check: lint generate-check test ## What CI runs: lint, generate and compare, test
+
+.PHONY: assets
+assets: ## Build the servers and tools that tests and the demo run (minutes, once)
+	@$(PINNED) $(NAMES)
+
+.PHONY: demo
+demo: ## Show the whole loop on real parts; KEEP=1 leaves it running
+	@$(GO) run ./e2e/demo $(if $(KEEP),-keep)
+
+.PHONY: clean
+clean: ## Remove bin/ and materialised upstream manifests (the cache of built programs stays)
+	rm -rf bin bases/*/upstream bases/*/.upstream-*
