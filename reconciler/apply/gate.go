@@ -87,7 +87,7 @@ func (e *Engine) watchOnce(ctx context.Context, path string, want map[string]boo
 	if err != nil {
 		return err
 	}
-	defer stream.Close() //nolint:errcheck // it was only read
+	defer stream.Close()
 	dec := json.NewDecoder(stream)
 	for len(want) > 0 {
 		var event usable

@@ -218,8 +218,8 @@ func (e *Engine) ask(ctx context.Context, o render.Object) (ObjectHealth, error)
 	return x, nil
 }
 
-// definitions reads which definitions are Established, in one request and
-// without decoding the schemas.
+// definitions says which declared definitions are Established. What was seen
+// once is not asked again.
 func (e *Engine) definitions(ctx context.Context, m render.Manifests) (map[string]ObjectHealth, error) {
 	out := map[string]ObjectHealth{}
 	missing := false
@@ -237,24 +237,11 @@ func (e *Engine) definitions(ctx context.Context, m render.Manifests) (map[strin
 	if !missing {
 		return out, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, e.opts.RequestTimeout)
-	defer cancel()
-	stream, err := e.rest.Get().AbsPath("/apis/apiextensions.k8s.io/v1/customresourcedefinitions").Stream(ctx)
+	listed, err := e.listDefinitions(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer stream.Close() //nolint:errcheck // it was only read
-	var list struct {
-		Items []json.RawMessage `json:"items"`
-	}
-	if err := json.NewDecoder(stream).Decode(&list); err != nil {
-		return nil, err
-	}
-	for _, raw := range list.Items {
-		var u usable
-		if err := json.Unmarshal(raw, &u.Object); err != nil {
-			return nil, err
-		}
+	for _, u := range listed {
 		name := u.Object.Metadata.Name
 		if _, declared := out[name]; !declared {
 			continue
@@ -268,6 +255,31 @@ func (e *Engine) definitions(ctx context.Context, m render.Manifests) (map[strin
 			out[name] = ObjectHealth{Verdict: Unhealthy, Message: clean(problem)}
 		default:
 			out[name] = ObjectHealth{Verdict: InProgress, Message: problem}
+		}
+	}
+	return out, nil
+}
+
+// listDefinitions reads name and conditions of all definitions in one request.
+// The schemas, which are megabytes, are skipped and not decoded.
+func (e *Engine) listDefinitions(ctx context.Context) ([]usable, error) {
+	ctx, cancel := context.WithTimeout(ctx, e.opts.RequestTimeout)
+	defer cancel()
+	stream, err := e.rest.Get().AbsPath("/apis/apiextensions.k8s.io/v1/customresourcedefinitions").Stream(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer stream.Close()
+	var list struct {
+		Items []json.RawMessage `json:"items"`
+	}
+	if err := json.NewDecoder(stream).Decode(&list); err != nil {
+		return nil, err
+	}
+	out := make([]usable, len(list.Items))
+	for i, raw := range list.Items {
+		if err := json.Unmarshal(raw, &out[i].Object); err != nil {
+			return nil, err
 		}
 	}
 	return out, nil

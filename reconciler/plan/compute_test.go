@@ -72,6 +72,17 @@ func digestOf(t testing.TB, m render.Manifests, id render.ID) string {
 
 func meta(uid string) Meta { return Meta{UID: uid, ResourceVersion: "1", Fingerprint: "f"} }
 
+// only is what a plan says about the one object that there is.
+func only(p Plan) (op Op, owned bool, blocked string) {
+	for _, c := range p.Changes() {
+		op, owned = c.Op, c.Owned
+	}
+	for _, b := range p.Blocked() {
+		blocked = b.Reason
+	}
+	return op, owned, blocked
+}
+
 func TestWhatIsDecidedAboutADeclaredObject(t *testing.T) {
 	t.Parallel()
 	m := one(t, cm("a", "x"))
@@ -117,15 +128,7 @@ func TestWhatIsDecidedAboutADeclaredObject(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var op Op
-			var owned bool
-			var blocked string
-			if c := p.Changes(); len(c) > 0 {
-				op, owned = c[0].Op, c[0].Owned
-			}
-			if b := p.Blocked(); len(b) > 0 {
-				blocked = b[0].Reason
-			}
+			op, owned, blocked := only(p)
 			if op != tc.op || owned != tc.owned || blocked != tc.blocked || p.RestoreInventory() != tc.restore {
 				t.Errorf("got %q owned=%v blocked=%q restore=%v\n%s", op, owned, blocked, p.RestoreInventory(), p.Text())
 			}

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -25,6 +24,7 @@ const (
 func Compare(live, want map[string]any, fields []metav1.ManagedFieldsEntry, manager string) []Difference {
 	d := differ{fields: fields, manager: manager}
 	d.object(nil, live, want)
+	d.blameRemovals()
 	return d.out
 }
 
@@ -40,6 +40,7 @@ type differ struct {
 	fields  []metav1.ManagedFieldsEntry
 	manager string
 	out     []Difference
+	removed []bool // of each difference: the live object lacks the field
 }
 
 // serverSet are the fields that the API server writes on its own account.
@@ -175,14 +176,14 @@ func (d *differ) report(path []step, missing bool) {
 	if len(diff.Path) > maxPath {
 		diff.Path = diff.Path[:maxPath] + "…"
 	}
-	if e := d.culprit(path, missing); e != nil {
+	if e := d.culprit(path); e != nil && !missing {
 		diff.Manager, diff.Operation = bounded(e.Manager), string(e.Operation)
 		if e.Time != nil {
 			t := e.Time.UTC()
 			diff.Time = &t
 		}
 	}
-	d.out = append(d.out, diff)
+	d.out, d.removed = append(d.out, diff), append(d.removed, missing)
 }
 
 // bounded keeps a name that anybody may choose printable on one line.
@@ -199,35 +200,42 @@ func bounded(s string) string {
 	return s
 }
 
-// culprit finds who wrote the field at path. Nobody owns a field that was
-// removed; then it is the newest plain writer since our own last write, which
-// is the remover unless two wrote within the same second. Nil if the object
-// does not tell.
-func (d *differ) culprit(path []step, missing bool) *metav1.ManagedFieldsEntry {
-	var since time.Time
-	for _, f := range d.fields {
-		if ours(f, d.manager) && f.Time != nil {
-			since = f.Time.Time
-		}
-	}
+// culprit finds who wrote the field at path, the newest if several own it. Nil
+// if the object does not tell.
+func (d *differ) culprit(path []step) *metav1.ManagedFieldsEntry {
 	var found *metav1.ManagedFieldsEntry
 	for i := range d.fields {
 		f := &d.fields[i]
-		if ours(*f, d.manager) {
-			continue
-		}
-		if missing {
-			if f.Operation != metav1.ManagedFieldsOperationUpdate || f.Subresource != "" || f.Time == nil || f.Time.Time.Before(since) {
-				continue
-			}
-		} else if !owns(f, path) {
-			continue
-		}
-		if found == nil || newer(f, found) {
+		if !ours(*f, d.manager) && owns(f, path) && (found == nil || newer(f, found)) {
 			found = f
 		}
 	}
 	return found
+}
+
+// blameRemovals names who removed fields. Managed fields do not tell: nobody
+// owns what is not there. If all that was changed beside it in the same object
+// is by one manager, it is taken for the remover; otherwise nobody is named.
+func (d *differ) blameRemovals() {
+	var by *Difference
+	for i := range d.out {
+		x := &d.out[i]
+		if x.Manager == "" {
+			continue
+		}
+		if by != nil && by.Manager != x.Manager {
+			return
+		}
+		by = x
+	}
+	if by == nil {
+		return
+	}
+	for i := range d.out {
+		if d.removed[i] {
+			d.out[i].Manager, d.out[i].Operation, d.out[i].Time = by.Manager, by.Operation, by.Time
+		}
+	}
 }
 
 func newer(a, b *metav1.ManagedFieldsEntry) bool {

@@ -142,7 +142,7 @@ func TestTheWriterOfAFieldIsNamed(t *testing.T) {
 		".spec.replicas":                    "new?",
 		".spec.args[1]":                     "new?",
 		".spec.containers[name=b].image":    "new?",
-		`.metadata.labels["example.org/x"]`: "new?", // nobody owns what was removed: the newest writer since
+		`.metadata.labels["example.org/x"]`: "new?", // nobody owns what was removed; all else is by one
 	}
 	if diff := cmp.Diff(expected, got); diff != "" {
 		t.Error(diff)
