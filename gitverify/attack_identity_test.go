@@ -93,8 +93,10 @@ func TestAttacksOnTheTimeOfSigning(t *testing.T) {
 			return alone(s.signed(o), s.signed(sigstoretest.SignOptions{Stamp: true}))
 		}},
 		{"B13", "timestamp of an unknown authority", "time/tsa", unproven(sigstoretest.SignOptions{Stamp: true, ForeignStamp: true})},
-		{"B13", "no time by the log, timestamp of an unknown authority", "time/tsa",
-			unproven(sigstoretest.SignOptions{NoPromise: true, Stamp: true, ForeignStamp: true})},
+		{
+			"B13", "no time by the log, timestamp of an unknown authority", "time/tsa",
+			unproven(sigstoretest.SignOptions{NoPromise: true, Stamp: true, ForeignStamp: true}),
+		},
 	})
 }
 
@@ -103,7 +105,8 @@ func TestAttacksOnTheLogEntry(t *testing.T) {
 	glued := func(s scene) outcome {
 		var other *rekorpb.TransparencyLogEntry
 		s.signed(sigstoretest.SignOptions{EditEntry: func(e *rekorpb.TransparencyLogEntry) {
-			other = proto.Clone(e).(*rekorpb.TransparencyLogEntry)
+			other = new(rekorpb.TransparencyLogEntry)
+			proto.Merge(other, e)
 		}})
 		bad := s.signed(sigstoretest.SignOptions{EditEntry: func(e *rekorpb.TransparencyLogEntry) {
 			proto.Reset(e)
@@ -137,10 +140,10 @@ func TestAttacksOnTheLogEntry(t *testing.T) {
 	})
 }
 
-func editCheckpoint(old, new string) func(*rekorpb.TransparencyLogEntry) {
+func editCheckpoint(from, to string) func(*rekorpb.TransparencyLogEntry) {
 	return func(e *rekorpb.TransparencyLogEntry) {
 		c := e.InclusionProof.Checkpoint
-		c.Envelope = strings.Replace(c.Envelope, old, new, 1)
+		c.Envelope = strings.Replace(c.Envelope, from, to, 1)
 	}
 }
 

@@ -19,12 +19,12 @@ var honest = sigstoretest.SignOptions{}
 
 // replaceOnce changes a commit's bytes and insists that there was something to
 // change.
-func (s scene) replaceOnce(body []byte, old, new string) []byte {
+func (s scene) replaceOnce(body []byte, from, to string) []byte {
 	s.t.Helper()
-	if bytes.Count(body, []byte(old)) < 1 {
-		s.t.Fatalf("%q is not in the commit", old)
+	if bytes.Count(body, []byte(from)) < 1 {
+		s.t.Fatalf("%q is not in the commit", from)
 	}
-	return bytes.Replace(body, []byte(old), []byte(new), 1)
+	return bytes.Replace(body, []byte(from), []byte(to), 1)
 }
 
 // signature cuts the gpgsig header, with its line end, out of a signed commit.
@@ -67,9 +67,9 @@ func signing(row, name, code string, o sigstoretest.SignOptions) attack {
 }
 
 // malformed is an attack that signs bytes which git would not write.
-func malformed(row, name, code, old, new string) attack {
+func malformed(row, name, code, from, to string) attack {
 	return attack{row, name, code, func(s scene) outcome {
-		return alone(s.put("commit", s.sign(s.replaceOnce(s.body(), old, new), honest)), s.signed(honest))
+		return alone(s.put("commit", s.sign(s.replaceOnce(s.body(), from, to), honest)), s.signed(honest))
 	}}
 }
 

@@ -28,8 +28,7 @@ func (v *signatureVerifier) diagnose(ev evidence, cause error) error {
 	if _, err := claimedIdentity(ev.leaf); err != nil {
 		return err
 	}
-	var mismatch *verify.ErrNoMatchingCertificateIdentity
-	if errors.As(cause, &mismatch) {
+	if _, ok := errors.AsType[*verify.ErrNoMatchingCertificateIdentity](cause); ok {
 		return refuse(codeSubject, "the certificate's name reads differently in different forms")
 	}
 	return refuse(codeSigInvalid, "%v", cause)
@@ -59,10 +58,11 @@ func (v *signatureVerifier) explainLog(ev evidence) error {
 func (v *signatureVerifier) explainProof(ev evidence) error {
 	p := ev.log.GetInclusionProof()
 	leaf := rfc6962.DefaultHasher.HashLeaf(ev.log.GetCanonicalizedBody())
-	if p.GetLogIndex() < 0 || p.GetTreeSize() < 1 {
+	index, size := p.GetLogIndex(), p.GetTreeSize()
+	if index < 0 || size < 1 {
 		return refuse(codeProof, "the inclusion proof is for no place in a log")
 	}
-	err := proof.VerifyInclusion(rfc6962.DefaultHasher, uint64(p.GetLogIndex()), uint64(p.GetTreeSize()), leaf, p.GetHashes(), p.GetRootHash())
+	err := proof.VerifyInclusion(rfc6962.DefaultHasher, uint64(index), uint64(size), leaf, p.GetHashes(), p.GetRootHash())
 	if err != nil {
 		code := codeProof
 		if len(ev.log.GetInclusionPromise().GetSignedEntryTimestamp()) == 0 {

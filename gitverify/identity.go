@@ -14,10 +14,14 @@ type certified struct {
 }
 
 // The extensions in which Fulcio writes the issuer: bare text (old), DER (new).
-func issuerOID() asn1.ObjectIdentifier { return asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57264, 1, 1} }
+func issuerOID() asn1.ObjectIdentifier {
+	return asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57264, 1, 1}
+}
+
 func issuerV2OID() asn1.ObjectIdentifier {
 	return asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57264, 1, 8}
 }
+
 func sanOID() asn1.ObjectIdentifier { return asn1.ObjectIdentifier{2, 5, 29, 17} }
 
 // GeneralName's tags (RFC 5280 §4.2.1.6).

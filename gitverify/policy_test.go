@@ -31,11 +31,11 @@ func TestAPolicyIsDecoded(t *testing.T) {
 
 func TestAPolicyIsDecodedStrictly(t *testing.T) {
 	t.Parallel()
-	change := func(old, new string) string {
-		if !strings.Contains(policyFile(1), old) {
-			t.Fatalf("%q is not in the policy", old)
+	change := func(from, to string) string {
+		if !strings.Contains(policyFile(1), from) {
+			t.Fatalf("%q is not in the policy", from)
 		}
-		return strings.Replace(policyFile(1), old, new, 1)
+		return strings.Replace(policyFile(1), from, to, 1)
 	}
 	for name, text := range map[string]string{
 		"empty":                 "",

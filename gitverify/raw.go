@@ -3,6 +3,7 @@ package gitverify
 import (
 	"bytes"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -174,10 +175,8 @@ func (s *splitter) parent(id ID) error {
 	if len(s.parents) == maxParents {
 		return refuse(codeCommitSize, "more than %d parents", maxParents)
 	}
-	for _, p := range s.parents {
-		if p == id {
-			return refuse(codeMalformed, "parent %s twice", id)
-		}
+	if slices.Contains(s.parents, id) {
+		return refuse(codeMalformed, "parent %s twice", id)
 	}
 	s.parents = append(s.parents, id)
 	return nil

@@ -18,7 +18,7 @@ type Refusal struct {
 	Commit ID
 	// Path is the file that it is about, if any.
 	Path string
-	// Detail says what was found, in one line, sanitised.
+	// Detail says what was found, in one printable line.
 	Detail string
 	// Hint says what would make it a yes.
 	Hint string
@@ -32,7 +32,7 @@ func (r *Refusal) Error() string {
 		fmt.Fprintf(&b, ": commit %s", r.Commit)
 	}
 	if r.Path != "" {
-		fmt.Fprintf(&b, ": %s", sanitise(r.Path))
+		fmt.Fprintf(&b, ": %s", printable(r.Path))
 	}
 	if r.Detail != "" {
 		fmt.Fprintf(&b, ": %s", r.Detail)
@@ -43,7 +43,7 @@ func (r *Refusal) Error() string {
 // refuse makes a refusal with the reason and the hint that belong to the code.
 func refuse(code, format string, args ...any) *Refusal {
 	r := reasonFor(code)
-	return &Refusal{Reason: r.Reason, Code: code, Hint: r.Hint, Detail: sanitise(fmt.Sprintf(format, args...))}
+	return &Refusal{Reason: r.Reason, Code: code, Hint: r.Hint, Detail: printable(fmt.Sprintf(format, args...))}
 }
 
 // about names the commit in a refusal that does not name one yet; any other
@@ -61,9 +61,9 @@ func about(commit ID, err error) error {
 // detailLimit bounds what hostile content can put into a message.
 const detailLimit = 300
 
-// sanitise makes one printable line of text that a stranger may have written:
+// printable makes one line of text that a stranger may have written:
 // no terminal escapes, no line breaks, no invisible direction marks (row D34).
-func sanitise(s string) string {
+func printable(s string) string {
 	if len(s) > 4*detailLimit {
 		s = s[:4*detailLimit]
 	}

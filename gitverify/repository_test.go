@@ -220,7 +220,7 @@ func (r *repository) wantYes(v *gitverify.Verifier, req gitverify.Request) gitve
 }
 
 // wantNo fails unless the request is refused with the code, about the commit.
-func (r *repository) wantNo(v *gitverify.Verifier, req gitverify.Request, code string, commit gitverify.ID) *gitverify.Refusal {
+func (r *repository) wantNo(v *gitverify.Verifier, req gitverify.Request, code string, commit gitverify.ID) gitverify.Refusal {
 	r.t.Helper()
 	got, err := v.Verify(r.t.Context(), r, req)
 	var no *gitverify.Refusal
@@ -236,5 +236,5 @@ func (r *repository) wantNo(v *gitverify.Verifier, req gitverify.Request, code s
 	if no.Hint == "" || no.Reason == "" || strings.ContainsAny(no.Error(), "\n\r\x1b") {
 		r.t.Fatalf("not one clear line with reason and hint: %+v", no)
 	}
-	return no
+	return *no
 }

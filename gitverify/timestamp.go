@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"slices"
 
 	"github.com/github/smimesign/ietf-cms/oid"
 	"github.com/github/smimesign/ietf-cms/protocol"
@@ -98,7 +99,7 @@ func (d tokenData) checkCertificates(trusted *root.TrustedRoot) error {
 		if !ok {
 			continue
 		}
-		for _, c := range append(a.Intermediates[:len(a.Intermediates):len(a.Intermediates)], a.Leaf, a.Root) {
+		for _, c := range append(slices.Clip(a.Intermediates), a.Leaf, a.Root) {
 			if c != nil {
 				known[string(c.Raw)] = true
 			}

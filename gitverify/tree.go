@@ -110,7 +110,7 @@ func gitDirectory(name string) bool {
 // find looks up an entry by its path; symlinks are entries, not ways.
 func (r objectReader) find(ctx context.Context, tree ID, path string) (treeEntry, bool, error) {
 	e := treeEntry{mode: modeDir, id: tree}
-	for _, part := range strings.Split(path, "/") {
+	for part := range strings.SplitSeq(path, "/") {
 		if e.mode != modeDir {
 			return treeEntry{}, false, nil
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/sigstore/sigstore-go/pkg/root"
 )
@@ -32,7 +33,7 @@ func (t TrustedRoot) Digest() string { return t.digest }
 
 // LoadTrustedRootFile reads a trusted_root.json.
 func LoadTrustedRootFile(path string) (TrustedRoot, error) {
-	f, err := os.Open(path)
+	f, err := os.Open(filepath.Clean(path))
 	if err != nil {
 		return TrustedRoot{}, fmt.Errorf("%w: %w", ErrTrustedRoot, err)
 	}
@@ -57,7 +58,7 @@ func ParseTrustedRoot(data []byte) (TrustedRoot, error) {
 	}
 	material, err := root.NewTrustedRootFromJSON(data)
 	if err != nil {
-		return TrustedRoot{}, fmt.Errorf("%w: %s", ErrTrustedRoot, sanitise(err.Error()))
+		return TrustedRoot{}, fmt.Errorf("%w: %s", ErrTrustedRoot, printable(err.Error()))
 	}
 	switch {
 	case len(material.FulcioCertificateAuthorities()) == 0:

@@ -166,8 +166,7 @@ func (w *walk) checkPolicyChange(ctx context.Context, s *step) error {
 			return err
 		}
 		policy, blob, err := w.policyOf(ctx, c.tree)
-		var refusal *Refusal
-		if errors.As(err, &refusal) {
+		if _, no := errors.AsType[*Refusal](err); no {
 			continue // it states no version to be compared with
 		}
 		if err != nil {

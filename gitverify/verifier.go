@@ -77,13 +77,13 @@ func (v *Verifier) Verify(ctx context.Context, objects Objects, req Request) (Ve
 func (r Request) check() error {
 	switch {
 	case !strings.HasPrefix(r.Ref, "refs/"):
-		return fmt.Errorf("%q is not the full name of a ref", sanitise(r.Ref))
+		return fmt.Errorf("%q is not the full name of a ref", printable(r.Ref))
 	case !r.Candidate.valid():
-		return fmt.Errorf("candidate %q is not a full commit id", sanitise(string(r.Candidate)))
+		return fmt.Errorf("candidate %q is not a full commit id", printable(string(r.Candidate)))
 	case !r.Anchor.valid():
-		return fmt.Errorf("anchor %q is not a full commit id", sanitise(string(r.Anchor)))
+		return fmt.Errorf("anchor %q is not a full commit id", printable(string(r.Anchor)))
 	case r.Floor != "" && !r.Floor.valid():
-		return fmt.Errorf("last applied revision %q is not a full commit id", sanitise(string(r.Floor)))
+		return fmt.Errorf("last applied revision %q is not a full commit id", printable(string(r.Floor)))
 	}
 	return nil
 }
