@@ -59,11 +59,13 @@ func (p *pass) headOf(ctx context.Context) (head, error) {
 		return head{}, nil
 	}
 	newest := chain[len(chain)-1].Spec
-	if newest.Digest != p.plant.trustedHead {
+	// Trust is in the whole record: the same bundle under another sequence
+	// number is a forgery.
+	if newest != p.plant.trustedHead {
 		if err := p.verifyRecord(newest); err != nil {
 			return head{}, at(v1alpha1.ConditionAttested, report.ReasonChainBroken, err)
 		}
-		p.plant.trustedHead = newest.Digest
+		p.plant.trustedHead = newest
 	}
 	return head{sequence: newest.Sequence, commit: newest.Commit, digest: newest.Digest, stored: chain[len(chain)-1].Status.Stored}, nil
 }
@@ -83,8 +85,15 @@ func (p *pass) verifyRecord(r v1alpha1.AppliedRevisionSpec) error {
 	predicate := verified.Statement.Predicate
 	if predicate.Sequence != r.Sequence || predicate.Source.Commit != r.Commit ||
 		predicate.Factory.Name != p.factory.Name || predicate.Factory.Namespace != p.factory.Namespace ||
-		predicate.Target.ClusterUID != p.plant.cluster.uid {
-		return fmt.Errorf("%w: record %d is signed, but for another sequence, commit, factory or cluster", errChain, r.Sequence)
+		predicate.Target.ClusterUID != p.plant.cluster.uid || previousOf(predicate) != r.Previous {
+		return fmt.Errorf("%w: record %d is signed, but for another place in the chain, commit, factory or cluster", errChain, r.Sequence)
 	}
 	return nil
+}
+
+func previousOf(p attest.Predicate) string {
+	if p.Previous == nil {
+		return ""
+	}
+	return p.Previous.Attestation
 }

@@ -27,22 +27,30 @@ func (p *pass) attest(ctx context.Context, revision accepted, changes apply.Chan
 	defer p.plant.time("attest", time.Now())
 	p.out.Applied = p.applied(revision, changes)
 	p.out.PoliciesTested = len(revision.verdict.Policies)
-	artifact, err := artifactOf(revision, p.factory)
+	err := p.leaveEvidence(ctx, revision, changes)
+	if p.attested(revision) {
+		p.out.Intent = nil
+		p.out.Applied.Sequence, p.out.Applied.Attestation = p.head.sequence, p.head.digest
+	}
 	if err != nil {
 		p.failed(v1alpha1.ConditionAttested, at(v1alpha1.ConditionAttested, report.ReasonAttestationFailed, err))
-		return
+	}
+}
+
+func (p *pass) leaveEvidence(ctx context.Context, revision accepted, changes apply.ChangeSet) error {
+	if p.attested(revision) && (p.head.stored || p.factory.Spec.Attest.Repository == "") {
+		return nil
+	}
+	artifact, err := artifactOf(revision, p.factory)
+	if err != nil {
+		return err
 	}
 	if !p.attested(revision) {
 		if err := p.record(ctx, revision, changes, artifact); err != nil {
-			p.failed(v1alpha1.ConditionAttested, at(v1alpha1.ConditionAttested, report.ReasonAttestationFailed, err))
-			return
+			return err
 		}
 	}
-	p.out.Intent = nil
-	p.out.Applied.Sequence, p.out.Applied.Attestation = p.head.sequence, p.head.digest
-	if err := p.store(ctx, artifact); err != nil {
-		p.failed(v1alpha1.ConditionAttested, at(v1alpha1.ConditionAttested, report.ReasonAttestationFailed, err))
-	}
+	return p.store(ctx, artifact)
 }
 
 func (p *pass) applied(revision accepted, changes apply.ChangeSet) *v1alpha1.Applied {
@@ -110,14 +118,14 @@ func (p *pass) record(ctx context.Context, revision accepted, changes apply.Chan
 		return fmt.Errorf("creating record %d: %w", sequence, err)
 	}
 	p.head = head{sequence: sequence, commit: string(revision.commit()), digest: bundle.Digest}
-	p.plant.trustedHead, p.plant.pending = bundle.Digest, nil
+	p.plant.trustedHead, p.plant.pending = object.Spec, nil
 	return nil
 }
 
 // store pushes the manifests and the bundle, once. The record's status is the
 // outbox: what is not stored yet is tried again on every pass.
 func (p *pass) store(ctx context.Context, artifact attest.Artifact) error {
-	if p.head.stored || p.factory.Spec.Attest.Repository == "" {
+	if p.factory.Spec.Attest.Repository == "" {
 		return nil
 	}
 	key := client.ObjectKey{Namespace: p.factory.Namespace, Name: v1alpha1.AppliedRevisionName(p.factory.Name, p.head.sequence)}
@@ -139,11 +147,16 @@ func (p *pass) store(ctx context.Context, artifact attest.Artifact) error {
 	if _, err := repository.Attach(ctx, verified); err != nil {
 		return fmt.Errorf("attaching the attestation: %w", err)
 	}
+	if p.plant.behind != nil {
+		if _, err := repository.AttachLists(ctx, verified, p.plant.behind.inventory, p.plant.behind.changes); err != nil {
+			return fmt.Errorf("attaching the lists: %w", err)
+		}
+	}
 	object.Status = v1alpha1.AppliedRevisionStatus{Stored: true, Reference: repository.Reference(artifact.Digest())}
 	if err := p.plant.setup.Client.Status().Update(ctx, &object); err != nil {
 		return fmt.Errorf("noting that record %d is stored: %w", p.head.sequence, err)
 	}
-	p.head.stored = true
+	p.head.stored, p.plant.behind = true, nil
 	return nil
 }
 

@@ -47,8 +47,10 @@ type plant struct {
 	// no is the newest definite no, which stays one until its input changes.
 	no *refusal
 	// pending gathers what was changed for a revision that is not attested yet.
-	pending     []apply.Result
-	trustedHead string
+	pending []apply.Result
+	// behind are the lists of the newest record until the registry has them.
+	behind      *lists
+	trustedHead v1alpha1.AppliedRevisionSpec
 	cluster     cluster
 	failures    int
 }
@@ -129,7 +131,8 @@ func (p *plant) loadTrust() error {
 	if err != nil {
 		return err
 	}
-	p.trust, p.verifier, p.material, p.last, p.trustedHead = digest, verifier, material, nil, ""
+	p.trust, p.verifier, p.material, p.last = digest, verifier, material, nil
+	p.trustedHead = v1alpha1.AppliedRevisionSpec{}
 	return nil
 }
 

@@ -12,10 +12,11 @@ func (p *pass) statement(revision accepted, changes apply.ChangeSet, artifact at
 	if err != nil {
 		return attest.Statement{}, err
 	}
-	counts, err := p.changesOf()
+	behind, err := p.lists(changes.Inventory)
 	if err != nil {
 		return attest.Statement{}, err
 	}
+	p.plant.behind = &behind
 	predicate := attest.Predicate{
 		Reconciler: attest.Reconciler{ID: p.reconcilerID(), Version: p.plant.setup.Release},
 		Factory:    attest.Factory{Namespace: p.factory.Namespace, Name: p.factory.Name},
@@ -27,15 +28,17 @@ func (p *pass) statement(revision accepted, changes apply.ChangeSet, artifact at
 		Source:     source,
 		Rendered:   attest.Rendered{Digest: revision.manifests.Digest(), Objects: len(revision.manifests.Objects())},
 		PolicyTest: policyTestOf(revision),
-		Changes:    counts,
+		Changes:    p.changesOf(behind.changes),
 		Drift:      attest.NewDrift(p.driftEntries()),
 		Health:     attest.Health{Status: string(p.out.Health.Status), Reason: p.out.Health.Reason},
 	}
-	if p.head.sequence > 0 {
+	if p.head.sequence == 0 {
+		predicate.Trigger = attest.TriggerBootstrap
+	} else {
 		predicate.Previous = &attest.Previous{Sequence: p.head.sequence, GitCommit: p.head.commit, Attestation: p.head.digest}
 	}
 	return attest.NewStatement(attest.Subjects{
-		Artifact: artifact.Digest(), Manifests: artifact.ManifestsDigest(), Inventory: changes.Inventory.Digest(),
+		Artifact: artifact.Digest(), Manifests: artifact.ManifestsDigest(), Inventory: behind.inventory.Digest(),
 	}, predicate)
 }
 
@@ -80,12 +83,41 @@ func policyTestOf(revision accepted) attest.PolicyTest {
 	return tested
 }
 
+// lists are the files behind the digests of a statement. They are stored in
+// the registry beside the attestation; a process that dies before that leaves
+// them out, and an auditor makes them anew from the manifests.
+type lists struct{ inventory, changes attest.List }
+
+func (p *pass) lists(inventory plan.Inventory) (lists, error) {
+	var (
+		out  lists
+		held []attest.ListEntry
+		done []attest.ListEntry
+		err  error
+	)
+	for id, e := range inventory.Entries {
+		held = append(held, attest.ListEntry{
+			APIVersion: e.APIVersion, Kind: id.Kind, Namespace: id.Namespace, Name: id.Name, UID: e.UID, Declared: e.Declared,
+		})
+	}
+	for _, r := range p.plant.pending {
+		done = append(done, attest.ListEntry{
+			APIVersion: inventory.Entries[r.ID].APIVersion, Kind: r.ID.Kind, Namespace: r.ID.Namespace, Name: r.ID.Name,
+			UID: r.Live.UID, Op: string(r.Op), Declared: r.Declared,
+		})
+	}
+	if out.inventory, err = attest.NewList(held); err != nil {
+		return out, err
+	}
+	out.changes, err = attest.NewList(done)
+	return out, err
+}
+
 // changesOf counts what was done for this revision, over all passes since the
 // last record. After a crash in between only what came later is counted: the
 // counts describe work that was seen, the inventory digest describes the state.
-func (p *pass) changesOf() (attest.Changes, error) {
-	var c attest.Changes
-	var list []attest.ListEntry
+func (p *pass) changesOf(objects attest.List) attest.Changes {
+	c := attest.Changes{Objects: objects.Digest()}
 	for _, r := range p.plant.pending {
 		switch r.Action {
 		case apply.Created:
@@ -101,14 +133,8 @@ func (p *pass) changesOf() (attest.Changes, error) {
 		case apply.Failed:
 			c.Failed++
 		}
-		list = append(list, attest.ListEntry{
-			APIVersion: r.ID.Group, Kind: r.ID.Kind, Namespace: r.ID.Namespace, Name: r.ID.Name,
-			UID: r.Live.UID, Op: string(r.Op), Declared: r.Declared,
-		})
 	}
-	digest, err := attest.ListDigest(list)
-	c.Objects = digest
-	return c, err
+	return c
 }
 
 func (p *pass) driftEntries() []attest.DriftEntry {

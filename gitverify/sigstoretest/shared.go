@@ -21,8 +21,10 @@ var shared struct {
 // Main runs the tests of a package that uses [Shared], and ends the Sigstore
 // after them:
 //
+// It takes anything that runs tests, so that it nests with others of its kind.
+//
 //	func TestMain(m *testing.M) { os.Exit(sigstoretest.Main(m)) }
-func Main(m *testing.M) int {
+func Main(m interface{ Run() int }) int {
 	defer func() {
 		if shared.sigstore != nil {
 			shared.sigstore.Stop()

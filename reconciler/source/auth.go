@@ -15,27 +15,35 @@ import (
 // authFor turns the data of a credentials Secret, in the layout that Flux uses,
 // into go-git's authentication. SSH without known_hosts is refused: a host that
 // nobody pinned could be anybody.
-func authFor(r Remote) (transport.AuthMethod, error) {
+func authFor(r Remote) (access, error) {
 	u, err := url.Parse(r.URL)
 	if err != nil {
-		return nil, errors.New("the URL does not parse")
+		return access{}, errors.New("the URL does not parse")
 	}
 	if u.Scheme == "file" || (len(r.Credentials) == 0 && u.Scheme != "ssh") {
-		return nil, nil //nolint:nilnil // no credentials is a valid answer here
+		return access{}, nil
 	}
 	options, err := fluxgit.NewAuthOptions(*u, r.Credentials)
 	if err != nil {
-		return nil, fmt.Errorf("reading the credentials: %w", err)
+		return access{}, fmt.Errorf("reading the credentials: %w", err)
 	}
+	a := access{ca: options.CAFile}
 	switch {
 	case u.Scheme == "ssh":
-		return sshAuth(options)
+		a.auth, err = sshAuth(options)
 	case options.BearerToken != "":
-		return &http.TokenAuth{Token: options.BearerToken}, nil
+		a.auth = &http.TokenAuth{Token: options.BearerToken}
 	case options.Username != "" || options.Password != "":
-		return &http.BasicAuth{Username: options.Username, Password: options.Password}, nil
+		a.auth = &http.BasicAuth{Username: options.Username, Password: options.Password}
 	}
-	return nil, nil //nolint:nilnil // the Secret holds other keys only, such as ca.crt
+	return a, err
+}
+
+// access is how a remote is spoken to: who we are, and which authority signs
+// the server's certificate, if not one of the system's.
+type access struct {
+	auth transport.AuthMethod
+	ca   []byte
 }
 
 func sshAuth(options *fluxgit.AuthOptions) (transport.AuthMethod, error) {

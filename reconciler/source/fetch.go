@@ -11,7 +11,6 @@ import (
 	"github.com/go-git/go-git/v5"
 	"github.com/go-git/go-git/v5/config"
 	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/go-git/go-git/v5/plumbing/transport"
 
 	"millwright.dev/millwright/gitverify"
 )
@@ -47,7 +46,7 @@ func (s *Store) Fetch(ctx context.Context, r Remote) (Checkout, error) {
 	if !validRef.MatchString(r.Ref) || strings.Contains(r.Ref, "..") {
 		return Checkout{}, refuse(ReasonSourceUnsupported, fmt.Errorf("ref %q is not a branch name of the form refs/heads/NAME", r.Ref))
 	}
-	auth, err := authFor(r)
+	with, err := authFor(r)
 	if err != nil {
 		return Checkout{}, refuse(ReasonSourceUnauthorized, err)
 	}
@@ -58,16 +57,16 @@ func (s *Store) Fetch(ctx context.Context, r Remote) (Checkout, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	tip, err := s.fetchLocked(ctx, r, auth)
+	tip, err := s.fetchLocked(ctx, r, with)
 	if err != nil {
 		return Checkout{}, classify(err)
 	}
 	return Checkout{Commit: gitverify.ID(tip.String()), Ref: r.Ref, store: s}, nil
 }
 
-func (s *Store) fetchLocked(ctx context.Context, r Remote, auth transport.AuthMethod) (plumbing.Hash, error) {
+func (s *Store) fetchLocked(ctx context.Context, r Remote, with access) (plumbing.Hash, error) {
 	remote := git.NewRemote(s.disk, &config.RemoteConfig{Name: "source", URLs: []string{r.URL}})
-	advertised, err := remote.ListContext(ctx, &git.ListOptions{Auth: auth, PeelingOption: git.IgnorePeeled})
+	advertised, err := remote.ListContext(ctx, &git.ListOptions{Auth: with.auth, CABundle: with.ca, PeelingOption: git.IgnorePeeled})
 	if err != nil {
 		return plumbing.ZeroHash, fmt.Errorf("listing the refs of the source: %w", err)
 	}
@@ -85,7 +84,7 @@ func (s *Store) fetchLocked(ctx context.Context, r Remote, auth transport.AuthMe
 	}
 	spec := config.RefSpec("+" + r.Ref + ":" + localRef.String())
 	err = remote.FetchContext(ctx, &git.FetchOptions{
-		RefSpecs: []config.RefSpec{spec}, Auth: auth, Tags: git.NoTags, Force: true,
+		RefSpecs: []config.RefSpec{spec}, Auth: with.auth, CABundle: with.ca, Tags: git.NoTags, Force: true,
 	})
 	if err != nil && !errors.Is(err, git.NoErrAlreadyUpToDate) {
 		// A half-written pack must not be looked at again: start from the disk.

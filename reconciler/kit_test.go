@@ -1,0 +1,331 @@
+package reconciler_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	apiextensions "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/yaml"
+
+	"millwright.dev/millwright/e2e/gittest"
+	"millwright.dev/millwright/gitverify/sigstoretest"
+	"millwright.dev/millwright/reconciler"
+	"millwright.dev/millwright/reconciler/api"
+	"millwright.dev/millwright/reconciler/api/v1alpha1"
+	"millwright.dev/millwright/reconciler/attest"
+	"millwright.dev/millwright/reconciler/drift"
+	"millwright.dev/millwright/reconciler/kubetest"
+	"millwright.dev/millwright/reconciler/report"
+	"millwright.dev/millwright/render/policy/policytest"
+)
+
+func TestMain(m *testing.M) { os.Exit(kubetest.Main(withSigstore{m})) }
+
+type withSigstore struct{ m *testing.M }
+
+func (w withSigstore) Run() int { return sigstoretest.Main(w.m) }
+
+var (
+	alice   = sigstoretest.Committer{Name: "Alice", Email: "alice@factory.example"}
+	mallory = sigstoretest.Committer{Name: "Mallory", Email: "mallory@elsewhere.example"}
+	nobody  = sigstoretest.Committer{Name: "Alice", Email: "alice@factory.example", Unsigned: true}
+)
+
+// plant is a factory with everything real around it: API server, Git server,
+// Sigstore, policy process.
+type plant struct {
+	t         *testing.T
+	cluster   *kubetest.Cluster
+	sigstore  *sigstoretest.Sigstore
+	git       *gittest.Server
+	work      string
+	anchor    string
+	namespace string
+	client    client.Client
+	setup     *reconciler.Setup
+	loop      *reconciler.Reconciler
+	events    *events.FakeRecorder
+}
+
+func newPlant(t *testing.T) *plant {
+	t.Helper()
+	p := &plant{t: t, cluster: kubetest.Shared(t), sigstore: sigstoretest.Shared(t), work: t.TempDir()}
+	p.namespace = "t-" + strings.ToLower(strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' {
+			return r
+		}
+		return -1
+	}, t.Name()))[:20] + fmt.Sprintf("%04x", time.Now().UnixNano()>>16&0xffff)
+	server, err := gittest.Start(t.Context(), t.TempDir(), gittest.Options{Push: true})
+	p.must(err)
+	t.Cleanup(server.Stop)
+	p.git = server
+	_, err = server.Create(t.Context(), "factory")
+	p.must(err)
+	p.seed()
+	p.connect()
+	p.restart()
+	return p
+}
+
+func (p *plant) must(err error) {
+	p.t.Helper()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// seed writes the first tree of the factory repository and pins its commit.
+func (p *plant) seed() {
+	p.write("factory-config/factory.yaml", strings.ReplaceAll(factoryConfig, "SUFFIX", p.namespace[len(p.namespace)-4:]))
+	p.write("factory-config/trust/policy.yaml", fmt.Sprintf(trustPolicy, p.sigstore.IssuerURL(sigstoretest.Person)))
+	p.write("overlays/local/base/kustomization.yaml", "resources: [objects.yaml]\n")
+	p.write("overlays/local/base/objects.yaml", strings.ReplaceAll(baseObjects, "NAMESPACE", p.namespace+"-work"))
+	p.write("overlays/local/app/kustomization.yaml", "resources: [config.yaml]\n")
+	p.setConfig("one")
+	_, err := p.sigstore.Git(p.t.Context(), p.work, nobody, "init", "-q")
+	p.must(err)
+	p.anchor = p.commit(nobody, "anchor")
+}
+
+func (p *plant) write(path, text string) {
+	p.t.Helper()
+	full := filepath.Join(p.work, path)
+	p.must(os.MkdirAll(filepath.Dir(full), 0o750))
+	p.must(os.WriteFile(full, []byte(text), 0o600))
+}
+
+// setConfig changes the one ConfigMap of the component app.
+func (p *plant) setConfig(value string) {
+	p.write("overlays/local/app/config.yaml", fmt.Sprintf(
+		"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings, namespace: %s-work}\ndata: {key: %q}\n", p.namespace, value))
+}
+
+// commit commits the work tree as somebody and pushes it.
+func (p *plant) commit(who sigstoretest.Committer, message string) string {
+	p.t.Helper()
+	id, err := p.sigstore.Commit(p.t.Context(), p.work, who, message)
+	p.must(err)
+	p.push("HEAD")
+	return id
+}
+
+func (p *plant) push(what string) {
+	p.t.Helper()
+	_, err := p.sigstore.Git(p.t.Context(), p.work, nobody, "push", "-q", "--force", p.git.Path("factory"), what+":refs/heads/main")
+	p.must(err)
+}
+
+func (p *plant) connect() {
+	scheme := runtime.NewScheme()
+	p.must(clientgoscheme.AddToScheme(scheme))
+	p.must(apiextensions.AddToScheme(scheme))
+	p.must(v1alpha1.AddToScheme(scheme))
+	k, err := client.New(p.cluster.Config(), client.Options{Scheme: scheme})
+	p.must(err)
+	p.client = k
+	p.must(fs.WalkDir(api.CRDs, ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := api.CRDs.ReadFile(path)
+		p.must(err)
+		var crd apiextensions.CustomResourceDefinition
+		p.must(yaml.Unmarshal(data, &crd))
+		if err := k.Create(p.t.Context(), &crd); err != nil && !apierrors.IsAlreadyExists(err) {
+			return err
+		}
+		return nil
+	}))
+	p.must(k.Create(p.t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: p.namespace}}))
+	p.createFactory()
+}
+
+// createFactory waits until the definitions are served.
+func (p *plant) createFactory() {
+	f := &v1alpha1.Factory{
+		ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: "factory"},
+		Spec: v1alpha1.FactorySpec{
+			Source: v1alpha1.SourceSpec{URL: p.git.RepoURL("factory"), Ref: "refs/heads/main"},
+			Verify: v1alpha1.VerifySpec{Anchor: p.anchor}, Environment: "local",
+			Attest: v1alpha1.AttestSpec{Signer: "Key"},
+			Prune:  v1alpha1.PruneSpec{MaxObjects: 5, MaxPercent: 50},
+		},
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		err := p.client.Create(p.t.Context(), f.DeepCopy())
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			p.t.Fatal(err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// restart forgets everything that a process keeps in memory, as a kill does.
+func (p *plant) restart() {
+	p.t.Helper()
+	metrics, err := report.NewMetrics(prometheus.NewRegistry())
+	p.must(err)
+	versions, resolve, err := reconciler.Discovery(p.cluster.Config())
+	p.must(err)
+	wake := make(chan event.GenericEvent, 100)
+	watcher, err := drift.New(p.cluster.Config(), drift.Options{Resolve: resolve, Wake: reconciler.Waker(wake)})
+	p.must(err)
+	if p.setup == nil {
+		p.setup = &reconciler.Setup{DataDir: p.t.TempDir(), TrustedRoot: p.sigstore.TrustedRootPath, Key: newKey(p.t)}
+	}
+	p.events = events.NewFakeRecorder(200)
+	p.setup.Client, p.setup.Reader, p.setup.REST = p.client, p.client, p.cluster.Config()
+	p.setup.Policy, p.setup.Release, p.setup.Clock, p.setup.Version = policytest.Runner(p.t), "test", time.Now, versions
+	p.setup.Events, p.setup.Metrics, p.setup.Watcher = p.events, metrics, watcher
+	p.loop, err = reconciler.New(p.setup)
+	p.must(err)
+}
+
+func newKey(t *testing.T) *attest.Key {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := attest.ParseKey(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &key
+}
+
+// pass runs one pass and returns the Factory after it.
+func (p *plant) pass() *v1alpha1.Factory {
+	p.t.Helper()
+	key := client.ObjectKey{Namespace: p.namespace, Name: "factory"}
+	ctx, cancel := context.WithTimeout(p.t.Context(), 2*time.Minute)
+	defer cancel()
+	if _, err := p.loop.Reconcile(ctx, reconcile.Request{NamespacedName: key}); err != nil {
+		p.t.Fatalf("reconcile: %v", err)
+	}
+	var f v1alpha1.Factory
+	p.must(p.client.Get(ctx, key, &f))
+	return &f
+}
+
+// applied runs one pass that has to end well.
+func (p *plant) applied() *v1alpha1.Factory {
+	p.t.Helper()
+	f := p.pass()
+	if c := conditionOf(f, v1alpha1.ConditionReady); c.Status != metav1.ConditionTrue {
+		p.t.Fatalf("not ready: %+v", f.Status.Conditions)
+	}
+	return f
+}
+
+// settings is the value in the cluster, empty when it is not there, with its
+// resource version.
+func (p *plant) settings() (value, version string) {
+	p.t.Helper()
+	var c corev1.ConfigMap
+	err := p.client.Get(p.t.Context(), client.ObjectKey{Namespace: p.namespace + "-work", Name: "settings"}, &c)
+	if apierrors.IsNotFound(err) {
+		return "", ""
+	}
+	p.must(err)
+	return c.Data["key"], c.ResourceVersion
+}
+
+func (p *plant) records() []v1alpha1.AppliedRevision {
+	p.t.Helper()
+	records, err := reconciler.Chain(p.t.Context(), p.client, client.ObjectKey{Namespace: p.namespace, Name: "factory"})
+	p.must(err)
+	return records
+}
+
+func conditionOf(f *v1alpha1.Factory, name string) metav1.Condition {
+	for _, c := range f.Status.Conditions {
+		if c.Type == name {
+			return c
+		}
+	}
+	return metav1.Condition{}
+}
+
+const factoryConfig = `apiVersion: millwright.dev/v1alpha1
+kind: FactoryConfig
+metadata: {name: test}
+spec:
+  environments:
+  - name: local
+    overlay: overlays/local
+    health: {mode: Unknown, reason: no kubelet runs here}
+  components:
+  - {name: base-SUFFIX, path: base, drift: correct}
+  - {name: app-SUFFIX, path: app, dependsOn: [base-SUFFIX], drift: correct}
+`
+
+const trustPolicy = `apiVersion: millwright.dev/v1alpha1
+kind: TrustPolicy
+metadata: {name: factory}
+spec:
+  version: 1
+  repository: millwright.dev/test
+  identities:
+  - {name: alice, person: alice, issuer: %q, subject: alice@factory.example, roles: [maintainer]}
+`
+
+const baseObjects = `apiVersion: v1
+kind: Namespace
+metadata: {name: NAMESPACE}
+---
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: validatingpolicies.policies.kyverno.io}
+spec:
+  group: policies.kyverno.io
+  scope: Cluster
+  names: {kind: ValidatingPolicy, listKind: ValidatingPolicyList, plural: validatingpolicies, singular: validatingpolicy}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+---
+apiVersion: policies.kyverno.io/v1
+kind: ValidatingPolicy
+metadata: {name: no-tokens-in-NAMESPACE}
+spec:
+  failurePolicy: Fail
+  validationActions: [Deny]
+  matchConstraints:
+    resourceRules:
+    - {apiGroups: [""], apiVersions: [v1], operations: [CREATE, UPDATE], resources: [configmaps]}
+  validations:
+  - {expression: '!("token" in object.?data.orValue({}))', message: no tokens}
+`

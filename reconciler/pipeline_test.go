@@ -1,0 +1,288 @@
+package reconciler_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"millwright.dev/millwright/reconciler"
+	"millwright.dev/millwright/reconciler/api/v1alpha1"
+	"millwright.dev/millwright/reconciler/attest"
+	"millwright.dev/millwright/reconciler/report"
+	"millwright.dev/millwright/reconciler/source"
+	"millwright.dev/millwright/render/policy"
+)
+
+func TestASignedCommitIsAppliedAndAttestedOnce(t *testing.T) {
+	p := newPlant(t)
+	p.setConfig("two")
+	commit := p.commit(alice, "two")
+	f := p.pass()
+	if got, _ := p.settings(); got != "two" {
+		t.Fatalf("the cluster says %q; status: %+v", got, f.Status.Conditions)
+	}
+	ready := conditionOf(f, v1alpha1.ConditionReady)
+	if ready.Status != metav1.ConditionTrue {
+		t.Errorf("Ready: %s %s %s", ready.Status, ready.Reason, ready.Message)
+	}
+	if c := conditionOf(f, v1alpha1.ConditionHealthy); c.Status != metav1.ConditionUnknown || c.Reason != report.ReasonHealthUnobserved {
+		t.Errorf("Healthy: %+v", c)
+	}
+	applied := f.Status.Applied
+	if applied == nil || applied.Commit != commit || applied.Signer != alice.Email || applied.Sequence != 1 || f.Status.Intent != nil {
+		t.Fatalf("applied: %+v, intent: %+v", applied, f.Status.Intent)
+	}
+	_, version := p.settings()
+	again := p.pass()
+	if _, now := p.settings(); now != version {
+		t.Error("a pass without news wrote to the cluster")
+	}
+	if again.ResourceVersion != f.ResourceVersion {
+		t.Error("a pass without news wrote the status")
+	}
+	p.auditIsClean(1)
+}
+
+func TestARestartFindsNothingToDo(t *testing.T) {
+	p := newPlant(t)
+	p.commit(alice, "two")
+	before := p.applied()
+	_, version := p.settings()
+	p.restart()
+	after := p.pass()
+	if _, now := p.settings(); now != version {
+		t.Error("the first pass after a restart wrote to the cluster")
+	}
+	if after.Status.Applied.Attestation != before.Status.Applied.Attestation {
+		t.Error("the revision was attested again")
+	}
+	p.auditIsClean(1)
+}
+
+func TestWhatWasRefusedChangesNothingAndSaysWhatWouldHelp(t *testing.T) {
+	bad := func(p *plant) { p.setConfig("evil") }
+	for name, c := range map[string]struct {
+		who    string
+		change func(*plant)
+		reason string
+		code   string
+	}{
+		"an unsigned commit":     {"nobody", bad, "Unsigned", "sig/missing"},
+		"a commit by a stranger": {"mallory", bad, "UntrustedIdentity", "id/subject"},
+		"a file outside of the root": {"alice", func(p *plant) {
+			p.write("overlays/local/app/kustomization.yaml", "resources: [../../../../etc/passwd]\n")
+		}, "", "render/outside-root"},
+		"a resource from the network": {"alice", func(p *plant) {
+			p.write("overlays/local/app/kustomization.yaml", "resources: ['https://127.0.0.1/x.yaml']\n")
+		}, "", "render/remote"},
+		"an object that a policy denies": {"alice", func(p *plant) { p.write("overlays/local/app/config.yaml", forbidden(p)) }, policy.ReasonViolation, "policy/violated"},
+		"a configuration that is broken": {"alice", func(p *plant) { p.write("factory-config/factory.yaml", "spec: [") }, "FactoryConfigInvalid", "factory/syntax"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPlant(t)
+			good := p.commit(alice, "good")
+			p.applied()
+			value, version := p.settings()
+			c.change(p)
+			who := alice
+			switch c.who {
+			case "nobody":
+				who = nobody
+			case "mallory":
+				who = mallory
+			}
+			commit := p.commit(who, "bad")
+			f := p.pass()
+			r := f.Status.Refused
+			if r == nil || r.Code != c.code || (c.reason != "" && r.Reason != c.reason) {
+				t.Fatalf("refused: %+v", r)
+			}
+			if r.Commit != commit || r.Hint == "" {
+				t.Errorf("the refusal names commit %q with hint %q, want %s", r.Commit, r.Hint, commit)
+			}
+			if now, v := p.settings(); now != value || v != version {
+				t.Errorf("the refused commit changed the cluster: %s", now)
+			}
+			if conditionOf(f, v1alpha1.ConditionReady).Status != metav1.ConditionFalse || conditionOf(f, v1alpha1.ConditionStalled).Status != metav1.ConditionTrue {
+				t.Errorf("conditions: %+v", f.Status.Conditions)
+			}
+			if f.Status.Applied.Commit != good {
+				t.Errorf("applied is %s, want the last good %s", f.Status.Applied.Commit, good)
+			}
+			p.edit("mallory-kubectl", "drifted")
+			p.pass()
+			if now, _ := p.settings(); now != value {
+				t.Errorf("with a refused tip drift is not put back: %s", now)
+			}
+			p.auditIsClean(1)
+		})
+	}
+}
+
+func forbidden(p *plant) string {
+	return "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings, namespace: " + p.namespace + "-work}\ndata: {token: x}\n"
+}
+
+// edit changes the live object as somebody else.
+func (p *plant) edit(manager, value string) {
+	p.t.Helper()
+	c := &corev1.ConfigMap{}
+	p.must(p.client.Get(p.t.Context(), client.ObjectKey{Namespace: p.namespace + "-work", Name: "settings"}, c))
+	c.Data["key"] = value
+	p.must(p.client.Update(p.t.Context(), c, client.FieldOwner(manager)))
+}
+
+func TestAHandEditIsPutBackAndItsAuthorNamed(t *testing.T) {
+	p := newPlant(t)
+	p.commit(alice, "good")
+	p.applied()
+	p.edit("mallory-kubectl", "drifted")
+	f := p.pass()
+	if now, _ := p.settings(); now != "one" {
+		t.Fatalf("the cluster says %q", now)
+	}
+	if f.Status.Drift.Corrected != 1 || len(f.Status.Drift.Last) != 1 {
+		t.Fatalf("drift: %+v", f.Status.Drift)
+	}
+	d := f.Status.Drift.Last[0]
+	if d.Manager != "mallory-kubectl" || d.Operation != "Update" || len(d.Paths) != 1 || !strings.Contains(d.Paths[0], "key") {
+		t.Errorf("record: %+v", d)
+	}
+	told := false
+	for len(p.events.Events) > 0 {
+		e := <-p.events.Events
+		told = told || strings.Contains(e, "DriftCorrected") && strings.Contains(e, "mallory-kubectl")
+	}
+	if !told {
+		t.Error("no event names who changed the object")
+	}
+	p.auditIsClean(1)
+}
+
+func TestRollbackAndForeignHistoryAreRefused(t *testing.T) {
+	p := newPlant(t)
+	older := p.commit(alice, "older")
+	p.setConfig("newer")
+	p.commit(alice, "newer")
+	p.applied()
+	p.push(older)
+	f := p.pass()
+	if f.Status.Refused == nil || f.Status.Refused.Code != "hist/rollback" {
+		t.Fatalf("refused: %+v", f.Status.Refused)
+	}
+	if now, _ := p.settings(); now != "newer" {
+		t.Errorf("the cluster was rolled back to %q", now)
+	}
+	p.restart()
+	if f = p.pass(); f.Status.Refused == nil || f.Status.Refused.Code != "hist/rollback" {
+		t.Errorf("after a restart the rollback is judged otherwise: %+v", f.Status.Refused)
+	}
+}
+
+func TestCouldNotTellKeepsTheLastGoodState(t *testing.T) {
+	p := newPlant(t)
+	p.commit(alice, "good")
+	p.applied()
+	t.Run("a Git server that is away", func(t *testing.T) {
+		p.t = t
+		p.git.SetAway(true)
+		defer p.git.SetAway(false)
+		p.edit("mallory-kubectl", "drifted")
+		f := p.pass()
+		if c := conditionOf(f, v1alpha1.ConditionSourceVerified); c.Status != metav1.ConditionUnknown || c.Reason != source.ReasonSourceUnreachable {
+			t.Errorf("SourceVerified: %+v", c)
+		}
+		if now, _ := p.settings(); now != "one" {
+			t.Errorf("drift is not put back: %s", now)
+		}
+	})
+	t.Run("a trusted root that is missing", func(t *testing.T) {
+		p.t = t
+		path := p.setup.TrustedRoot
+		defer func() { p.setup.TrustedRoot = path }()
+		p.setup.TrustedRoot = filepath.Join(t.TempDir(), "none.json")
+		f := p.pass()
+		if c := conditionOf(f, v1alpha1.ConditionSourceVerified); c.Reason != report.ReasonTrustedRoot || c.Status != metav1.ConditionUnknown {
+			t.Errorf("SourceVerified: %+v", c)
+		}
+	})
+	t.Run("a policy process that is missing", func(t *testing.T) {
+		p.t = t
+		path := p.setup.Policy.Path
+		defer func() { p.setup.Policy.Path = path }()
+		p.setup.Policy.Path = "/nonexistent/millwright-policy"
+		p.setConfig("untested")
+		p.commit(alice, "untested")
+		f := p.pass()
+		if c := conditionOf(f, v1alpha1.ConditionPolicyPassed); c.Reason != report.ReasonPolicyUnknown || c.Status != metav1.ConditionUnknown {
+			t.Errorf("PolicyPassed: %+v", c)
+		}
+		if now, _ := p.settings(); now != "one" {
+			t.Errorf("what was not tested was applied: %s", now)
+		}
+	})
+	p.t = t
+	if f := p.pass(); f.Status.Applied.Sequence != 2 || conditionOf(f, v1alpha1.ConditionReady).Status != metav1.ConditionTrue {
+		t.Errorf("it did not recover: %+v", f.Status)
+	}
+	p.auditIsClean(2)
+}
+
+func TestARecordThatSomebodyForgedStopsNewRevisions(t *testing.T) {
+	p := newPlant(t)
+	p.commit(alice, "good")
+	p.applied()
+	first := p.records()[0]
+	forged := first.DeepCopy()
+	forged.ObjectMeta = metav1.ObjectMeta{Namespace: p.namespace, Name: v1alpha1.AppliedRevisionName("factory", 2), Labels: first.Labels}
+	forged.Spec.Sequence, forged.Spec.Previous = 2, first.Spec.Digest
+	p.must(p.client.Create(t.Context(), forged))
+	p.setConfig("two")
+	p.commit(alice, "two")
+	f := p.pass()
+	if c := conditionOf(f, v1alpha1.ConditionAttested); c.Reason != report.ReasonChainBroken || c.Status != metav1.ConditionFalse {
+		t.Errorf("Attested: %+v", c)
+	}
+	if now, _ := p.settings(); now != "one" {
+		t.Errorf("a revision was applied on top of a broken chain: %s", now)
+	}
+}
+
+func TestARecordNeverChanges(t *testing.T) {
+	p := newPlant(t)
+	p.commit(alice, "good")
+	p.applied()
+	record := p.records()[0]
+	record.Spec.Commit = strings.Repeat("0", 40)
+	if err := p.client.Update(t.Context(), &record); err == nil {
+		t.Error("the API server let somebody rewrite a record")
+	}
+}
+
+// auditIsClean walks the chain as an auditor would.
+func (p *plant) auditIsClean(records int) {
+	p.t.Helper()
+	data, err := os.ReadFile(p.setup.TrustedRoot)
+	p.must(err)
+	material, err := attest.ParseTrustedRoot(data)
+	p.must(err)
+	result, err := attest.Audit(reconciler.Records(p.records()), attest.Options{
+		TrustedRoot: material, Policies: []attest.Policy{{Key: p.setup.Key.Public(), UnsafeWithoutLog: true}},
+	})
+	p.must(err)
+	if !result.OK || len(result.Records) != records {
+		p.t.Errorf("audit: %d records, want %d\n%s", len(result.Records), records, result.Text())
+	}
+	seen := map[string]bool{}
+	for _, r := range result.Records {
+		if seen[r.Commit] {
+			p.t.Errorf("commit %s has two records", r.Commit)
+		}
+		seen[r.Commit] = true
+	}
+}
