@@ -62,7 +62,7 @@ func (v *Verifier) Verify(ctx context.Context, objects Objects, req Request) (Ve
 		reader: objectReader{objects}, signatures: v.signatures, options: v.options,
 		request: req, looked: map[ID]struct{}{},
 	}
-	f, err := w.run(ctx, v.frontiers[req.Anchor])
+	f, err := w.runIsolated(ctx, v.frontiers[req.Anchor])
 	if f != nil {
 		v.frontiers[req.Anchor] = f
 	}
@@ -70,6 +70,18 @@ func (v *Verifier) Verify(ctx context.Context, objects Objects, req Request) (Ve
 		return Verification{}, err
 	}
 	return f.verification(req), nil
+}
+
+// runIsolated turns a panic, in whatever reads the objects too, into an
+// inability to tell: nothing is accepted, and the process lives on (row B33).
+// The frontier changes only once a unit is complete, so it stays sound.
+func (w *walk) runIsolated(ctx context.Context, known *frontier) (f *frontier, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			f, err = known, fmt.Errorf("verifying %s: the verifier failed: %s", w.request.Candidate, printable(fmt.Sprint(cause)))
+		}
+	}()
+	return w.run(ctx, known)
 }
 
 // check finds requests that no history could answer; they are faults of the

@@ -137,6 +137,46 @@ func TestManyCallersMayVerifyAtOnce(t *testing.T) {
 	}
 }
 
+// fainting is a store that panics.
+type fainting struct{}
+
+func (fainting) Object(context.Context, gitverify.ID, int64) (string, []byte, error) {
+	panic("the store\nfaints")
+}
+
+func TestAStoreThatPanicsIsNeitherYesNorNo(t *testing.T) {
+	t.Parallel()
+	r := newRepository(t)
+	s := scene{r, r.anchor()}
+	req := request(s.anchor, s.signed(honest))
+	v := r.verifier()
+	_, err := v.Verify(t.Context(), fainting{}, req)
+	var no *gitverify.Refusal
+	if err == nil || errors.As(err, &no) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("got %v", err)
+	}
+	r.wantYes(v, req)
+}
+
+func TestSignedBytesCountAsTheyAre(t *testing.T) { // row A21
+	t.Parallel()
+	for name, edit := range map[string][2]string{
+		"message with carriage returns": {"change\n", "change\r\n\r\nmore\r\n"},
+		"message without a line end":    {"change\n", "change"},
+		"no message":                    {"change\n", ""},
+		"message in another encoding":   {"\n\nchange", "\nencoding ISO-8859-1\n\nM\xfchle"},
+		"author without a name":         {"author A U Thor ", "author  "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRepository(t)
+			s := scene{r, r.anchor()}
+			tip := r.put("commit", r.sign(s.replaceOnce(s.body(), edit[0], edit[1]), honest))
+			r.wantYes(r.verifier(), request(s.anchor, tip))
+		})
+	}
+}
+
 func BenchmarkVerifyOneCommit(b *testing.B) {
 	for name, o := range map[string]sigstoretest.SignOptions{"log": {}, "log and timestamp": {Stamp: true}} {
 		b.Run(name, func(b *testing.B) {
