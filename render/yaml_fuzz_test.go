@@ -1,0 +1,76 @@
+package render
+
+import (
+	"errors"
+	"io/fs"
+	"path"
+	"strings"
+	"testing"
+)
+
+// What the quick look clears, the thorough one does not refuse for its size:
+// the two can only differ about syntax, which is left to kustomize.
+func FuzzYAMLLimits(f *testing.F) {
+	for _, seed := range []string{
+		"a: b\n", "a: &a [x]\nb: [*a, *a]\n", "&a [*a]", "a: [[[[[[[[x]]]]]]]]", "- - - - - - - - - - - x", "a:\n- b:\n  - c:\n    - d:\n      - e",
+		"a: {b: {c: {d: {e: {f: {g: h}}}}}}", "a\n...\nb", "\n---\n---\na", "a: |\n  *b\n---\nc: *d", "\"a\": !!str *b", "a: 'x\r\n---\r\nb'",
+		"? ? ? ? ? ? a", "a: *a", "\ufeffa: b", "%YAML 1.1\n---\na", "x: \"]\"\ny: [[[[[[[[[[\n1]]]]]]]]]]", "a:\u2028b: *c", "<<: *a",
+	} {
+		f.Add([]byte(seed))
+	}
+	limits := Limits{Depth: 8, AliasNodes: 1, AliasBytes: 1, Documents: 100}.withDefaults()
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if err := checkYAML("fuzz", text, limits); err != nil {
+			var refused *Refusal
+			if !errors.As(err, &refused) {
+				t.Fatalf("not a refusal: %v", err)
+			}
+			return
+		}
+		from := 0
+		text = []byte(strings.ReplaceAll(string(text), "\r\n", "\n"))
+		for _, cut := range append(separator.FindAllIndex(text, -1), []int{len(text), len(text)}) {
+			document := text[from:cut[0]]
+			from = cut[1]
+			if !plain(document, limits.Depth) {
+				continue
+			}
+			var refused *Refusal
+			if err := checkDocument("fuzz", document, limits); errors.As(err, &refused) &&
+				(refused.Code != codeYAML || strings.Contains(refused.Detail, "drop")) {
+				t.Fatalf("cleared %q, but %v", document, err)
+			}
+		}
+	})
+}
+
+// A path that is accepted is one of the tree, and where the text says.
+func FuzzOverlayPath(f *testing.F) {
+	for _, seed := range []string{
+		"x.yaml", "../x", "../../../x", "./a/../b", "/etc", "~/x", `..\x`, "c:/x", "file://x", "https://x/y", "git@x:y", "a@b/c", "github.com/x/y",
+		"x?ref=y", "a//b", "", ".", "..", "a/..", "a/../..", "...", "..a", "\x00", "é/x", "x\n", "GITHUB.com/a", "a b",
+	} {
+		f.Add("overlays/local/app", seed)
+		f.Add(".", seed)
+	}
+	f.Fuzz(func(t *testing.T, dir, ref string) {
+		if !fs.ValidPath(dir) {
+			t.Skip()
+		}
+		got, err := resolve("fuzz", dir, ref)
+		if err != nil {
+			var refused *Refusal
+			if !errors.As(err, &refused) || got != "" {
+				t.Fatalf("%q with %v", got, err)
+			}
+			return
+		}
+		if !fs.ValidPath(got) || strings.ContainsAny(ref, ":?\\\n\x00") || path.IsAbs(ref) {
+			t.Fatalf("%q in %q became %q", ref, dir, got)
+		}
+		// "/p" + dir is two levels at least: what leaves the tree shows.
+		if full := path.Join("/tree/root", dir, ref); full != path.Join("/tree/root", got) {
+			t.Fatalf("%q in %q is %q, not %q", ref, dir, full, got)
+		}
+	})
+}
