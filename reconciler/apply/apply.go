@@ -175,6 +175,7 @@ func (r *run) note(c plan.Change, res Result, err error) {
 		}
 	case Pruned:
 		delete(r.inv.Entries, c.ID)
+	case Deleting, Waiting: // its entry stays
 	}
 }
 

@@ -55,8 +55,7 @@ type ChangeSet struct {
 // alone: the cluster is as declared.
 func (s ChangeSet) Complete() bool {
 	for _, r := range s.Results {
-		switch r.Action {
-		case Failed, Waiting, Deleting:
+		if r.Action == Failed || r.Action == Waiting || r.Action == Deleting {
 			return false
 		}
 	}

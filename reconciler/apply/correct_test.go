@@ -133,8 +133,10 @@ func TestAnObjectOfSomebodyElseIsNotTakenOver(t *testing.T) {
 	create := func(name, value string) {
 		t.Helper()
 		o := s.get(configMaps, "kube-system", "extension-apiserver-authentication").DeepCopy()
-		o.Object = map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "data": map[string]any{"key": value},
-			"metadata": map[string]any{"labels": map[string]any{"part": "one"}}}
+		o.Object = map[string]any{
+			"apiVersion": "v1", "kind": "ConfigMap", "data": map[string]any{"key": value},
+			"metadata": map[string]any{"labels": map[string]any{"part": "one"}},
+		}
 		o.SetName(name)
 		if _, err := s.dynamic.Resource(configMaps).Namespace("foreign").Create(t.Context(), o, metav1.CreateOptions{FieldManager: "helm"}); err != nil {
 			t.Fatal(err)

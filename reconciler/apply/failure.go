@@ -105,13 +105,13 @@ func messageOf(s metav1.Status, id render.ID) string {
 	if id.Group != "" || id.Kind != "Secret" {
 		return clean(s.Message)
 	}
-	out := string(s.Reason)
+	out := []string{string(s.Reason)}
 	if s.Details != nil {
 		for _, c := range s.Details.Causes {
-			out += " " + c.Field
+			out = append(out, c.Field)
 		}
 	}
-	return clean(out)
+	return clean(strings.Join(out, " "))
 }
 
 func clean(s string) string {

@@ -20,10 +20,10 @@ import (
 type HealthMode string
 
 const (
-	// HealthObserve: every object reports its status (kstatus).
+	// HealthObserve is for clusters whose objects report their status (kstatus).
 	HealthObserve HealthMode = "Observe"
-	// HealthUnknown: nothing runs Pods or controllers here, so that nobody
-	// reports whether workloads are ready; only definitions are checked.
+	// HealthUnknown is for an API server without nodes and controllers: nobody
+	// reports whether workloads are ready, and only definitions are checked.
 	HealthUnknown HealthMode = "Unknown"
 )
 

@@ -56,11 +56,13 @@ func (e *Engine) LoadInventory(ctx context.Context, m render.Manifests) (plan.In
 func (e *Engine) loadComponent(ctx context.Context, m render.Manifests, component string, rec *unstructured.Unstructured, inv *plan.Inventory) error {
 	if rec == nil {
 		// Somebody may have taken the label away; the name is still the name.
-		found, err := e.getRecord(ctx, component)
+		named, found, err := e.getRecord(ctx, component)
 		if err != nil {
 			return err
 		}
-		rec = found
+		if found {
+			rec = named
+		}
 	}
 	var entries map[render.ID]plan.Entry
 	if rec != nil {
@@ -145,14 +147,14 @@ func (e *Engine) listRecords(ctx context.Context) (map[string]*unstructured.Unst
 	return out, nil
 }
 
-func (e *Engine) getRecord(ctx context.Context, component string) (*unstructured.Unstructured, error) {
+func (e *Engine) getRecord(ctx context.Context, component string) (rec *unstructured.Unstructured, found bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, e.opts.RequestTimeout)
 	defer cancel()
-	rec, err := e.records().Get(ctx, e.recordName(component), metav1.GetOptions{})
+	rec, err = e.records().Get(ctx, e.recordName(component), metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return nil, nil
+		return nil, false, nil
 	}
-	return rec, err
+	return rec, err == nil, err
 }
 
 // store makes the records say what inv says, for components where they do not,

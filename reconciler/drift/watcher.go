@@ -107,12 +107,10 @@ func (w *Watcher) Start(ctx context.Context) error {
 		return errors.New("the drift watcher was started twice")
 	}
 	w.ctx = ctx
-	w.adjust()
+	w.adjust() //nolint:contextcheck // it takes the context that was just kept
 	w.mu.Unlock()
 	<-ctx.Done()
-	w.mu.Lock()   // nobody adds to running any more once the context is done
-	w.mu.Unlock() //nolint:staticcheck // an empty section on purpose
-	w.running.Wait()
+	w.waitForWatches()
 	return nil
 }
 

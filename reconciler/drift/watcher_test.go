@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"os"
 	"sync"
 	"testing"
@@ -121,9 +122,7 @@ func (s *site) write(kind, namespace, name, body, manager string) (plan.Meta, st
 func (s *site) track() {
 	s.t.Helper()
 	entries := map[render.ID]plan.Entry{}
-	for id, e := range s.inv.Entries {
-		entries[id] = e
-	}
+	maps.Copy(entries, s.inv.Entries)
 	s.watcher.Track(s.key, plan.Inventory{Entries: entries})
 	for i := 0; !s.watcher.Synced(); i++ {
 		if i > 500 {
@@ -217,9 +216,7 @@ func TestOurOwnWritesWakeNobodyAndOthersMeanwhileAreNotLost(t *testing.T) {
 	s.apply("ConfigMap", "own", "theirs", `{"data":{"k":"v"}}`)
 	s.track()
 	intent := plan.Inventory{Entries: map[render.ID]plan.Entry{}}
-	for id, e := range s.inv.Entries {
-		intent.Entries[id] = e
-	}
+	maps.Copy(intent.Entries, s.inv.Entries)
 	made := render.ID{Kind: "ConfigMap", Namespace: "own", Name: "made"}
 	intent.Entries[made] = plan.Entry{Component: "own", APIVersion: "v1", Pending: true}
 	s.watcher.Hold(s.key, intent)

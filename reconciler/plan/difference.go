@@ -248,7 +248,7 @@ func owns(f *metav1.ManagedFieldsEntry, path []step) bool {
 		return false
 	}
 	var set map[string]any
-	if json.Unmarshal(f.FieldsV1.Raw, &set) != nil {
+	if json.Unmarshal(f.FieldsV1.GetRawBytes(), &set) != nil {
 		return false
 	}
 	for _, s := range path {

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -27,7 +28,7 @@ func MetaOf(o metav1.Object, manager string) (Meta, bool) {
 		// takes every write.
 		_ = enc.Encode(f.APIVersion)
 		if f.FieldsV1 != nil {
-			_, _ = h.Write(f.FieldsV1.Raw)
+			_, _ = h.Write(f.FieldsV1.GetRawBytes())
 		}
 	}
 	_ = enc.Encode([]any{m.Generation, o.GetLabels(), o.GetAnnotations()})
@@ -45,11 +46,11 @@ func SameOwnership(before, after []metav1.ManagedFieldsEntry, manager string) bo
 }
 
 func owned(fields []metav1.ManagedFieldsEntry, manager string) string {
-	var out string
+	var out strings.Builder
 	for _, f := range fields {
 		if ours(f, manager) && f.FieldsV1 != nil {
-			out += f.APIVersion + " " + string(f.FieldsV1.Raw) + "\n"
+			out.WriteString(f.APIVersion + " " + f.FieldsV1.GetRawString() + "\n")
 		}
 	}
-	return out
+	return out.String()
 }

@@ -71,7 +71,7 @@ func sorted(batches []string) map[string]map[string]bool {
 	for _, b := range batches {
 		i := strings.LastIndex(b, ": ")
 		set := map[string]bool{}
-		for _, kind := range strings.Fields(b[i+2:]) {
+		for kind := range strings.FieldsSeq(b[i+2:]) {
 			set[kind] = true
 		}
 		out[b[:i]] = set

@@ -120,11 +120,10 @@ func TestTheWriterOfAFieldIsNamed(t *testing.T) {
 	at := metav1.Unix(1000, 0)
 	later := metav1.Unix(2000, 0)
 	fields := []metav1.ManagedFieldsEntry{
-		{Manager: "millwright/mill", Operation: "Apply", Time: &at, FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:spec":{"f:replicas":{}}}`)}},
-		{Manager: "old", Operation: "Update", Time: &at, FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:spec":{"f:replicas":{}}}`)}},
-		{Manager: "new\n", Operation: "Update", Time: &later, FieldsV1: &metav1.FieldsV1{Raw: []byte(
-			`{"f:spec":{"f:replicas":{},"f:containers":{"k:{\"name\":\"b\"}":{"f:image":{}}},"f:args":{}}}`)}},
-		{Manager: "broken", Operation: "Update", Time: &later, FieldsV1: &metav1.FieldsV1{Raw: []byte(`{`)}},
+		{Manager: "millwright/mill", Operation: "Apply", Time: &at, FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:replicas":{}}}`)},
+		{Manager: "old", Operation: "Update", Time: &at, FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:replicas":{}}}`)},
+		{Manager: "new\n", Operation: "Update", Time: &later, FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:replicas":{},"f:containers":{"k:{\"name\":\"b\"}":{"f:image":{}}},"f:args":{}}}`)},
+		{Manager: "broken", Operation: "Update", Time: &later, FieldsV1: metav1.NewFieldsV1(`{`)},
 	}
 	live := map[string]any{"metadata": map[string]any{"uid": "x", "labels": map[string]any{}}, "spec": map[string]any{
 		"replicas": int64(3), "args": []any{"x", "y"},
