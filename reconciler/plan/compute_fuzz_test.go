@@ -50,15 +50,17 @@ func FuzzCompute(f *testing.F) {
 	})
 }
 
-func BenchmarkComputeOfTenThousandObjectsInSync(b *testing.B) {
-	var docs []string
-	for i := range 10_000 {
-		docs = append(docs, cm(fmt.Sprintf("c%d", i), "x"))
+func BenchmarkComputeOfTwoThousandObjectsInSync(b *testing.B) {
+	docs := map[string][]string{}
+	components := []string{"one", "two", "three", "four"}
+	for i := range 2_000 {
+		name := components[i%len(components)]
+		docs[name] = append(docs[name], cm(fmt.Sprintf("c%d", i), "x"))
 	}
-	m := one(b, docs...)
+	m := declare(b, components, docs)
 	obs := Observation{Live: map[render.ID]Live{}, Inventory: Inventory{Entries: map[render.ID]Entry{}}}
 	for _, o := range m.Objects() {
-		obs.Inventory.Entries[o.ID()] = Entry{Component: "mill", APIVersion: "v1", Declared: o.Digest(), Meta: meta("u")}
+		obs.Inventory.Entries[o.ID()] = Entry{Component: o.Component(), APIVersion: "v1", Declared: o.Digest(), Meta: meta("u")}
 		obs.Live[o.ID()] = Live{State: InSync, Meta: meta("u"), Managed: true}
 	}
 	for b.Loop() {
