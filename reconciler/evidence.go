@@ -26,7 +26,6 @@ const signerKey = "Key"
 func (p *pass) attest(ctx context.Context, revision accepted, changes apply.ChangeSet) {
 	defer p.plant.time("attest", time.Now())
 	p.out.Applied = p.applied(revision, changes)
-	p.out.PoliciesTested = len(revision.verdict.Policies)
 	err := p.leaveEvidence(ctx, revision, changes)
 	if p.attested(revision) {
 		p.out.Intent = nil
@@ -60,10 +59,10 @@ func (p *pass) applied(revision accepted, changes apply.ChangeSet) *v1alpha1.App
 		Time: metav1.NewTime(p.started),
 	}
 	if before := p.factory.Status.Applied; before != nil && before.Commit == a.Commit {
-		a.Time, a.Signer = before.Time, before.Signer
+		a.Time = before.Time
 	}
-	if checked := revision.verification.Checked(); len(checked) > 0 {
-		a.Signer = checked[len(checked)-1].Signer.Subject
+	if tip, ok := revision.verification.Tip(); ok {
+		a.Signer = tip.Signer.Subject
 	}
 	return a
 }

@@ -108,12 +108,18 @@ func (p *pass) fetch(ctx context.Context) (source.Checkout, error) {
 
 func (p *pass) verify(ctx context.Context, checkout source.Checkout) (gitverify.Verification, error) {
 	defer p.plant.time("verify", time.Now())
-	verification, err := p.plant.verifier.Verify(ctx, checkout.Objects(), gitverify.Request{
-		Ref: checkout.Ref, Candidate: checkout.Commit,
-		Anchor: gitverify.ID(p.factory.Spec.Verify.Anchor), Floor: gitverify.ID(p.floor()),
-	})
-	if err != nil {
-		return verification, at(v1alpha1.ConditionSourceVerified, report.ReasonVerifyUnknown, err)
+	request := gitverify.Request{Ref: checkout.Ref, Candidate: checkout.Commit, Anchor: gitverify.ID(p.factory.Spec.Verify.Anchor)}
+	var verification gitverify.Verification
+	floors := p.floors()
+	if len(floors) == 0 {
+		floors = []gitverify.ID{""} // from the anchor
+	}
+	// The attested floor is the last: what is listed as checked begins there.
+	for _, request.Floor = range floors {
+		var err error
+		if verification, err = p.plant.verifier.Verify(ctx, checkout.Objects(), request); err != nil {
+			return gitverify.Verification{}, at(v1alpha1.ConditionSourceVerified, report.ReasonVerifyUnknown, err)
+		}
 	}
 	return verification, nil
 }
@@ -262,16 +268,18 @@ func (p *pass) limits() plan.Limits {
 	return plan.Limits{MaxPrune: int(spec.MaxObjects), MaxPrunePercent: int(spec.MaxPercent), AllowProtected: spec.AllowProtected}
 }
 
-// floor is the newest revision that evidence or status says was applied: the
-// candidate must descend from it (rule T10).
-func (p *pass) floor() string {
+// floors are the revisions that evidence and status say were applied: a
+// candidate must descend from each of them (rule T10). The status can only
+// add a floor, never lift the one that is attested.
+func (p *pass) floors() []gitverify.ID {
+	var out []gitverify.ID
+	if applied := p.factory.Status.Applied; applied != nil && applied.Commit != p.head.commit {
+		out = append(out, gitverify.ID(applied.Commit))
+	}
 	if p.head.commit != "" {
-		return p.head.commit
+		out = append(out, gitverify.ID(p.head.commit))
 	}
-	if p.factory.Status.Applied != nil {
-		return p.factory.Status.Applied.Commit
-	}
-	return ""
+	return out
 }
 
 func (p *pass) attested(revision accepted) bool { return p.head.commit == string(revision.commit()) }

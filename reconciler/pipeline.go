@@ -17,6 +17,7 @@ func (p *pass) run(ctx context.Context) report.Outcome {
 		return p.out
 	}
 	revision, err := p.accept(ctx)
+	p.out.PoliciesTested = len(revision.verdict.Policies)
 	if err != nil {
 		p.refused(err)
 		if revision, err = p.lastGood(ctx); err != nil {

@@ -1,6 +1,7 @@
 package reconciler_test
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -250,6 +251,29 @@ func TestARecordThatSomebodyForgedStopsNewRevisions(t *testing.T) {
 	}
 	if now, _ := p.settings(); now != "one" {
 		t.Errorf("a revision was applied on top of a broken chain: %s", now)
+	}
+}
+
+func TestEachRecordCoversTheCommitsSinceTheOneBefore(t *testing.T) {
+	p := newPlant(t)
+	p.commit(alice, "one")
+	p.commit(alice, "two")
+	p.applied()
+	p.setConfig("three")
+	third := p.commit(alice, "three")
+	f := p.applied()
+	p.auditIsClean(2)
+	if f.Status.Applied.Signer != alice.Email || f.Status.Applied.Commit != third {
+		t.Errorf("applied: %+v", f.Status.Applied)
+	}
+	for i, want := range []int{2, 1} {
+		var bundle struct{ DSSEEnvelope struct{ Payload []byte } }
+		p.must(json.Unmarshal([]byte(p.records()[i].Spec.Bundle), &bundle))
+		statement, err := attest.DecodeStatement(bundle.DSSEEnvelope.Payload)
+		p.must(err)
+		if got := statement.Predicate.Source.Range; got.Total != want || got.Commits[want-1].Commit != statement.Commit() {
+			t.Errorf("record %d covers %+v, want %d commits", i+1, got, want)
+		}
 	}
 }
 

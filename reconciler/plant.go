@@ -198,21 +198,30 @@ func (p *pass) judge(c source.Checkout, err error) error {
 	return err
 }
 
-func (p *pass) input() string { return p.plant.trust + " " + p.floor() + " " + p.plant.source }
+func (p *pass) input() string {
+	return fmt.Sprintf("%s %v %s", p.plant.trust, p.floors(), p.plant.source)
+}
 
 // lastGood is the newest revision that was applied. From memory while the
 // process lives; after a restart it is verified and rendered again like any
 // other, from the objects in the store.
 func (p *pass) lastGood(ctx context.Context) (accepted, error) {
-	floor := gitverify.ID(p.floor())
-	if floor == "" {
-		return accepted{}, errors.New("nothing was applied yet")
+	err := errors.New("nothing was applied yet")
+	for _, floor := range p.floors() {
+		checkout := p.plant.store.Checkout(floor, p.factory.Spec.Source.Ref)
+		if known, ok := p.plant.remembered(checkout); ok {
+			return known, nil
+		}
+		// It is its own floor: older ones need not be asked.
+		below := *p
+		below.head, below.factory = head{}, p.factory.DeepCopy()
+		below.factory.Status.Applied = nil
+		var revision accepted
+		if revision, err = below.examine(ctx, checkout); err == nil {
+			return revision, nil
+		}
 	}
-	checkout := p.plant.store.Checkout(floor, p.factory.Spec.Source.Ref)
-	if known, ok := p.plant.remembered(checkout); ok {
-		return known, nil
-	}
-	return p.examine(ctx, checkout)
+	return accepted{}, err
 }
 
 func (p *plant) hold(inv plan.Inventory)  { p.setup.Watcher.Hold(p.key, inv) }

@@ -59,7 +59,7 @@ func (p *pass) reconcilerID() string {
 func (p *pass) sourceOf(revision accepted) (attest.Source, error) {
 	v := revision.verification
 	var commits []attest.Commit
-	for _, c := range v.Checked() {
+	for _, c := range v.Checked() { // since the record before, which covers what came earlier
 		commits = append(commits, attest.Commit{
 			Commit: string(c.Commit), SignedAt: c.SignedAt, LogIndex: c.LogIndex,
 			Signer: attest.Signed{Name: c.Signer.Name, Issuer: c.Signer.Issuer, Subject: c.Signer.Subject},

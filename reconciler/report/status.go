@@ -43,7 +43,7 @@ type Outcome struct {
 	Drifts []v1alpha1.DriftRecord
 	// Alerts are differences that a component's mode leaves alone.
 	Alerts []v1alpha1.DriftRecord
-	// PoliciesTested and Signer are for messages.
+	// PoliciesTested is how many policies allowed the accepted tip.
 	PoliciesTested int
 }
 
@@ -88,6 +88,7 @@ func Status(before *v1alpha1.Factory, o Outcome) v1alpha1.FactoryStatus {
 		f.Status.Attempted = o.Attempted
 	}
 	f.Status.Intent = o.Intent
+	markAccepted(f, o)
 	markRefused(f, o)
 	markEnforced(f, o)
 	markDrift(f, o)
@@ -103,6 +104,19 @@ func Progress(before *v1alpha1.Factory, intent v1alpha1.Intent, changes int) v1a
 	conditions.MarkReconciling(f, ReasonProgressing, "applying %d changes of commit %s", changes, short(intent.Commit))
 	conditions.MarkUnknown(f, v1alpha1.ConditionReady, ReasonProgressing, "applying %d changes of commit %s", changes, short(intent.Commit))
 	return f.Status
+}
+
+// markAccepted says how far the tip came, whatever became of it later.
+func markAccepted(f *v1alpha1.Factory, o Outcome) {
+	if o.Attempted == "" {
+		return
+	}
+	if o.Refused == nil || o.Refused.Condition == v1alpha1.ConditionPolicyPassed {
+		conditions.MarkTrue(f, v1alpha1.ConditionSourceVerified, ReasonVerified, "every commit up to %s is signed as the policy asks", short(o.Attempted))
+	}
+	if o.Refused == nil {
+		conditions.MarkTrue(f, v1alpha1.ConditionPolicyPassed, ReasonPassed, "%d policies of the factory allow the manifests of %s", o.PoliciesTested, short(o.Attempted))
+	}
 }
 
 func markRefused(f *v1alpha1.Factory, o Outcome) {
@@ -125,10 +139,6 @@ func markEnforced(f *v1alpha1.Factory, o Outcome) {
 	}
 	if o.Applied != nil {
 		f.Status.Applied = o.Applied
-		if o.Refused == nil {
-			conditions.MarkTrue(f, v1alpha1.ConditionSourceVerified, ReasonVerified, "every commit up to %s is signed as the policy asks", short(o.Applied.Commit))
-			conditions.MarkTrue(f, v1alpha1.ConditionPolicyPassed, ReasonPassed, "%d policies of the factory allow these manifests", o.PoliciesTested)
-		}
 		conditions.MarkTrue(f, v1alpha1.ConditionApplied, ReasonInSync, "%d objects are as commit %s declares them", o.Applied.Objects, short(o.Applied.Commit))
 		if o.Applied.Attestation != "" && (o.Failed == nil || o.Failed.Condition != v1alpha1.ConditionAttested) {
 			conditions.MarkTrue(f, v1alpha1.ConditionAttested, ReasonAttested, "record %d, %s", o.Applied.Sequence, o.Applied.Attestation)
