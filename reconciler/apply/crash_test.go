@@ -150,6 +150,20 @@ func TestAnAPIServerThatIsAwayIsNoAnswerAndNothingIsLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.converge(m)
+	// Hanging is as good as away, and no request outlives its deadline.
+	if err := cluster.PauseAPIServer(); err != nil {
+		t.Fatal(err)
+	}
+	s.opts.RequestTimeout = time.Second
+	started = time.Now()
+	if _, err := s.tryPlan(t.Context(), m, plan.DefaultLimits()); err == nil || time.Since(started) > 20*time.Second {
+		t.Errorf("planning with an API server that hangs: %v after %v", err, time.Since(started))
+	}
+	if err := cluster.ResumeAPIServer(); err != nil {
+		t.Fatal(err)
+	}
+	s.opts.RequestTimeout = 30 * time.Second
+	s.inSync(m)
 }
 
 func TestAnAccountThatMayNotDoOneKindFailsThereAndTheRestConverges(t *testing.T) {

@@ -155,6 +155,6 @@ func (e *Engine) connect(cfg *rest.Config, client *http.Client) (err error) {
 		return err
 	}
 	e.rest = d.RESTClient()
-	e.served = &served{discovery: d}
+	e.served = &served{discovery: d, timeout: e.opts.RequestTimeout}
 	return nil
 }

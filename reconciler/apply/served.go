@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
@@ -27,6 +28,7 @@ var ErrNotServed = errors.New("kind is not served by the API server")
 // again only when told to.
 type served struct {
 	discovery *discovery.DiscoveryClient
+	timeout   time.Duration
 
 	mu     sync.Mutex
 	loaded bool
@@ -45,6 +47,8 @@ func (s *served) refresh(ctx context.Context) error {
 }
 
 func (s *served) load(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
 	_, lists, failed, err := s.discovery.GroupsAndMaybeResourcesWithContext(ctx)
 	if err != nil {
 		return fmt.Errorf("asking the API server what it serves: %w", err)

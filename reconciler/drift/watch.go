@@ -20,6 +20,8 @@ const (
 	maxRetry = 30 * time.Second
 	// watchSeconds is how long the API server keeps one watch open.
 	watchSeconds = 300
+	// listTimeout bounds one page of a list.
+	listTimeout = 45 * time.Second
 )
 
 // sighting is what was seen of an object.
@@ -103,7 +105,7 @@ func (k *kindWatch) list(ctx context.Context, gvr schema.GroupVersionResource) (
 	}
 	opts := metav1.ListOptions{Limit: 1000}
 	for {
-		page, err := k.watcher.client.Resource(gvr).List(ctx, opts)
+		page, err := k.page(ctx, gvr, opts)
 		if err != nil {
 			return "", err
 		}
@@ -120,6 +122,12 @@ func (k *kindWatch) list(ctx context.Context, gvr schema.GroupVersionResource) (
 		}
 		return page.ResourceVersion, nil
 	}
+}
+
+func (k *kindWatch) page(ctx context.Context, gvr schema.GroupVersionResource, opts metav1.ListOptions) (*metav1.PartialObjectMetadataList, error) {
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	return k.watcher.client.Resource(gvr).List(ctx, opts)
 }
 
 // watch follows events from a version until the API server ends the watch,
