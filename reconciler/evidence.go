@@ -24,8 +24,8 @@ const signerKey = "Key"
 // that the registry has it too. The record is created under the one name that
 // its sequence number may have; who comes second finds it there.
 func (p *pass) attest(ctx context.Context, revision accepted, changes apply.ChangeSet) {
-	defer p.plant.time("attest", time.Now())
-	p.out.Applied = p.applied(revision, changes)
+	defer p.plant.time("attest")()
+	p.out.Applied = p.applied(revision)
 	err := p.leaveEvidence(ctx, revision, changes)
 	if p.attested(revision) {
 		p.out.Intent = nil
@@ -52,7 +52,7 @@ func (p *pass) leaveEvidence(ctx context.Context, revision accepted, changes app
 	return p.store(ctx, artifact)
 }
 
-func (p *pass) applied(revision accepted, changes apply.ChangeSet) *v1alpha1.Applied {
+func (p *pass) applied(revision accepted) *v1alpha1.Applied {
 	a := &v1alpha1.Applied{
 		Revision: revisionName(revision), Commit: string(revision.commit()),
 		Rendered: revision.manifests.Digest(), Objects: int32(len(revision.manifests.Objects())), //nolint:gosec // render bounds the number

@@ -17,7 +17,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
-	apiextensions "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -140,7 +140,7 @@ func (p *plant) push(what string) {
 func (p *plant) connect() {
 	scheme := runtime.NewScheme()
 	p.must(clientgoscheme.AddToScheme(scheme))
-	p.must(apiextensions.AddToScheme(scheme))
+	p.must(apiextensionsv1.AddToScheme(scheme))
 	p.must(v1alpha1.AddToScheme(scheme))
 	k, err := client.New(p.cluster.Config(), client.Options{Scheme: scheme})
 	p.must(err)
@@ -151,7 +151,7 @@ func (p *plant) connect() {
 		}
 		data, err := api.CRDs.ReadFile(path)
 		p.must(err)
-		var crd apiextensions.CustomResourceDefinition
+		var crd apiextensionsv1.CustomResourceDefinition
 		p.must(yaml.Unmarshal(data, &crd))
 		if err := k.Create(p.t.Context(), &crd); err != nil && !apierrors.IsAlreadyExists(err) {
 			return err
@@ -304,7 +304,7 @@ const baseObjects = `apiVersion: v1
 kind: Namespace
 metadata: {name: NAMESPACE}
 ---
-apiVersion: apiextensions.k8s.io/v1
+apiVersion: apiextensionsv1.k8s.io/v1
 kind: CustomResourceDefinition
 metadata: {name: validatingpolicies.policies.kyverno.io}
 spec:

@@ -90,7 +90,7 @@ func (p *pass) refused(err error) {
 func (p *pass) failed(condition string, err error) { p.out.Failed = p.problem(condition, err) }
 
 func (p *pass) fetch(ctx context.Context) (source.Checkout, error) {
-	defer p.plant.time("fetch", time.Now())
+	defer p.plant.time("fetch")()
 	credentials, err := p.plant.credentials(ctx, p.factory)
 	if err != nil {
 		return source.Checkout{}, at(v1alpha1.ConditionSourceVerified, source.ReasonSourceUnauthorized, err)
@@ -107,7 +107,7 @@ func (p *pass) fetch(ctx context.Context) (source.Checkout, error) {
 }
 
 func (p *pass) verify(ctx context.Context, checkout source.Checkout) (gitverify.Verification, error) {
-	defer p.plant.time("verify", time.Now())
+	defer p.plant.time("verify")()
 	request := gitverify.Request{Ref: checkout.Ref, Candidate: checkout.Commit, Anchor: gitverify.ID(p.factory.Spec.Verify.Anchor)}
 	var verification gitverify.Verification
 	floors := p.floors()
@@ -133,7 +133,7 @@ func (p *pass) tree(ctx context.Context, checkout source.Checkout, v gitverify.V
 }
 
 func (p *pass) render(tree fs.FS) (rendered, error) {
-	defer p.plant.time("render", time.Now())
+	defer p.plant.time("render")()
 	out, err := Render(tree, p.factory.Spec.Environment)
 	if err != nil {
 		return rendered{}, at(v1alpha1.ConditionPolicyPassed, report.ReasonRenderUnknown, err)
@@ -170,7 +170,7 @@ func Render(tree fs.FS, environment string) (rendered, error) {
 }
 
 func (p *pass) test(ctx context.Context, m render.Manifests) (policy.Verdict, error) {
-	defer p.plant.time("test", time.Now())
+	defer p.plant.time("test")()
 	verdict, err := Test(ctx, p.plant.setup.Policy, m)
 	if err != nil {
 		return policy.Verdict{}, at(v1alpha1.ConditionPolicyPassed, report.ReasonPolicyUnknown, err)
@@ -196,7 +196,7 @@ func Test(ctx context.Context, runner policy.Runner, m render.Manifests) (policy
 }
 
 func (p *pass) observe(ctx context.Context, revision accepted) (plan.Observation, error) {
-	defer p.plant.time("observe", time.Now())
+	defer p.plant.time("observe")()
 	inventory, err := p.plant.engine.LoadInventory(ctx, revision.manifests)
 	if err != nil {
 		return plan.Observation{}, at(v1alpha1.ConditionApplied, report.ReasonObserveFailed, err)
@@ -228,7 +228,7 @@ func (p *pass) intend(ctx context.Context, revision accepted, todo plan.Plan) er
 // apply carries the plan out while the drift watch holds its breath, and
 // records what was found changed by others.
 func (p *pass) apply(ctx context.Context, todo plan.Plan) (apply.ChangeSet, error) {
-	defer p.plant.time("apply", time.Now())
+	defer p.plant.time("apply")()
 	if todo.Empty() {
 		p.plant.track(todo.Inventory())
 		return apply.ChangeSet{Inventory: todo.Inventory()}, nil

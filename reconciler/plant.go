@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/sigstore/sigstore-go/pkg/root"
 	corev1 "k8s.io/api/core/v1"
@@ -106,7 +105,7 @@ func (p *plant) loadTrust() error {
 	if err != nil {
 		return fmt.Errorf("opening the trusted root: %w", err)
 	}
-	defer file.Close() //nolint:errcheck // read side only
+	defer file.Close()
 	data, err := io.ReadAll(io.LimitReader(file, maxTrustedRoot+1))
 	if err != nil {
 		return fmt.Errorf("reading the trusted root: %w", err)
@@ -155,7 +154,7 @@ func (p *plant) identify(ctx context.Context) error {
 func (p *plant) credentials(ctx context.Context, f *v1alpha1.Factory) (map[string][]byte, error) {
 	ref := f.Spec.Source.SecretRef
 	if ref == nil {
-		return nil, nil
+		return map[string][]byte{}, nil
 	}
 	var secret corev1.Secret
 	if err := p.setup.Reader.Get(ctx, client.ObjectKey{Namespace: f.Namespace, Name: ref.Name}, &secret); err != nil {
@@ -229,8 +228,10 @@ func (p *plant) track(inv plan.Inventory) { p.setup.Watcher.Track(p.key, inv) }
 
 func (p *plant) add(changes apply.ChangeSet) { p.pending = append(p.pending, changes.Results...) }
 
-func (p *plant) time(stage string, since time.Time) {
-	p.setup.Metrics.Stage(p.key, stage, time.Since(since))
+// time records how long a stage takes: defer p.time("fetch")().
+func (p *plant) time(stage string) func() {
+	start := p.setup.Clock()
+	return func() { p.setup.Metrics.Stage(p.key, stage, p.setup.Clock().Sub(start)) }
 }
 
 // signedBy says who must have signed this factory's records.

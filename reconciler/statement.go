@@ -132,6 +132,7 @@ func (p *pass) changesOf(objects attest.List) attest.Changes {
 			c.Unchanged++
 		case apply.Failed:
 			c.Failed++
+		case apply.Waiting, apply.Deleting: // not done: the revision is not attested while one is left
 		}
 	}
 	return c

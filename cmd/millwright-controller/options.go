@@ -37,7 +37,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	}
 	err := o.validate(f.Args())
 	if err != nil {
-		fmt.Fprintln(out, "millwright-controller:", err) //nolint:errcheck // the usage error is reported by exit code too
+		fmt.Fprintln(out, "millwright-controller:", err)
 	}
 	return o, err
 }

@@ -161,7 +161,7 @@ func newSetup(cfg *rest.Config, m manager.Manager, o options, wake chan<- event.
 // the file.
 func tokenFrom(path string) func(context.Context) (string, error) {
 	return func(context.Context) (string, error) {
-		data, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+		data, err := os.ReadFile(path)
 		if err != nil {
 			return "", fmt.Errorf("reading the identity token: %w", err)
 		}
@@ -173,7 +173,7 @@ func tokenFrom(path string) func(context.Context) (string, error) {
 }
 
 func keyFrom(path string) (*attest.Key, error) {
-	data, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading --attest-key: %w", err)
 	}

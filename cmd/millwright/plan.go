@@ -5,14 +5,13 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"millwright.dev/millwright/reconciler"
 	"millwright.dev/millwright/reconciler/report"
 	"millwright.dev/millwright/render/policy"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 const planLong = `plan goes through the stages up to the plan for a Factory in a cluster, and shows
@@ -38,7 +37,7 @@ func newPlanCommand(a *app) *cobra.Command {
 				if data, err = os.MkdirTemp("", "millwright-plan-*"); err != nil {
 					return fmt.Errorf("making a temporary directory: %w", err)
 				}
-				defer os.RemoveAll(data) //nolint:errcheck // best effort
+				defer os.RemoveAll(data)
 			}
 			if engine, err = filepath.Abs(engine); err != nil {
 				return fmt.Errorf("resolving --policy-engine: %w", err)

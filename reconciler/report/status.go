@@ -92,7 +92,7 @@ func Status(before *v1alpha1.Factory, o Outcome) v1alpha1.FactoryStatus {
 	markRefused(f, o)
 	markEnforced(f, o)
 	markDrift(f, o)
-	markReady(f, o)
+	markReady(f)
 	return f.Status
 }
 
@@ -175,7 +175,7 @@ func markDrift(f *v1alpha1.Factory, o Outcome) {
 	conditions.MarkTrue(f, v1alpha1.ConditionDrifted, ReasonDriftReported, "%d objects differ and their component is not corrected: %s", len(o.Alerts), strings.Join(names, ", "))
 }
 
-func markReady(f *v1alpha1.Factory, o Outcome) {
+func markReady(f *v1alpha1.Factory) {
 	conditions.Delete(f, v1alpha1.ConditionReconciling)
 	for _, stage := range stages() {
 		c := conditions.Get(f, stage)
