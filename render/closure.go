@@ -33,9 +33,10 @@ func (c closure) digest() [sha256.Size]byte {
 // walk collects a closure as kustomize would, so that what is counted is what
 // kustomize does: a base that is reached twice is read twice.
 type walk struct {
-	tree   fs.FS
-	limits Limits
-	files  closure
+	tree    fs.FS
+	limits  Limits
+	cleared *cleared
+	files   closure
 	// listings are the directories seen so far, with the type of each entry.
 	listings map[string]map[string]fs.FileMode
 	// checked are the files whose YAML was found to be bearable.
@@ -47,9 +48,9 @@ type walk struct {
 }
 
 // reach returns the closure of the kustomization in dir.
-func reach(tree fs.FS, dir string, limits Limits) (closure, error) {
+func (r *Renderer) reach(tree fs.FS, dir string, limits Limits) (closure, error) {
 	w := &walk{
-		tree: tree, limits: limits, files: closure{},
+		tree: tree, limits: limits, cleared: &r.cleared, files: closure{},
 		listings: map[string]map[string]fs.FileMode{}, checked: map[string]bool{},
 	}
 	mode, err := w.lookup(dir, dir)
@@ -203,7 +204,7 @@ func (w *walk) read(at, name string, asYAML bool) ([]byte, error) {
 		return nil, refuse(codeTotalSize, at, "the component reads more than %d bytes", w.limits.TotalBytes)
 	}
 	if asYAML && !w.checked[name] {
-		if err := checkYAML(name, content, w.limits); err != nil {
+		if err := w.cleared.check(name, content, w.limits); err != nil {
 			return nil, err
 		}
 		w.checked[name] = true

@@ -15,7 +15,7 @@ func FuzzRenderDeterminism(f *testing.F) {
 	f.Add("resources: [config.yaml]\npatches:\n- patch: |\n    - {op: remove, path: /data}\n  target: {kind: ConfigMap}\n", configMap)
 	f.Add("configMapGenerator:\n- name: x\n  files: [config.yaml]\n", bomb)
 	f.Add("resources: [config.yaml]\nreplacements:\n- source: {kind: ConfigMap}\n  targets:\n  - select: {kind: ConfigMap}\n    fieldPaths: [data.a]\n", configMap)
-	f.Add("resources: [config.yaml]\nvars:\n- name: A\n  objref: {kind: ConfigMap, name: app, apiVersion: v1}\n", configMap)
+	f.Add("resources: [config.yaml]\nconfigMapGenerator:\n- {name: app, behavior: merge, namespace: factory, literals: [c=d]}\n", configMap)
 	f.Add("resources: [config.yaml]\n", "kind: List\napiVersion: v1\nitems: [{kind: A, apiVersion: b/v1, metadata: {name: c}}]\n")
 	f.Fuzz(func(t *testing.T, kustomization, resource string) {
 		changes := map[string]string{dir + "kustomization.yaml": kustomization, dir + "config.yaml": resource}

@@ -20,11 +20,11 @@
 // (render/remote); symbolic links, submodules and Git LFS pointers on the way
 // (render/symlink, render/submodule, render/lfs); charts, plugins, functions,
 // generators, transformers and validators, built in or not (render/plugin); a
-// schema of one's own or the version of the renderer as a label
+// schema of one's own, vars and the version of the renderer as a label
 // (render/unsupported); a directory that leads back to itself (render/cycle);
-// unknown or duplicate fields (render/kustomization); YAML that grows when its
-// aliases are expanded, is nested too deep or has parts that kustomize would
-// drop without a word (limits/..., render/yaml).
+// unknown fields (render/kustomization); YAML that grows when its aliases are
+// expanded or is nested too deep (limits/...), that has no JSON, has a key twice
+// or has parts that kustomize would drop without a word (render/yaml).
 //
 // Refused afterwards: an object that two components declare, or one component
 // twice (render/conflict); fields of metadata that only a server writes

@@ -6,20 +6,16 @@ import (
 	"strings"
 
 	"sigs.k8s.io/kustomize/api/types"
-	"sigs.k8s.io/yaml"
 )
 
-// parseKustomization reads a kustomization as kustomize does, and refuses
-// duplicate keys on top, because kustomize takes the last one.
+// parseKustomization reads a kustomization, whose YAML has been checked, as
+// kustomize does.
 func parseKustomization(at string, text []byte) (k *types.Kustomization, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = refuse(codePanic, at, "decoding panicked: %v", p)
 		}
 	}()
-	if _, err := yaml.YAMLToJSONStrict(text); err != nil {
-		return nil, refuse(codeKustomization, at, "%v", err)
-	}
 	k = &types.Kustomization{}
 	if err := k.Unmarshal(text); err != nil {
 		return nil, refuse(codeKustomization, at, "%v", err)
@@ -47,6 +43,9 @@ func allowed(at string, k *types.Kustomization) error {
 	}
 	if len(k.OpenAPI) > 0 {
 		return refuse(codeUnsupported, at, "the field openapi replaces the schema of the whole process")
+	}
+	if len(k.Vars) > 0 {
+		return refuse(codeUnsupported, at, "the field vars, which writes values to the log; replacements do the same")
 	}
 	if slices.Contains(k.BuildMetadata, types.ManagedByLabelOption) {
 		return refuse(codeUnsupported, at, "buildMetadata: %s makes the result depend on the program", types.ManagedByLabelOption)

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -107,8 +108,8 @@ func secretKey(o Object, content map[string]any) string {
 		if !isMap && content[field] != nil {
 			return field
 		}
-		for key, value := range values {
-			if value != nil && value != "" {
+		for _, key := range slices.Sorted(maps.Keys(values)) {
+			if value := values[key]; value != nil && value != "" {
 				return field + "." + key
 			}
 		}
@@ -181,12 +182,15 @@ func plainMapping(n *yaml.Node) (any, error) {
 
 func plainScalar(n *yaml.Node) (any, error) {
 	switch tag := n.ShortTag(); tag {
-	case "!!str", "!!timestamp":
+	case "!!str":
 		return n.Value, nil
-	case "!!null", "!!bool", "!!int", "!!float":
+	case "!!null", "!!bool", "!!int", "!!float", "!!timestamp":
 		var value any
 		if err := n.Decode(&value); err != nil {
 			return nil, err
+		}
+		if tag == "!!timestamp" {
+			return n.Value, nil
 		}
 		if f, ok := value.(float64); ok && (math.IsNaN(f) || math.IsInf(f, 0)) {
 			return nil, fmt.Errorf("line %d: not a number that JSON has", n.Line)

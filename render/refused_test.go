@@ -315,7 +315,7 @@ func TestWhatCannotBeRenderedIsRefused(t *testing.T) {
 		"missing kustomization":                  {tree: map[string]string{dir + "kustomization.yaml": ""}, code: "render/missing"},
 		"two kustomizations":                     {tree: map[string]string{dir + "Kustomization": "{}"}, code: "render/kustomization"},
 		"unknown field":                          {tree: kustomization("resources: [config.yaml]", "resuorces: []"), code: "render/kustomization", says: "resuorces"},
-		"duplicate field":                        {tree: kustomization("resources: [config.yaml]", "resources: []"), code: "render/kustomization"},
+		"duplicate field":                        {tree: kustomization("resources: [config.yaml]", "resources: []"), code: "render/yaml"},
 		"own schema":                             {tree: kustomization("resources: [config.yaml]", "openapi: {version: v1}"), code: "render/unsupported"},
 		"D19 twice in a component, by kustomize": {tree: with(kustomization("resources: [config.yaml, two.yaml]"), dir+"two.yaml", configMap), code: "render/build"},
 		"D24 managedFields":                      {tree: meta("managedFields: []"), code: "render/metadata", says: "managedFields"},
@@ -329,9 +329,11 @@ func TestWhatCannotBeRenderedIsRefused(t *testing.T) {
 		"D25 stringData":                         {tree: secret("stringData: {password: hunter2}"), twin: secret("type: Opaque"), code: "render/secret"},
 		"D25 data not a mapping":                 {tree: secret("data: hunter2"), twin: secret("data: {}"), code: "render/secret"},
 		"D25 generated":                          {tree: kustomization("secretGenerator:", "- name: x", "  literals: [password=hunter2]"), code: "render/secret"},
-		"D14 a number without JSON":              {tree: object(configMap + "x: .nan"), twin: object(configMap + "x: 1.5"), code: "render/object"},
-		"D14 a binary tag":                       {tree: object(configMap + "x: !!binary aGk="), code: "render/object"},
-		"the same key twice":                     {tree: object(configMap + "x: {a: 1, b: 2, a: 3}"), code: "render/object"},
+		"D14 a number without JSON":              {tree: object(configMap + "x: .nan"), twin: object(configMap + "x: 1.5"), code: "render/yaml"},
+		"D14 a binary tag":                       {tree: object(configMap + "x: !!binary aGk="), code: "render/yaml"},
+		"a key that is a number":                 {tree: object(configMap + "x: {1: a}"), twin: object(configMap + "x: {'1': a}"), code: "render/yaml"},
+		"vars":                                   {tree: kustomization("resources: [config.yaml]", "vars: [{name: A, objref: {kind: ConfigMap, name: app, apiVersion: v1}}]"), code: "render/unsupported"},
+		"the same key twice":                     {tree: object(configMap + "x: {a: 1, b: 2, a: 3}"), code: "render/yaml"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

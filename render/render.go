@@ -1,11 +1,9 @@
 package render
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"io/fs"
 	"slices"
-	"sync"
 )
 
 // Render renders components of a tree. The paths of components are relative to
@@ -19,21 +17,8 @@ func Render(tree fs.FS, overlay string, components []Component, limits Limits) (
 // that one whose files are the same is not built again. The zero value is ready;
 // it may be used by many goroutines.
 type Renderer struct {
-	mu    sync.Mutex
-	built map[cacheKey][]Object
-	// order has the keys of built, the least recently used one first.
-	order []cacheKey
-}
-
-// remembered is how many components a Renderer keeps: a few revisions of a
-// factory.
-const remembered = 64
-
-// cacheKey is all that the objects of a component depend on.
-type cacheKey struct {
-	component Component
-	files     [sha256.Size]byte
-	limits    Limits
+	built   built
+	cleared cleared
 }
 
 // Render renders components of a tree, as the function of that name does.
@@ -89,12 +74,12 @@ func place(overlay string, components []Component) ([]Component, error) {
 }
 
 func (r *Renderer) component(tree fs.FS, c Component, limits Limits) ([]Object, error) {
-	files, err := reach(tree, c.Path, limits)
+	files, err := r.reach(tree, c.Path, limits)
 	if err != nil {
 		return nil, err
 	}
-	key := cacheKey{component: c, files: files.digest(), limits: limits}
-	if objects, known := r.recall(key); known {
+	key := builtKey{component: c, files: files.digest(), limits: limits}
+	if objects, known := r.built.recall(key); known {
 		return objects, nil
 	}
 	built, err := build(c, files)
@@ -105,36 +90,8 @@ func (r *Renderer) component(tree fs.FS, c Component, limits Limits) ([]Object, 
 	if err != nil {
 		return nil, err
 	}
-	r.remember(key, objects)
+	r.built.remember(key, objects)
 	return objects, nil
-}
-
-func (r *Renderer) recall(key cacheKey) ([]Object, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	objects, known := r.built[key]
-	if known {
-		i := slices.Index(r.order, key)
-		r.order = append(slices.Delete(r.order, i, i+1), key)
-	}
-	return objects, known
-}
-
-func (r *Renderer) remember(key cacheKey, objects []Object) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if _, known := r.built[key]; known {
-		return
-	}
-	if r.built == nil {
-		r.built = map[cacheKey][]Object{}
-	}
-	if len(r.order) == remembered {
-		delete(r.built, r.order[0])
-		r.order = r.order[1:]
-	}
-	r.built[key] = objects
-	r.order = append(r.order, key)
 }
 
 // sum is the digest of the manifests: each object with its component and stage.

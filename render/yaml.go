@@ -3,13 +3,15 @@ package render
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"regexp"
-	"strings"
+	"runtime"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+	"golang.org/x/sync/errgroup"
 )
 
 // separator is where kustomize cuts a file into documents. It is not the YAML
@@ -18,8 +20,7 @@ import (
 var separator = regexp.MustCompile(`\n---.*\n`)
 
 // checkYAML refuses YAML that kustomize would choke on (rows D11, D12, D15).
-// Most documents are cleared by one look at their bytes; the others are parsed,
-// without expanding anything.
+// It parses without expanding anything.
 func checkYAML(at string, text []byte, limits Limits) error {
 	if !utf8.Valid(text) || bytes.IndexByte(text, 0) >= 0 {
 		return refuse(codeYAML, at, "not UTF-8 text")
@@ -29,62 +30,27 @@ func checkYAML(at string, text []byte, limits Limits) error {
 	if len(cuts) >= limits.Documents {
 		return refuse(codeDocuments, at, "more than %d documents", limits.Documents)
 	}
-	from := 0
-	for _, cut := range append(cuts, []int{len(text), len(text)}) {
+	var (
+		group errgroup.Group
+		from  int
+		errs  = make([]error, len(cuts)+1)
+	)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, cut := range append(cuts, []int{len(text), len(text)}) {
 		document := text[from:cut[0]]
 		from = cut[1]
-		if plain(document, limits.Depth) {
-			continue
-		}
-		if err := checkDocument(at, document, limits); err != nil {
-			return err
+		group.Go(func() error {
+			errs[i] = checkDocument(at, document, limits)
+			return nil
+		})
+	}
+	_ = group.Wait() // the functions only return nil
+	for _, err := range errs {
+		if err != nil {
+			return err // the first of the file, whichever came first
 		}
 	}
 	return nil
-}
-
-// plain says whether a document certainly has no alias, is certainly not nested
-// deeper than depth and is certainly one document. It errs on the side of no:
-// it does not know strings and comments.
-func plain(document []byte, depth int) bool {
-	column, opened, content := 0, 0, false
-	for line := range bytes.Lines(document) {
-		if bytes.HasPrefix(line, []byte("...")) || content && bytes.HasPrefix(line, []byte("---")) {
-			return false
-		}
-		column = max(column, bytes.IndexFunc(line, func(r rune) bool { return !strings.ContainsRune(" -?:\t", r) }))
-		opened += bytes.Count(line, []byte("[")) + bytes.Count(line, []byte("{"))
-		if alias(line) || oddBreak(line) {
-			return false
-		}
-		content = true
-	}
-	// A block takes a column for each mapping, with a sequence at the same one.
-	return 2*(column+1)+opened < depth
-}
-
-// alias says whether a line may hold an alias: an asterisk where a value can
-// begin.
-func alias(line []byte) bool {
-	for i := 0; ; i++ {
-		next := bytes.IndexByte(line[i:], '*')
-		if next < 0 {
-			return false
-		}
-		i += next
-		if i == 0 || bytes.IndexByte([]byte(" \t[{,:"), line[i-1]) >= 0 {
-			if i+1 < len(line) && bytes.IndexByte([]byte(" \t\n"), line[i+1]) < 0 {
-				return true
-			}
-		}
-	}
-}
-
-// oddBreak says whether a line holds a character that ends lines for a YAML
-// parser and nobody else: CR, NEL, LS, PS.
-func oddBreak(line []byte) bool {
-	return bytes.IndexByte(line, '\r') >= 0 || bytes.Contains(line, []byte("\u0085")) ||
-		bytes.Contains(line, []byte("\u2028")) || bytes.Contains(line, []byte("\u2029"))
 }
 
 // checkDocument parses a document and weighs it.
@@ -119,6 +85,55 @@ func checkNode(at string, node *yaml.Node, limits Limits) error {
 	case expanded.nodes-s.raw.nodes > limits.AliasNodes, expanded.bytes-s.raw.bytes > limits.AliasBytes:
 		return refuse(codeExpansion, at, "aliases add %d nodes and %d bytes, which is more than %d or %d",
 			expanded.nodes-s.raw.nodes, expanded.bytes-s.raw.bytes, limits.AliasNodes, limits.AliasBytes)
+	}
+	if err := checkValue(node); err != nil {
+		return refuse(codeYAML, at, "%v", err)
+	}
+	return nil
+}
+
+// checkValue refuses what has no JSON. kustomize ends the process where it
+// writes such an object into a message (log.Fatal in its Resource.MustYaml), so
+// it must not see one.
+func checkValue(n *yaml.Node) error {
+	switch n.Kind {
+	case yaml.ScalarNode:
+		_, err := plainScalar(n)
+		return err
+	case yaml.AliasNode:
+		return nil // its anchor is checked where it stands
+	case yaml.MappingNode:
+		return checkMapping(n)
+	case yaml.DocumentNode, yaml.SequenceNode:
+	}
+	if tag := n.ShortTag(); n.Kind == yaml.SequenceNode && tag != "!!seq" {
+		return fmt.Errorf("line %d: a sequence of type %q", n.Line, tag)
+	}
+	for _, child := range n.Content {
+		if err := checkValue(child); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkMapping(n *yaml.Node) error {
+	if tag := n.ShortTag(); tag != "!!map" {
+		return fmt.Errorf("line %d: a mapping of type %q", n.Line, tag)
+	}
+	seen := make(map[string]struct{}, len(n.Content)/2)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key := n.Content[i]
+		if tag := key.ShortTag(); key.Kind != yaml.ScalarNode || tag != "!!str" && tag != "!!merge" {
+			return fmt.Errorf("line %d: a key that is not a string", key.Line)
+		}
+		if _, twice := seen[key.Value]; twice {
+			return fmt.Errorf("line %d: the key %q stands twice in a mapping", key.Line, key.Value)
+		}
+		seen[key.Value] = struct{}{}
+		if err := checkValue(n.Content[i+1]); err != nil {
+			return err
+		}
 	}
 	return nil
 }
