@@ -17,6 +17,7 @@ COUNT ?=
 NESTED := cmd/millwright-policy tools/registry
 # Packages that need neither servers nor a child process.
 SHORT := ./gitverify ./render ./render/factory ./reconciler/plan ./reconciler/report ./internal/...
+GENERATED := reconciler/api cmd/millwright-policy/internal/policy
 PINNED = $(GO) run ./tools/assets/build
 
 .PHONY: help
@@ -59,13 +60,14 @@ lint: ## Run golangci-lint (built from tools/lint) on the root module and on the
 	for m in . $(NESTED); do echo "lint $$m"; (cd $$m && "$$lint" run --config $(CURDIR)/.golangci.yaml ./...); done
 
 .PHONY: generate
-generate: ## Regenerate deep copies and CRDs
+generate: ## Regenerate deep copies, CRDs and the copy of the policy wire
+	$(GO) generate ./render/policy
 	$(GO) tool -modfile=tools/gen/go.mod controller-gen object crd:crdVersions=v1 paths=./reconciler/api/v1alpha1/ output:crd:dir=reconciler/api/crds
 
 .PHONY: generate-check
 generate-check: generate ## Regenerate, and fail when that changes the tree
-	git diff --exit-code -- reconciler/api
-	@test -z "$$(git ls-files --others --exclude-standard -- reconciler/api)" || { echo "not committed: generated files in reconciler/api"; exit 1; }
+	git diff --exit-code -- $(GENERATED)
+	@test -z "$$(git ls-files --others --exclude-standard -- $(GENERATED))" || { echo "generated, but not committed: see git status"; exit 1; }
 
 .PHONY: check
 check: lint generate-check test ## What CI runs: lint, generate and compare, test

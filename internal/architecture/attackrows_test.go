@@ -19,13 +19,20 @@ var rows = map[string][]string{
 // rowName is how a subtest names its row: at the start, as a word.
 var rowName = regexp.MustCompile(`^([A-D][0-9]{2})\b`)
 
-// rowsIn collects the rows that string literals and test functions of a
-// folder's tests begin with. Comments do not count.
+// rowComment is how a whole test names its row: beside its declaration.
+var rowComment = regexp.MustCompile(`(?m)^func Test\w+\(.*\{ // row ([A-D][0-9]{2})\b`)
+
+// rowsIn collects the rows that string literals of a folder's tests begin
+// with, and those that stand beside the declaration of a test.
 func rowsIn(t *testing.T, folder string) map[string]bool {
 	t.Helper()
 	found := map[string]bool{}
 	for _, file := range tracked(t, folder+"/*_test.go") {
-		parsed, err := parser.ParseFile(token.NewFileSet(), file, read(t, file), parser.SkipObjectResolution)
+		src := read(t, file)
+		for _, m := range rowComment.FindAllSubmatch(src, -1) {
+			found[string(m[1])] = true
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, src, parser.SkipObjectResolution)
 		if err != nil {
 			t.Errorf("parsing: %v", err)
 			continue

@@ -56,7 +56,6 @@ var links = []struct {
 	{"cmd/millwright", "github.com/kyverno", "docs/decisions/0001: its graph does not fit ours"},
 	{"cmd/millwright-controller", "github.com/kyverno", "docs/decisions/0001: its graph does not fit ours"},
 	{"cmd/millwright-controller", "github.com/sigstore/cosign", "docs/decisions/0002: library code that calls log.Fatal"},
-	{"cmd/millwright-controller", "testing", "test kits have no place in a product"},
 }
 
 // listed is what the go command says of one package.

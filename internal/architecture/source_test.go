@@ -51,7 +51,7 @@ func read(t *testing.T, file string) []byte {
 func TestNoPackageIsNamedAfterNothing(t *testing.T) {
 	t.Parallel()
 	for _, file := range tracked(t, "*.go") {
-		for _, folder := range strings.Split(path.Dir(file), "/") {
+		for folder := range strings.SplitSeq(path.Dir(file), "/") {
 			switch folder {
 			case "util", "utils", "common", "helper", "helpers", "types", "misc", "shared", "base":
 				t.Errorf("%s: a package is named for what it is about", file)

@@ -1,6 +1,7 @@
 package architecture
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -67,3 +68,29 @@ func TestEveryReasonHasAHintAndAClass(t *testing.T) {
 		}
 	}
 }
+
+// testName is how the threat model names the test that proves a defence.
+var testName = regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9]+)`")
+
+func TestTheThreatModelNamesOnlyTestsThatExist(t *testing.T) {
+	t.Parallel()
+	exists := map[string]bool{}
+	for _, file := range tracked(t, "*_test.go") {
+		for _, m := range testFunction.FindAllSubmatch(read(t, file), -1) {
+			exists[string(m[1])] = true
+		}
+	}
+	for line := range strings.Lines(string(read(t, "docs/threat-model.md"))) {
+		named := testName.FindAllStringSubmatch(line, -1)
+		if strings.HasPrefix(line, "| ") && !strings.HasPrefix(line, "| attacker") && len(named) == 0 {
+			t.Errorf("a row of the threat model names no test: %s", line)
+		}
+		for _, m := range named {
+			if !exists[m[1]] {
+				t.Errorf("the threat model names %s, which does not exist", m[1])
+			}
+		}
+	}
+}
+
+var testFunction = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)[A-Za-z0-9]+)\(`)
