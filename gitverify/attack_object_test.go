@@ -4,12 +4,17 @@ import (
 	"bytes"
 	"crypto/elliptic"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/pem"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/github/smimesign/ietf-cms/oid"
 	"github.com/github/smimesign/ietf-cms/protocol"
+	rekorpb "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
+	"google.golang.org/protobuf/proto"
 
 	"millwright.dev/millwright/gitverify"
 	"millwright.dev/millwright/gitverify/sigstoretest"
@@ -237,4 +242,153 @@ func TestAttacksOnTheEncodingOfTheSignature(t *testing.T) {
 			EditSignedData: func(d *protocol.SignedData) { d.Certificates = append(d.Certificates, d.Certificates[0]) },
 		}),
 	})
+}
+
+// grown makes a DER sequence longer: what Go's decoder takes for fields of a
+// later version, and does not look at.
+func grown(der []byte, levels int) []byte {
+	var outer asn1.RawValue
+	if _, err := asn1.Unmarshal(der, &outer); err != nil {
+		panic(err)
+	}
+	if levels == 0 {
+		outer.Bytes = append(outer.Bytes, asn1.NullBytes...)
+	} else {
+		rest := outer.Bytes
+		var last asn1.RawValue
+		var before []byte
+		for len(rest) > 0 {
+			before = append(before, last.FullBytes...)
+			var err error
+			if rest, err = asn1.Unmarshal(rest, &last); err != nil {
+				panic(err)
+			}
+		}
+		outer.Bytes = append(before, grown(last.FullBytes, levels-1)...)
+	}
+	outer.FullBytes = nil
+	out, err := asn1.Marshal(outer)
+	if err != nil {
+		panic(err)
+	}
+	return out
+}
+
+func TestAttacksOnTheShapeOfTheSignature(t *testing.T) {
+	t.Parallel()
+	data := func(row, name, code string, change func(*protocol.SignedData)) attack {
+		// Stamped, so that nothing is refused for want of a proven time.
+		return signing(row, name, code, sigstoretest.SignOptions{EditSignedData: change, Stamp: true})
+	}
+	der := func(name, code string, change func([]byte) []byte) attack {
+		return edit("A10", name, code, func(s scene, signed []byte) []byte { return s.resigned(signed, change) })
+	}
+	runAttacks(t, []attack{
+		der("junk at the end of the content info", "sig/encoding", func(b []byte) []byte { return grown(b, 0) }),
+		der("junk at the end of the signed data", "sig/encoding", func(b []byte) []byte { return grown(b, 2) }),
+		der("junk at the end of the signer", "sig/encoding", func(b []byte) []byte { return grown(b, 4) }),
+		der("another content type", "sig/type", func(b []byte) []byte {
+			b[bytes.IndexByte(b, 6)+10] = 3 // enveloped data
+			return b
+		}),
+		der("content that is no signed data", "sig/encoding", func(b []byte) []byte {
+			b[bytes.IndexByte(b, 0xa0)+4] = 0x31
+			return b
+		}),
+		data("A10", "version of another content", "sig/encoding", func(d *protocol.SignedData) { d.Version = 3 }),
+		data("A10", "signer of another version", "sig/encoding", func(d *protocol.SignedData) { d.SignerInfos[0].Version = 3 }),
+		data("A10", "revocation lists", "sig/encoding", func(d *protocol.SignedData) { d.CRLs = d.Certificates }),
+		data("A12", "certificate of somebody else only", "sig/no-cert", func(d *protocol.SignedData) {
+			d.SignerInfos[0].SID.FullBytes[len(d.SignerInfos[0].SID.FullBytes)-1] ^= 1
+		}),
+		data("A12", "signer named by a key", "sig/no-cert", func(d *protocol.SignedData) {
+			d.SignerInfos[0].SID = asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, Bytes: []byte("key")}
+		}),
+		data("A12", "certificate that is none", "sig/encoding", func(d *protocol.SignedData) {
+			d.Certificates = append(d.Certificates, asn1.RawValue{FullBytes: []byte{0x30, 0}})
+		}),
+		data("A15", "attributes out of order", "sig/encoding", func(d *protocol.SignedData) { slices.Reverse(d.SignerInfos[0].SignedAttrs) }),
+		data("A15", "content of another type in the attributes", "sig/attributes", func(d *protocol.SignedData) {
+			a, err := protocol.NewAttribute(oid.AttributeContentType, oid.ContentTypeSignedData)
+			if err != nil {
+				panic(err)
+			}
+			d.SignerInfos[0].SignedAttrs[0] = a
+		}),
+		data("B30", "signature of a hundred kilobytes", "limits/signature", func(d *protocol.SignedData) {
+			d.SignerInfos[0].Signature = make([]byte, 100<<10)
+		}),
+		data("T9", "unsigned attribute that is evidence of nothing", "sig/encoding", func(d *protocol.SignedData) {
+			a, err := protocol.NewAttribute(asn1.ObjectIdentifier{1, 2, 3}, "hello")
+			if err != nil {
+				panic(err)
+			}
+			d.SignerInfos[0].UnsignedAttrs = append(d.SignerInfos[0].UnsignedAttrs, a)
+		}),
+		data("T9", "log entry twice", "sig/encoding", func(d *protocol.SignedData) {
+			d.SignerInfos[0].UnsignedAttrs = append(d.SignerInfos[0].UnsignedAttrs, d.SignerInfos[0].UnsignedAttrs[0])
+		}),
+		data("T9", "log entry with an unknown field", "log/entry", rewriteEntry(func(b []byte) []byte { return append([]byte{0xf8, 0x07, 1}, b...) })),
+		data("T9", "promise hidden in an unknown field of the log entry", "log/entry", rewriteEntry(func(b []byte) []byte {
+			e := new(rekorpb.TransparencyLogEntry)
+			if err := proto.Unmarshal(b, e); err != nil {
+				panic(err)
+			}
+			promise := append([]byte{0x0a, byte(len(e.InclusionPromise.SignedEntryTimestamp))}, e.InclusionPromise.SignedEntryTimestamp...)
+			at := bytes.Index(b, promise)
+			b = bytes.Clone(b)
+			b[at] = 0x1a // field 1 becomes field 3
+			return b
+		})),
+		data("T9", "set of values whose tag is not a set's", "sig/encoding", func(d *protocol.SignedData) {
+			d.SignerInfos[0].UnsignedAttrs[0].RawValue.FullBytes[0] &^= 0x20
+		}),
+		data("T9", "log entry that is cut short", "log/entry", rewriteEntry(func(b []byte) []byte { return b[:len(b)-1] })),
+		data("B16", "log entry with the body of another", "log/entry-mismatch", rewriteEntry(func(b []byte) []byte {
+			e := new(rekorpb.TransparencyLogEntry)
+			if err := proto.Unmarshal(b, e); err != nil {
+				panic(err)
+			}
+			e.CanonicalizedBody = []byte("{}")
+			out, err := proto.MarshalOptions{Deterministic: true}.Marshal(e)
+			if err != nil {
+				panic(err)
+			}
+			return out
+		})),
+	})
+}
+
+// rewriteEntry changes the bytes of the log entry inside a signature.
+func rewriteEntry(change func([]byte) []byte) func(*protocol.SignedData) {
+	return func(d *protocol.SignedData) {
+		logEntry := asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57264, 3, 1}
+		attrs := d.SignerInfos[0].UnsignedAttrs
+		i := slices.IndexFunc(attrs, func(a protocol.Attribute) bool { return a.Type.Equal(logEntry) })
+		value, err := attrs.GetOnlyAttributeValueBytes(logEntry)
+		if err != nil {
+			panic(err)
+		}
+		if attrs[i], err = protocol.NewAttribute(logEntry, change(value.Bytes)); err != nil {
+			panic(err)
+		}
+	}
+}
+
+func TestNoByteOfASignedCommitCanBeChanged(t *testing.T) {
+	t.Parallel()
+	r := newRepository(t)
+	s := scene{r, r.anchor()}
+	good := s.sign(s.body(), sigstoretest.SignOptions{Stamp: true})
+	v := r.verifier()
+	for i := range good {
+		bad := bytes.Clone(good)
+		bad[i] ^= 1 << (i % 8)
+		id := r.put("commit", bad)
+		if _, err := v.Verify(t.Context(), r, request(s.anchor, id)); err == nil {
+			t.Errorf("byte %d (%q) became %q, and the commit is verified still", i, good[i], bad[i])
+		}
+		delete(r.objects, id)
+	}
+	r.wantYes(v, request(s.anchor, r.put("commit", good)))
 }

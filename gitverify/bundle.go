@@ -70,7 +70,9 @@ func (s cmsSignature) logEntry() (*rekorpb.TransparencyLogEntry, error) {
 		return nil, refuse(codeNotLogged, "the signature carries no log entry")
 	}
 	entry := new(rekorpb.TransparencyLogEntry)
-	if err := proto.Unmarshal(s.entry, entry); err != nil {
+	// A field that this version does not know could hide a known one: the log's
+	// promise, say. Discarded, it shows up when the entry is encoded again.
+	if err := (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(s.entry, entry); err != nil {
 		return nil, refuse(codeEntry, "the log entry cannot be decoded")
 	}
 	again, err := proto.MarshalOptions{Deterministic: true}.Marshal(entry)

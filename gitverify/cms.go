@@ -217,7 +217,7 @@ func signedBytes(info protocol.SignerInfo, payload []byte) ([]byte, error) {
 func (s *cmsSignature) takeEvidence(attrs protocol.Attributes) error {
 	for _, a := range attrs {
 		values, err := a.Value()
-		if err != nil || len(values.Elements) != 1 {
+		if err != nil || len(values.Elements) != 1 || !a.RawValue.IsCompound {
 			return refuse(codeEncoding, "an unsigned attribute without exactly one value")
 		}
 		value := values.Elements[0]
