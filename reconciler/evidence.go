@@ -178,11 +178,10 @@ func (p *plant) signer(f *v1alpha1.Factory) (attest.Signer, error) {
 	}, nil
 }
 
-// driftRecords are the corrections of a change set, without values.
-func driftRecords(changes apply.ChangeSet, now time.Time) []v1alpha1.DriftRecord {
-	corrected := changes.Corrected()
-	out := make([]v1alpha1.DriftRecord, 0, len(corrected))
-	for _, r := range corrected {
+// driftRecords say what was changed by others, without values.
+func driftRecords(results []apply.Result, now time.Time) []v1alpha1.DriftRecord {
+	out := make([]v1alpha1.DriftRecord, 0, len(results))
+	for _, r := range results {
 		record := v1alpha1.DriftRecord{Object: plan.Name(r.ID), Time: metav1.NewTime(now)}
 		for _, d := range r.Differences {
 			if len(record.Paths) < attest.MaxPaths {

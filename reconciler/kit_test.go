@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -23,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -44,7 +46,10 @@ func TestMain(m *testing.M) { os.Exit(kubetest.Main(withSigstore{m})) }
 
 type withSigstore struct{ m *testing.M }
 
-func (w withSigstore) Run() int { return sigstoretest.Main(w.m) }
+func (w withSigstore) Run() int {
+	ctrl.SetLogger(logr.Discard())
+	return sigstoretest.Main(w.m)
+}
 
 var (
 	alice   = sigstoretest.Committer{Name: "Alice", Email: "alice@factory.example"}
@@ -98,7 +103,7 @@ func (p *plant) must(err error) {
 
 // seed writes the first tree of the factory repository and pins its commit.
 func (p *plant) seed() {
-	p.write("factory-config/factory.yaml", strings.ReplaceAll(factoryConfig, "SUFFIX", p.namespace[len(p.namespace)-4:]))
+	p.write("factory-config/factory.yaml", factoryConfig)
 	p.write("factory-config/trust/policy.yaml", fmt.Sprintf(trustPolicy, p.sigstore.IssuerURL(sigstoretest.Person)))
 	p.write("overlays/local/base/kustomization.yaml", "resources: [objects.yaml]\n")
 	p.write("overlays/local/base/objects.yaml", strings.ReplaceAll(baseObjects, "NAMESPACE", p.namespace+"-work"))
@@ -286,8 +291,8 @@ spec:
     overlay: overlays/local
     health: {mode: Unknown, reason: no kubelet runs here}
   components:
-  - {name: base-SUFFIX, path: base, drift: correct}
-  - {name: app-SUFFIX, path: app, dependsOn: [base-SUFFIX], drift: correct}
+  - {name: base, path: base, drift: correct}
+  - {name: app, path: app, dependsOn: [base], drift: correct}
 `
 
 const trustPolicy = `apiVersion: millwright.dev/v1alpha1
@@ -304,7 +309,7 @@ const baseObjects = `apiVersion: v1
 kind: Namespace
 metadata: {name: NAMESPACE}
 ---
-apiVersion: apiextensionsv1.k8s.io/v1
+apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata: {name: validatingpolicies.policies.kyverno.io}
 spec:

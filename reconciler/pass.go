@@ -134,7 +134,7 @@ func (p *pass) tree(ctx context.Context, checkout source.Checkout, v gitverify.V
 
 func (p *pass) render(tree fs.FS) (rendered, error) {
 	defer p.plant.time("render")()
-	out, err := Render(tree, p.factory.Spec.Environment)
+	out, err := Render(&p.plant.renderer, tree, p.factory.Spec.Environment)
 	if err != nil {
 		return rendered{}, at(v1alpha1.ConditionPolicyPassed, report.ReasonRenderUnknown, err)
 	}
@@ -142,8 +142,9 @@ func (p *pass) render(tree fs.FS) (rendered, error) {
 }
 
 // Render reads the factory's configuration out of a tree and renders the
-// components of an environment. `millwright render` does exactly the same.
-func Render(tree fs.FS, environment string) (rendered, error) {
+// components of an environment. `millwright render` does exactly the same. The
+// renderer remembers components whose input did not change.
+func Render(renderer *render.Renderer, tree fs.FS, environment string) (rendered, error) {
 	data, err := fs.ReadFile(tree, factory.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return rendered{}, &factory.Refusal{
@@ -162,7 +163,7 @@ func Render(tree fs.FS, environment string) (rendered, error) {
 	if err != nil {
 		return rendered{}, err
 	}
-	manifests, err := render.Render(tree, env.Overlay, env.Components(config), render.DefaultLimits())
+	manifests, err := renderer.Render(tree, env.Overlay, env.Components(config), render.DefaultLimits())
 	if err != nil {
 		return rendered{}, err
 	}
@@ -227,7 +228,7 @@ func (p *pass) intend(ctx context.Context, revision accepted, todo plan.Plan) er
 
 // apply carries the plan out while the drift watch holds its breath, and
 // records what was found changed by others.
-func (p *pass) apply(ctx context.Context, todo plan.Plan) (apply.ChangeSet, error) {
+func (p *pass) apply(ctx context.Context, revision accepted, todo plan.Plan) (apply.ChangeSet, error) {
 	defer p.plant.time("apply")()
 	if todo.Empty() {
 		p.plant.track(todo.Inventory())
@@ -236,7 +237,8 @@ func (p *pass) apply(ctx context.Context, todo plan.Plan) (apply.ChangeSet, erro
 	p.plant.hold(todo.Inventory())
 	changes, err := p.plant.engine.Apply(ctx, todo)
 	p.plant.track(changes.Inventory)
-	p.out.Drifts = driftRecords(changes, p.plant.setup.Clock())
+	p.out.Drifts = driftRecords(changes.Corrected(), p.plant.setup.Clock())
+	changes, p.out.Alerts = p.leave(revision, changes)
 	p.plant.add(changes)
 	if err != nil {
 		return changes, at(v1alpha1.ConditionApplied, report.ReasonApplyFailed, err)
@@ -245,6 +247,27 @@ func (p *pass) apply(ctx context.Context, todo plan.Plan) (apply.ChangeSet, erro
 		return changes, at(v1alpha1.ConditionApplied, report.ReasonApplyFailed, incomplete(changes))
 	}
 	return changes, nil
+}
+
+// leave takes drift that the component's mode leaves alone out of a change
+// set: it is reported, and keeps no revision from being applied.
+func (p *pass) leave(revision accepted, changes apply.ChangeSet) (apply.ChangeSet, []v1alpha1.DriftRecord) {
+	left := func(r apply.Result) bool { return r.Reason == plan.ReasonDriftLeft }
+	var alerts []apply.Result
+	for _, r := range changes.Results {
+		if c, _ := revision.config.Component(r.Component); left(r) && c.Drift == factory.DriftAlert {
+			alerts = append(alerts, r)
+		}
+	}
+	changes.Results = slices.DeleteFunc(slices.Clone(changes.Results), left)
+	return changes, driftRecords(alerts, p.plant.setup.Clock())
+}
+
+// leavesDrift says whether drift of a component is reported instead of
+// corrected, as factory.yaml of the revision in force has it.
+func (a accepted) leavesDrift(component string) bool {
+	c, ok := a.config.Component(component)
+	return ok && c.Drift != factory.DriftCorrect
 }
 
 // incomplete names the objects that kept a revision from being applied.

@@ -83,11 +83,12 @@ func (p *pass) enforce(ctx context.Context, revision accepted) {
 		p.failed(v1alpha1.ConditionApplied, err)
 		return
 	}
+	todo = todo.LeaveDrift(revision.leavesDrift)
 	if err := p.intend(ctx, revision, todo); err != nil {
 		p.failed(v1alpha1.ConditionApplied, err)
 		return
 	}
-	changes, err := p.apply(ctx, todo)
+	changes, err := p.apply(ctx, revision, todo)
 	if err != nil {
 		p.failed(v1alpha1.ConditionApplied, err)
 		return

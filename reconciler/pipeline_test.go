@@ -165,6 +165,58 @@ func TestAHandEditIsPutBackAndItsAuthorNamed(t *testing.T) {
 	p.auditIsClean(1)
 }
 
+func TestDriftOfAnAlertingComponentIsReportedAndLeft(t *testing.T) {
+	p := newPlant(t)
+	p.write("factory-config/factory.yaml", strings.Replace(factoryConfig, "dependsOn: [base], drift: correct", "dependsOn: [base], drift: alert", 1))
+	p.commit(alice, "alert")
+	p.applied()
+	p.edit("mallory-kubectl", "drifted")
+	f := p.applied()
+	if now, _ := p.settings(); now != "drifted" {
+		t.Errorf("drift was put back although the mode is alert: %s", now)
+	}
+	if c := conditionOf(f, v1alpha1.ConditionDrifted); c.Status != metav1.ConditionTrue || !strings.Contains(c.Message, "settings") {
+		t.Errorf("Drifted: %+v", c)
+	}
+	p.write("factory-config/factory.yaml", factoryConfig)
+	p.commit(alice, "correct again")
+	if f = p.applied(); conditionOf(f, v1alpha1.ConditionDrifted).Type != "" {
+		t.Errorf("Drifted stays although it was put back: %+v", f.Status.Conditions)
+	}
+	if now, _ := p.settings(); now != "one" {
+		t.Errorf("the mode is correct again, but drift stays: %s", now)
+	}
+}
+
+func TestASecondFactoryInTheClusterTakesNothingFromTheFirst(t *testing.T) {
+	first, second := newPlant(t), newPlant(t)
+	first.commit(alice, "first")
+	first.applied()
+	_, version := first.settings()
+	second.commit(alice, "second")
+	second.applied()
+	second.restart()
+	second.setConfig("other")
+	second.commit(alice, "third")
+	second.applied()
+	if now, v := first.settings(); now != "one" || v != version {
+		t.Errorf("the second factory touched the first one's object: %q", now)
+	}
+}
+
+func TestARevisionPrunesWhatItNoLongerDeclares(t *testing.T) {
+	p := newPlant(t)
+	p.commit(alice, "good")
+	p.applied()
+	p.write("overlays/local/app/config.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: other, namespace: "+p.namespace+"-work}\n")
+	p.commit(alice, "renamed")
+	p.applied()
+	if now, _ := p.settings(); now != "" {
+		t.Errorf("the object that left the declaration is still there: %q", now)
+	}
+	p.auditIsClean(2)
+}
+
 func TestRollbackAndForeignHistoryAreRefused(t *testing.T) {
 	p := newPlant(t)
 	older := p.commit(alice, "older")

@@ -23,6 +23,7 @@ import (
 	"millwright.dev/millwright/reconciler/plan"
 	"millwright.dev/millwright/reconciler/report"
 	"millwright.dev/millwright/reconciler/source"
+	"millwright.dev/millwright/render"
 )
 
 // maxTrustedRoot bounds the trusted root file.
@@ -38,6 +39,7 @@ type plant struct {
 	source   string
 	engine   *apply.Engine
 	verifier *gitverify.Verifier
+	renderer render.Renderer
 	material root.TrustedMaterial
 	// trust is the digest of the trusted root in use.
 	trust string

@@ -3,12 +3,14 @@ package main
 import (
 	"fmt"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
 )
@@ -39,6 +41,7 @@ func (c *cluster) connect() (*rest.Config, client.Client, error) {
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		return nil, nil, fmt.Errorf("registering our kinds: %w", err)
 	}
+	ctrllog.SetLogger(logr.Discard()) // the client has nothing to tell a user that an error does not
 	k, err := client.New(cfg, client.Options{Scheme: scheme})
 	if err != nil {
 		return nil, nil, fmt.Errorf("preparing the connection to the API server: %w", err)

@@ -26,7 +26,7 @@ func newPlanCommand(a *app) *cobra.Command {
 		trustedRoot, engine, data string
 	)
 	cmd := &cobra.Command{
-		Use: "plan FACTORY", Short: "Show what a pass would change in the cluster", Long: planLong, Args: cobra.ExactArgs(1),
+		Use: "plan FACTORY", Short: "Show what a pass would change in the cluster", Long: planLong, Args: exactly("the FACTORY"),
 		Example: "  millwright plan factory --trusted-root trusted_root.json --policy-engine /usr/local/bin/millwright-policy",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, k, err := c.connect()

@@ -34,7 +34,7 @@ func newRenderCommand(a *app) *cobra.Command {
 				return fmt.Errorf("opening the tree: %w", err)
 			}
 			defer dir.Close() //nolint:errcheck // read side only
-			rendered, err := reconciler.Render(dir.FS(), environment)
+			rendered, err := reconciler.Render(&render.Renderer{}, dir.FS(), environment)
 			if err != nil {
 				return err
 			}

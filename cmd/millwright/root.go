@@ -94,6 +94,16 @@ func isCobraUsage(err error) bool {
 
 func (a *app) say(format string, args ...any) { _, _ = fmt.Fprintf(a.err, format, args...) }
 
+// exactly asks for one argument by its name, not by a count.
+func exactly(what string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) == 1 {
+			return nil
+		}
+		return usageError{fmt.Errorf("name %s; %d arguments were given", what, len(args))}
+	}
+}
+
 // output is the -o flag.
 type output string
 

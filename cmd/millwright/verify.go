@@ -47,7 +47,7 @@ func newVerifyCommand(a *app) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use: "verify BASE..HEAD", Short: "Say who signed each commit, and whether they may", Long: verifyLong, Example: verifyExample,
-		Args: cobra.ExactArgs(1),
+		Args: exactly("the range BASE..HEAD"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			base, head, ok := strings.Cut(args[0], "..")
 			if !ok || base == "" || head == "" {

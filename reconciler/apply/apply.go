@@ -195,7 +195,7 @@ func (e *Engine) write(ctx context.Context, c plan.Change, res *Result) error {
 			return err
 		}
 	}
-	res.Live, _ = plan.MetaOf(out, plan.FieldManager(c.Component))
+	res.Live, _ = plan.MetaOf(out, e.manager(c.Component))
 	switch {
 	case c.Live.UID == res.Live.UID && c.Live.ResourceVersion == res.Live.ResourceVersion:
 		res.Action = Unchanged
@@ -219,7 +219,7 @@ func (e *Engine) release(ctx context.Context, c plan.Change) (*metav1.PartialObj
 	ctx, cancel := context.WithTimeout(ctx, e.opts.RequestTimeout)
 	defer cancel()
 	return e.metadataOf(r, c.ID).Patch(ctx, c.ID.Name, types.ApplyPatchType, nameOnly(c), metav1.PatchOptions{
-		FieldManager: plan.FieldManager(c.Previous),
+		FieldManager: e.manager(c.Previous),
 	})
 }
 
@@ -263,7 +263,7 @@ func (e *Engine) patch(ctx context.Context, r Resource, c plan.Change) (*metav1.
 	ctx, cancel := context.WithTimeout(ctx, e.opts.RequestTimeout)
 	defer cancel()
 	return e.metadataOf(r, c.ID).Patch(ctx, c.ID.Name, types.ApplyPatchType, body(*c.Declared), metav1.PatchOptions{
-		FieldManager: plan.FieldManager(c.Component), Force: &c.Owned,
+		FieldManager: e.manager(c.Component), Force: &c.Owned,
 	})
 }
 

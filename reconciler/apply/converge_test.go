@@ -186,7 +186,7 @@ func TestAnObjectMayMoveToAnotherComponent(t *testing.T) {
 		t.Errorf("got data %v", data)
 	}
 	for _, f := range o.GetManagedFields() {
-		if f.Manager == "millwright/moved-from" {
+		if f.Manager == plan.FieldManager("moved-system/moved", "moved-from") {
 			t.Error("the old component still owns fields")
 		}
 	}

@@ -177,7 +177,7 @@ func TestAStrangersObjectThatAppearsBetweenPlanAndApplyIsNotTakenOver(t *testing
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f := set.Failed(); len(f) != 1 || f[0].Reason != plan.ReasonFieldConflict || f[0].Differences[0].Manager != "millwright/betweenother" {
+	if f := set.Failed(); len(f) != 1 || f[0].Reason != plan.ReasonFieldConflict || f[0].Differences[0].Manager != plan.FieldManager("betweenother-system/betweenother", "betweenother") {
 		t.Error(describe(set))
 	}
 }

@@ -158,3 +158,8 @@ func (e *Engine) connect(cfg *rest.Config, client *http.Client) (err error) {
 	e.served = &served{discovery: d, timeout: e.opts.RequestTimeout}
 	return nil
 }
+
+// manager is the field manager of a component of this factory.
+func (e *Engine) manager(component string) string {
+	return plan.FieldManager(e.opts.Namespace+"/"+e.opts.Factory, component)
+}

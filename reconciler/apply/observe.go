@@ -172,7 +172,7 @@ func (w *observing) declared(o *render.Object, list listing) bool {
 		w.set(id, plan.Live{State: plan.Absent})
 		return false
 	}
-	meta, managed := plan.MetaOf(seen, plan.FieldManager(o.Component()))
+	meta, managed := plan.MetaOf(seen, w.engine.manager(o.Component()))
 	live := plan.Live{Meta: meta, Managed: managed}
 	entry, known := w.inv.Entries[id]
 	switch {
@@ -224,7 +224,7 @@ func (w *observing) undeclared(id render.ID, entry plan.Entry, list listing) {
 		w.set(id, plan.Live{State: plan.Absent})
 		return
 	}
-	meta, managed := plan.MetaOf(seen, plan.FieldManager(entry.Component))
+	meta, managed := plan.MetaOf(seen, w.engine.manager(entry.Component))
 	live := plan.Live{State: plan.Present, Meta: meta, Managed: managed}
 	if seen.DeletionTimestamp != nil {
 		live.State, live.Detail = plan.Terminating, terminating(seen)
@@ -260,7 +260,7 @@ func (w *observing) compareAll(ctx context.Context, dirty []*render.Object) erro
 // compare asks the API server what applying the object would change. Conflicts
 // are overruled only for objects that are ours.
 func (e *Engine) compare(ctx context.Context, o *render.Object, owned bool) (plan.Live, error) {
-	id, manager := o.ID(), plan.FieldManager(o.Component())
+	id, manager := o.ID(), e.manager(o.Component())
 	r, err := e.served.lookup(ctx, o.APIVersion(), id.Kind)
 	if err != nil {
 		return plan.Live{State: plan.Unknown, Detail: explain(err, id).message}, err
@@ -294,7 +294,7 @@ func (e *Engine) compare(ctx context.Context, o *render.Object, owned bool) (pla
 }
 
 func (e *Engine) judge(o *render.Object, live plan.Live, seen, want *unstructured.Unstructured) plan.Live {
-	manager := plan.FieldManager(o.Component())
+	manager := e.manager(o.Component())
 	live.Differences = plan.Compare(seen.Object, want.Object, seen.GetManagedFields(), manager)
 	if len(live.Differences) == 0 && !plan.SameOwnership(seen.GetManagedFields(), want.GetManagedFields(), manager) {
 		// The values agree but we do not own them: somebody cleared or rewrote

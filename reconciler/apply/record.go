@@ -115,7 +115,7 @@ func (e *Engine) rebuild(ctx context.Context, m render.Manifests, component stri
 			return nil, list.err
 		}
 		for id, o := range list.objects {
-			meta, managed := plan.MetaOf(o, plan.FieldManager(component))
+			meta, managed := plan.MetaOf(o, e.manager(component))
 			if managed {
 				out[id] = plan.Entry{Component: component, APIVersion: key.apiVersion, Meta: meta}
 			}

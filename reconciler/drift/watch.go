@@ -9,6 +9,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/apimachinery/pkg/watch"
 
@@ -118,7 +119,7 @@ func (k *kindWatch) list(ctx context.Context, gvr schema.GroupVersionResource) (
 		}
 		for id := range missing {
 			gone := sighting{gone: true, meta: plan.Meta{ResourceVersion: page.ResourceVersion}}
-			k.watcher.saw(id, func(string) sighting { return gone })
+			k.watcher.saw(id, func(types.NamespacedName, string) sighting { return gone })
 		}
 		return page.ResourceVersion, nil
 	}
@@ -168,8 +169,8 @@ func (k *kindWatch) id(o *metav1.PartialObjectMetadata) render.ID {
 }
 
 func (k *kindWatch) saw(o *metav1.PartialObjectMetadata, gone bool) {
-	k.watcher.saw(k.id(o), func(component string) sighting {
-		meta, _ := plan.MetaOf(o, plan.FieldManager(component))
+	k.watcher.saw(k.id(o), func(factory types.NamespacedName, component string) sighting {
+		meta, _ := plan.MetaOf(o, plan.FieldManager(factory.String(), component))
 		return sighting{meta: meta, gone: gone, terminating: o.DeletionTimestamp != nil}
 	})
 }

@@ -230,7 +230,7 @@ func (w *Watcher) adjust() {
 }
 
 // saw judges one sighting against every factory that has the object.
-func (w *Watcher) saw(id render.ID, look func(component string) sighting) {
+func (w *Watcher) saw(id render.ID, look func(factory types.NamespacedName, component string) sighting) {
 	w.mu.Lock()
 	var woken []types.NamespacedName
 	for key, f := range w.factories {
@@ -238,7 +238,7 @@ func (w *Watcher) saw(id render.ID, look func(component string) sighting) {
 		if !ours {
 			continue
 		}
-		s := look(entry.Component)
+		s := look(key, entry.Component)
 		if !s.news(entry) {
 			continue
 		}

@@ -89,7 +89,7 @@ func newSite(t *testing.T, cfg *rest.Config, name string) *site {
 // apply writes as the factory does and takes it into the inventory.
 func (s *site) apply(kind, namespace, name, body string) {
 	s.t.Helper()
-	meta, version := s.write(kind, namespace, name, body, plan.FieldManager(s.key.Name))
+	meta, version := s.write(kind, namespace, name, body, plan.FieldManager(s.key.String(), s.key.Name))
 	group := kinds[kind].Group
 	id := render.ID{Group: group, Kind: kind, Namespace: namespace, Name: name}
 	s.inv.Entries[id] = plan.Entry{Component: s.key.Name, APIVersion: version, Declared: "sha256:x", Meta: meta}
@@ -114,7 +114,7 @@ func (s *site) write(kind, namespace, name, body, manager string) (plan.Meta, st
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	meta, _ := plan.MetaOf(o, plan.FieldManager(s.key.Name))
+	meta, _ := plan.MetaOf(o, plan.FieldManager(s.key.String(), s.key.Name))
 	return meta, gvr.GroupVersion().String()
 }
 

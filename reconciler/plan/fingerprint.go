@@ -9,8 +9,21 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// FieldManager is the name that a component's objects are applied with.
-func FieldManager(component string) string { return "millwright/" + component }
+// maxManager is the API server's limit for the name of a field manager.
+const maxManager = 128
+
+// FieldManager is the name that a component's objects are applied with, for
+// example millwright/tekton-chains@millwright-system/factory. The factory is
+// part of it: two factories in one cluster may have components of one name, and
+// neither may take the other's objects for its own.
+func FieldManager(factory, component string) string {
+	name := "millwright/" + component + "@" + factory
+	if len(name) > maxManager {
+		sum := sha256.Sum256([]byte(factory))
+		name = "millwright/" + component + "@" + hex.EncodeToString(sum[:16])
+	}
+	return name
+}
 
 // MetaOf takes note of a live object as applied by a field manager, and says
 // whether that manager owns any of its fields.

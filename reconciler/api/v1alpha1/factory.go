@@ -51,6 +51,7 @@ type FactorySpec struct {
 	Attest AttestSpec `json:"attest"`
 	// Prune bounds what one revision may delete.
 	// +optional
+	// +kubebuilder:default={}
 	Prune PruneSpec `json:"prune,omitempty"`
 	// Suspend pauses everything: no fetch, no apply, no drift correction.
 	// +optional
@@ -123,7 +124,7 @@ type AttestSpec struct {
 	Repository string `json:"repository,omitempty"`
 }
 
-// PruneSpec bounds deletion. The zero value means the defaults.
+// PruneSpec bounds deletion.
 type PruneSpec struct {
 	// MaxObjects that one revision may delete.
 	// +kubebuilder:default=25
