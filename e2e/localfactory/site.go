@@ -1,0 +1,209 @@
+// Package localfactory puts together, on loopback ports and in one folder, all
+// that a factory consists of: a Kubernetes API, a private Sigstore, an OCI
+// registry, a Git server, people who sign their commits, and the real
+// millwright-controller. The demonstration and the scenarios are written on it.
+//
+//	site, err := localfactory.Start(ctx, localfactory.Options{Dir: dir, Root: "."})
+//	defer site.Stop()
+//	alice, err := site.Person(ctx, "alice")
+//	…                                            // make a repository, push it
+//	err = site.StartController(ctx, site.PolicyEngine())
+//
+// Nothing here decides anything that the product decides: it starts programs,
+// runs commands as somebody, and reads the Kubernetes API.
+//
+// What it refuses: addresses other than 127.0.0.1, and settings of the machine
+// or the user (commands get an environment of their own).
+package localfactory
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"millwright.dev/millwright/e2e/gittest"
+	"millwright.dev/millwright/e2e/registrytest"
+	"millwright.dev/millwright/gitverify/sigstoretest"
+	"millwright.dev/millwright/reconciler/kubetest"
+	"millwright.dev/millwright/tools/assets"
+	"millwright.dev/millwright/tools/process"
+)
+
+// Names that the sites share.
+const (
+	// Namespace and Name of the Factory.
+	Namespace = "millwright-system"
+	Name      = "factory"
+	// Subject is the SPIFFE ID of the controller.
+	Subject = "spiffe://factory.test/factory/reconciler"
+)
+
+// lifetime of the tokens that are given out: a site that is kept running must
+// outlive an afternoon, and nobody renews them.
+const lifetime = 24 * time.Hour
+
+// Options of [Start].
+type Options struct {
+	// Dir takes all data and logs.
+	Dir string
+	// Root is the millwright repository, whose programs are built.
+	Root string
+	// Progress gets a line now and then; nil means quiet.
+	Progress io.Writer
+	// Took, if set, is told how long building and starting took.
+	Took func(what string, d time.Duration)
+}
+
+// Site is a running factory floor.
+type Site struct {
+	Dir      string
+	Cluster  *kubetest.Cluster
+	Sigstore *sigstoretest.Sigstore
+	Registry *registrytest.Server
+	Git      *gittest.Server
+	// RepoURL is the factory repository, empty at first.
+	RepoURL string
+
+	options    Options
+	assets     assets.Bin
+	ports      []int
+	controller *process.Process
+}
+
+// Start builds what has to be built and starts all servers but the controller.
+// Whoever starts a site ends it with Stop.
+func Start(ctx context.Context, o Options) (*Site, error) {
+	if o.Progress == nil {
+		o.Progress = io.Discard
+	}
+	if o.Took == nil {
+		o.Took = func(string, time.Duration) {}
+	}
+	dir, err := filepath.Abs(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Site{Dir: dir, options: o}
+	for _, sub := range []string{"bin", "kube", "sigstore", "registry", "git", "people", "controller"} {
+		if err := os.MkdirAll(s.Path(sub), 0o700); err != nil {
+			return nil, fmt.Errorf("preparing the folder: %w", err)
+		}
+	}
+	began := time.Now()
+	if err := s.build(ctx); err != nil {
+		return nil, err
+	}
+	o.Took("build", time.Since(began))
+	began = time.Now()
+	if err := s.startServers(ctx); err != nil {
+		s.Stop()
+		return nil, err
+	}
+	o.Took("bring-up", time.Since(began))
+	return s, nil
+}
+
+// Path is a file of the site.
+func (s *Site) Path(parts ...string) string {
+	return filepath.Join(append([]string{s.Dir}, parts...)...)
+}
+
+func (s *Site) progress(format string, args ...any) {
+	_, _ = fmt.Fprintf(s.options.Progress, format+"\n", args...)
+}
+
+// build puts every program into the site's bin folder.
+func (s *Site) build(ctx context.Context) error {
+	names := assets.Names()
+	var err error
+	if s.assets, err = assets.Ensure(ctx, s.options.Progress, names...); err != nil {
+		return err
+	}
+	for _, name := range []string{"kubectl", "gitsign", "cosign", "millwright-policy"} {
+		if err := os.Symlink(s.assets.Path(name), s.Path("bin", name)); err != nil {
+			return err
+		}
+	}
+	return s.GoBuild(ctx, "./cmd/millwright", "./cmd/millwright-controller")
+}
+
+// GoBuild builds programs of the millwright repository into the bin folder.
+func (s *Site) GoBuild(ctx context.Context, packages ...string) error {
+	s.progress("building %v", packages)
+	cmd := exec.CommandContext(ctx, "go", append([]string{"build", "-o", s.Path("bin") + "/"}, packages...)...)
+	cmd.Dir = s.options.Root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("building %v: %w\n%s", packages, err, out)
+	}
+	return nil
+}
+
+// PolicyEngine is the path of the policy process.
+func (s *Site) PolicyEngine() string { return s.assets.Path("millwright-policy") }
+
+// startServers starts everything at once: each spends its first second waiting.
+func (s *Site) startServers(ctx context.Context) error {
+	s.progress("starting the Kubernetes API, Sigstore, the registry and the Git server")
+	var err error
+	if s.ports, err = process.Ports(3); err != nil {
+		return err
+	}
+	failed := make(chan error)
+	go func() {
+		cluster, err := kubetest.Start(ctx, s.Path("kube"), kubetest.Options{})
+		s.Cluster = cluster
+		failed <- err
+	}()
+	go func() {
+		sigstore, err := sigstoretest.Start(ctx, s.Path("sigstore"), sigstoretest.Options{})
+		s.Sigstore = sigstore
+		failed <- err
+	}()
+	go func() {
+		registry, err := registrytest.Start(ctx, s.Path("registry"), nil)
+		s.Registry = registry
+		failed <- err
+	}()
+	if err = errors.Join(<-failed, <-failed, <-failed); err != nil {
+		return err
+	}
+	if s.Git, err = gittest.Start(ctx, s.Path("git"), gittest.Options{Push: true}); err != nil {
+		return fmt.Errorf("starting the Git server: %w", err)
+	}
+	if s.RepoURL, err = s.Git.Create(ctx, "factory"); err != nil {
+		return err
+	}
+	return s.publish()
+}
+
+// publish copies what commands name to the top of the folder.
+func (s *Site) publish() error {
+	for from, to := range map[string]string{s.Cluster.Kubeconfig: "kubeconfig", s.Sigstore.TrustedRootPath: "trusted_root.json"} {
+		if err := os.Symlink(from, s.Path(to)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Stop ends everything that was started, the controller first.
+func (s *Site) Stop() {
+	s.controller.Stop(10 * time.Second)
+	if s.Git != nil {
+		s.Git.Stop()
+	}
+	if s.Registry != nil {
+		s.Registry.Stop()
+	}
+	if s.Sigstore != nil {
+		s.Sigstore.Stop()
+	}
+	if s.Cluster != nil {
+		s.Cluster.Stop()
+	}
+}
