@@ -61,7 +61,8 @@ func Reasons() []Reason {
 	slices.SortStableFunc(rows, func(a, b Reason) int {
 		return cmp.Or(cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Code, b.Code))
 	})
-	return rows
+	// Verifier and renderer both bound files: one row says it.
+	return slices.CompactFunc(rows, func(a, b Reason) bool { return a.Reason == b.Reason && a.Code == b.Code })
 }
 
 func own() []Reason {
