@@ -36,7 +36,6 @@ import (
 	"millwright.dev/millwright/reconciler/api"
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
 	"millwright.dev/millwright/reconciler/attest"
-	"millwright.dev/millwright/reconciler/drift"
 	"millwright.dev/millwright/reconciler/kubetest"
 	"millwright.dev/millwright/reconciler/report"
 	"millwright.dev/millwright/render/policy/policytest"
@@ -196,10 +195,9 @@ func (p *plant) restart() {
 	p.t.Helper()
 	metrics, err := report.NewMetrics(prometheus.NewRegistry())
 	p.must(err)
-	versions, resolve, err := reconciler.Discovery(p.cluster.Config())
+	versions, err := reconciler.Versions(p.cluster.Config())
 	p.must(err)
-	wake := make(chan event.GenericEvent, 100)
-	watcher, err := drift.New(p.cluster.Config(), drift.Options{Resolve: resolve, Wake: reconciler.Waker(wake)})
+	watcher, err := reconciler.NewWatcher(p.cluster.Config(), p.namespace, make(chan event.GenericEvent, 100))
 	p.must(err)
 	if p.setup == nil {
 		p.setup = &reconciler.Setup{DataDir: p.t.TempDir(), TrustedRoot: p.sigstore.TrustedRootPath, Key: newKey(p.t)}

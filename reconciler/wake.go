@@ -5,16 +5,15 @@ import (
 	"fmt"
 	"time"
 
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/discovery"
-	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/restmapper"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
+	"millwright.dev/millwright/reconciler/apply"
+	"millwright.dev/millwright/reconciler/drift"
 	"millwright.dev/millwright/render"
 )
 
@@ -37,36 +36,27 @@ func Known(reader client.Reader, key types.NamespacedName) bool {
 	return reader.Get(ctx, key, &f) == nil
 }
 
-// Discovery returns what asks the API server for its version and for where a
-// kind is served.
-func Discovery(cfg *rest.Config) (
-	version func(context.Context) (string, error),
-	resolve func(ctx context.Context, apiVersion, kind string) (schema.GroupVersionResource, error),
-	err error,
-) {
+// Versions returns what asks the API server for its version.
+func Versions(cfg *rest.Config) (func(context.Context) (string, error), error) {
 	d, err := discovery.NewDiscoveryClientForConfig(cfg)
 	if err != nil {
-		return nil, nil, fmt.Errorf("preparing discovery: %w", err)
+		return nil, fmt.Errorf("preparing discovery: %w", err)
 	}
-	mapper := restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(d))
-	version = func(context.Context) (string, error) {
+	return func(context.Context) (string, error) {
 		v, err := d.ServerVersion()
 		if err != nil {
 			return "", fmt.Errorf("asking the API server for its version: %w", err)
 		}
 		return v.GitVersion, nil
+	}, nil
+}
+
+// NewWatcher returns the drift watch of a controller. It finds kinds as the
+// engine does, which learns of new definitions by itself.
+func NewWatcher(cfg *rest.Config, namespace string, wake chan<- event.GenericEvent) (*drift.Watcher, error) {
+	finder, err := apply.New(cfg, apply.Options{Factory: "drift", Namespace: namespace})
+	if err != nil {
+		return nil, err
 	}
-	resolve = func(_ context.Context, apiVersion, kind string) (schema.GroupVersionResource, error) {
-		gv, err := schema.ParseGroupVersion(apiVersion)
-		if err != nil {
-			return schema.GroupVersionResource{}, fmt.Errorf("parsing %q: %w", apiVersion, err)
-		}
-		mapping, err := mapper.RESTMapping(schema.GroupKind{Group: gv.Group, Kind: kind}, gv.Version)
-		if err != nil {
-			mapper.Reset() // the definition may be new
-			return schema.GroupVersionResource{}, fmt.Errorf("finding %s %s: %w", apiVersion, kind, err)
-		}
-		return mapping.Resource, nil
-	}
-	return version, resolve, nil
+	return drift.New(cfg, drift.Options{Resolve: finder.GVR, Wake: Waker(wake)})
 }

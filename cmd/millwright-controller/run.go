@@ -29,7 +29,6 @@ import (
 	"millwright.dev/millwright/reconciler"
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
 	"millwright.dev/millwright/reconciler/attest"
-	"millwright.dev/millwright/reconciler/drift"
 	"millwright.dev/millwright/reconciler/report"
 	"millwright.dev/millwright/reconciler/source"
 	"millwright.dev/millwright/render"
@@ -126,11 +125,11 @@ func newSetup(cfg *rest.Config, m manager.Manager, o options, wake chan<- event.
 	if err != nil {
 		return nil, err
 	}
-	versions, resolve, err := reconciler.Discovery(cfg)
+	versions, err := reconciler.Versions(cfg)
 	if err != nil {
 		return nil, err
 	}
-	watcher, err := drift.New(cfg, drift.Options{Resolve: resolve, Wake: reconciler.Waker(wake)})
+	watcher, err := reconciler.NewWatcher(cfg, o.namespace, wake)
 	if err != nil {
 		return nil, err
 	}

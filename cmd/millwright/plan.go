@@ -46,7 +46,7 @@ func newPlanCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			versions, _, err := reconciler.Discovery(cfg)
+			versions, err := reconciler.Versions(cfg)
 			if err != nil {
 				return err
 			}
