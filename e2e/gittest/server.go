@@ -1,6 +1,6 @@
-// Package gittest serves Git repositories over smart HTTP on a free port of
-// 127.0.0.1, with git's own http-backend, so that what fetches is tried on the
-// protocol that forges speak.
+// Package gittest serves Git repositories over smart HTTP(S) and SSH on free
+// ports of 127.0.0.1, with git's own http-backend and upload-pack, so that what
+// fetches is tried on the protocols that forges speak.
 //
 // The server reads and writes bare repositories in one folder: the repository
 // NAME.git is at URL/NAME.git. It can ask for a password, answer slowly, and
@@ -13,8 +13,11 @@ package gittest
 import (
 	"context"
 	"crypto/subtle"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/cgi"
@@ -32,6 +35,11 @@ type Options struct {
 	User, Password string
 	// Push allows pushes; without it http-backend refuses them.
 	Push bool
+	// TLS, if set, makes it an HTTPS server.
+	TLS *TLS
+	// Around, if set, stands between the guard and the repositories, to answer
+	// as a broken server would.
+	Around func(http.Handler) http.Handler
 }
 
 // Server is a running Git server.
@@ -40,6 +48,8 @@ type Server struct {
 	URL string
 	// Root is the folder of the bare repositories.
 	Root string
+	// CA is the authority of an HTTPS server's certificate, as PEM.
+	CA []byte
 
 	options  Options
 	http     *http.Server
@@ -60,28 +70,64 @@ func Start(ctx context.Context, root string, o Options) (*Server, error) {
 	if err := os.MkdirAll(root, 0o750); err != nil {
 		return nil, fmt.Errorf("making the folder of the repositories: %w", err)
 	}
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	lis, err := listen(ctx, "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{URL: "http://" + lis.Addr().String(), Root: root, options: o, done: make(chan struct{})}
+	if o.TLS != nil {
+		certificate, authority, err := o.TLS.certify(lis.Addr().String())
+		if err != nil {
+			lis.Close()
+			return nil, err
+		}
+		s.URL, s.CA = "https://"+lis.Addr().String(), authority
+		lis = tls.NewListener(lis, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}})
+	}
+	handler := serveGit(backend, root, o.Push)
+	if o.Around != nil {
+		handler = o.Around(handler)
+	}
+	s.http = &http.Server{
+		ReadHeaderTimeout: 5 * time.Second, Handler: s.guard(handler),
+		ErrorLog: log.New(io.Discard, "", 0), // clients that hang up are what is tried
+	}
+	go func() {
+		defer close(s.done)
+		_ = s.http.Serve(lis)
+	}()
+	return s, nil
+}
+
+// listen takes loopback addresses only.
+func listen(ctx context.Context, address string) (net.Listener, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
+		return nil, fmt.Errorf("%s is no loopback address", host)
+	}
+	lis, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("listening: %w", err)
 	}
-	s := &Server{URL: "http://" + lis.Addr().String(), Root: root, options: o, done: make(chan struct{})}
-	s.http = &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: s.guard(&cgi.Handler{
+	return lis, nil
+}
+
+func serveGit(backend, root string, push bool) http.Handler {
+	return &cgi.Handler{
 		Path: backend, Dir: root, Stderr: os.Stderr,
 		Env: []string{
 			"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1",
 			"GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1", "HOME=" + root,
 			// http-backend allows pushes to those who are named only.
 			"GIT_CONFIG_COUNT=2",
-			"GIT_CONFIG_KEY_0=http.receivepack", fmt.Sprintf("GIT_CONFIG_VALUE_0=%t", o.Push),
+			"GIT_CONFIG_KEY_0=http.receivepack", fmt.Sprintf("GIT_CONFIG_VALUE_0=%t", push),
 			// Commits are fetched by name, so that a test may ask for an old one.
 			"GIT_CONFIG_KEY_1=uploadpack.allowAnySHA1InWant", "GIT_CONFIG_VALUE_1=true",
 		},
-	})}
-	go func() {
-		defer close(s.done)
-		_ = s.http.Serve(lis)
-	}()
-	return s, nil
+	}
 }
 
 // Create makes an empty bare repository and returns its URL.
