@@ -1,6 +1,7 @@
 package source
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/url"
@@ -8,53 +9,53 @@ import (
 	fluxgit "github.com/fluxcd/pkg/git"
 	"github.com/go-git/go-git/v5/plumbing/transport"
 	"github.com/go-git/go-git/v5/plumbing/transport/http"
-	"github.com/go-git/go-git/v5/plumbing/transport/ssh"
 	"github.com/skeema/knownhosts"
+	"golang.org/x/crypto/ssh"
 )
 
+// access is how a remote is spoken to: who we are, and how the server proves
+// who it is.
+type access struct {
+	auth transport.AuthMethod
+	tls  *tls.Config
+	ssh  *ssh.ClientConfig
+}
+
 // authFor turns the data of a credentials Secret, in the layout that Flux uses,
-// into go-git's authentication. SSH without known_hosts is refused: a host that
-// nobody pinned could be anybody.
+// into an access. SSH without known_hosts is refused: a host that nobody pinned
+// could be anybody.
 func authFor(r Remote) (access, error) {
 	u, err := url.Parse(r.URL)
 	if err != nil {
 		return access{}, errors.New("the URL does not parse")
 	}
-	if u.Scheme == "file" || (len(r.Credentials) == 0 && u.Scheme != "ssh") {
+	if u.Scheme == "file" {
 		return access{}, nil
 	}
 	options, err := fluxgit.NewAuthOptions(*u, r.Credentials)
 	if err != nil {
 		return access{}, fmt.Errorf("reading the credentials: %w", err)
 	}
-	a := access{ca: options.CAFile}
+	if u.Scheme == "ssh" {
+		config, err := sshAuth(u, options)
+		return access{ssh: config}, err
+	}
+	a := access{}
 	switch {
-	case u.Scheme == "ssh":
-		a.auth, err = sshAuth(options)
 	case options.BearerToken != "":
 		a.auth = &http.TokenAuth{Token: options.BearerToken}
 	case options.Username != "" || options.Password != "":
 		a.auth = &http.BasicAuth{Username: options.Username, Password: options.Password}
 	}
+	a.tls, err = tlsFor(options.CAFile, options.ClientCert, options.ClientKey)
 	return a, err
 }
 
-// access is how a remote is spoken to: who we are, and which authority signs
-// the server's certificate, if not one of the system's.
-type access struct {
-	auth transport.AuthMethod
-	ca   []byte
-}
-
-func sshAuth(options *fluxgit.AuthOptions) (transport.AuthMethod, error) {
-	if len(options.Identity) == 0 || len(options.KnownHosts) == 0 {
-		return nil, errors.New("ssh needs the keys identity and known_hosts in the credentials Secret")
+func sshAuth(u *url.URL, options *fluxgit.AuthOptions) (*ssh.ClientConfig, error) {
+	signer, err := ssh.ParsePrivateKey(options.Identity)
+	if missing := (*ssh.PassphraseMissingError)(nil); errors.As(err, &missing) {
+		signer, err = ssh.ParsePrivateKeyWithPassphrase(options.Identity, []byte(options.Password))
 	}
-	user := options.Username
-	if user == "" {
-		user = "git"
-	}
-	auth, err := ssh.NewPublicKeys(user, options.Identity, options.Password)
 	if err != nil {
 		return nil, errors.New("the ssh identity does not parse or its password is wrong")
 	}
@@ -62,8 +63,13 @@ func sshAuth(options *fluxgit.AuthOptions) (transport.AuthMethod, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading known_hosts: %w", err)
 	}
-	auth.HostKeyCallback = db.HostKeyCallback()
-	return auth, nil
+	return &ssh.ClientConfig{
+		User: options.Username, Auth: []ssh.AuthMethod{ssh.PublicKeys(signer)},
+		HostKeyCallback: db.HostKeyCallback(),
+		// A host has keys of several kinds; it must show one that is pinned, or
+		// an honest host would look like an impostor.
+		HostKeyAlgorithms: db.HostKeyAlgorithms(sshAddress(u)),
+	}, nil
 }
 
 func knownHosts(data []byte) (*knownhosts.HostKeyDB, error) {

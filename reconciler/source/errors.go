@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/url"
 	"regexp"
 	"strings"
+	"unicode"
 
 	"github.com/go-git/go-git/v5/plumbing/transport"
+	"golang.org/x/crypto/ssh/knownhosts"
 )
 
 // Reasons of this package. All of them mean "could not tell".
@@ -42,10 +42,17 @@ var sha256Names = regexp.MustCompile(`(?i)object-format=sha256|objectformat|malf
 func classify(err error) error {
 	var known *Error
 	if errors.As(err, &known) {
-		return known
+		return &Error{Reason: known.Reason, Err: tell(known)}
 	}
-	err = redact(err)
+	err = tell(err)
+	var hostKey *knownhosts.KeyError
 	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return refuse(ReasonSourceUnreachable, err)
+	case errors.As(err, &hostKey) && len(hostKey.Want) > 0, strings.Contains(err.Error(), "no common algorithm for host key"):
+		return refuse(ReasonSourceUnauthorized, fmt.Errorf("the ssh host shows another key than known_hosts has for it; if it was changed, put the new one there: %w", err))
+	case errors.As(err, &hostKey):
+		return refuse(ReasonSourceUnauthorized, fmt.Errorf("known_hosts has no key for the ssh host: %w", err))
 	case errors.Is(err, transport.ErrAuthenticationRequired), errors.Is(err, transport.ErrAuthorizationFailed),
 		errors.Is(err, transport.ErrInvalidAuthMethod), strings.Contains(err.Error(), "unable to authenticate"),
 		strings.Contains(err.Error(), "knownhosts:"):
@@ -55,21 +62,36 @@ func classify(err error) error {
 	case sha256Names.MatchString(err.Error()):
 		return refuse(ReasonSourceUnsupported, fmt.Errorf("the repository names its objects by SHA-256, which go-git v5 cannot read; use a SHA-1 repository: %w", err))
 	}
-	var netErr net.Error
-	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &netErr) {
-		return refuse(ReasonSourceUnreachable, err)
-	}
 	return refuse(ReasonSourceUnreachable, err)
 }
 
-// redact takes user information out of URLs in a transport's message.
-func redact(err error) error {
-	var urlErr *url.Error
-	if !errors.As(err, &urlErr) {
-		return err
+// told is an error with the text that may be shown.
+type told struct {
+	err  error
+	text string
+}
+
+func (t *told) Error() string { return t.text }
+func (t *told) Unwrap() error { return t.err }
+
+// userInfo is who a URL in a message says that we are.
+var userInfo = regexp.MustCompile(`://[^/@\s"]*@`)
+
+// maxMessage bounds a message, of which the server may have written a part.
+const maxMessage = 1 << 10
+
+// tell takes user information out of URLs in a message, and out of what the
+// server wrote whatever a terminal or a log would obey (attack row D34).
+func tell(err error) error {
+	text := userInfo.ReplaceAllString(err.Error(), "://")
+	text = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, text)
+	if len(text) > maxMessage {
+		text = strings.ToValidUTF8(text[:maxMessage], "") + "…"
 	}
-	if u, perr := url.Parse(urlErr.URL); perr == nil {
-		urlErr.URL = u.Redacted()
-	}
-	return err
+	return &told{err: err, text: text}
 }

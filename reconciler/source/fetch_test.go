@@ -64,7 +64,7 @@ func (f *forge) commit(text string) gitverify.ID {
 		f.t.Fatal(err)
 	}
 	f.git("add", "file")
-	f.git("commit", "-q", "-m", text)
+	f.git("commit", "-q", "-m", "a change")
 	f.git("push", "-q", "origin", "main")
 	return gitverify.ID(f.git("rev-parse", "HEAD"))
 }

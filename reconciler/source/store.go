@@ -10,6 +10,15 @@
 // pull-request refs (attack rows C08 and C28). The store is a cache. Objects
 // are hashed again by whoever reads them; losing the folder costs one clone.
 //
+// A fetch is bounded: in time, in the size of the list of refs, of the pack and
+// of what the pack unfolds to (attack rows E04 and E06). A pack waits in
+// quarantine until it was read from end to end; half a pack is never indexed.
+//
+// The server must be the one that the Factory names. Over SSH its key stands in
+// known_hosts, over HTTPS its certificate is signed by an authority of the
+// system or of the Secret, and a redirect to another host, port or scheme is not
+// followed (attack rows E01 and E03).
+//
 // Failures here are never a no. They mean "could not tell", are retried, and
 // leave the last good state in force. Each is an [*Error] with a stable reason.
 package source
@@ -49,6 +58,7 @@ func Open(dir string) (*Store, error) {
 		return nil, fmt.Errorf("making the object store: %w", err)
 	}
 	s := &Store{dir: dir}
+	s.sweep()
 	s.reopen()
 	if _, err := s.disk.Reference(plumbing.HEAD); errors.Is(err, plumbing.ErrReferenceNotFound) {
 		if err := s.disk.Init(); err != nil {
@@ -87,7 +97,7 @@ func (s *Store) Object(ctx context.Context, id gitverify.ID, limit int64) (strin
 	if err != nil {
 		return "", nil, fmt.Errorf("reading object %s: %w", id, err)
 	}
-	defer reader.Close() //nolint:errcheck // read side only
+	defer reader.Close()
 	body, err := io.ReadAll(io.LimitReader(reader, limit+1))
 	if err != nil {
 		return "", nil, fmt.Errorf("reading object %s: %w", id, err)

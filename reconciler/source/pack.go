@@ -1,0 +1,177 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/go-git/go-git/v5/plumbing/format/packfile"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp/sideband"
+)
+
+// Bounds of what a pack may unfold to. Indexing holds an object in memory, so
+// that one megabyte of zeroes, deflated, must not become a hundred gigabytes
+// (attack row E04).
+const (
+	maxObject      = 128 << 20
+	maxObjects     = 4 << 20
+	maxUnfoldRatio = 32 // of all objects together, over the limit of the pack
+)
+
+// receive fetches a pack into quarantine, looks through it, and only then gives
+// it to the object store. A pack that is cut off, too large or damaged never
+// gets near the objects that are there.
+func (s *Store) receive(ctx context.Context, from session, request *packp.UploadPackRequest, maxPack int64) error {
+	answer, err := from.UploadPack(ctx, request)
+	if err != nil {
+		return err
+	}
+	defer answer.Close() //nolint:errcheck // read side only
+	quarantine, err := os.CreateTemp(s.dir, "incoming-*.pack")
+	if err != nil {
+		return fmt.Errorf("making a file for the pack: %w", err)
+	}
+	defer os.Remove(quarantine.Name())
+	defer quarantine.Close()
+	limit := refuse(ReasonSourceUnsupported, fmt.Errorf("the pack is larger than the limit of %d bytes", maxPack))
+	size, err := io.Copy(quarantine, &bounded{ReadCloser: io.NopCloser(demultiplexed(request, answer)), left: maxPack + 1, end: limit})
+	if err != nil {
+		return fmt.Errorf("receiving the pack: %w", err)
+	}
+	if size > maxPack {
+		return limit
+	}
+	if err := inspect(ctx, quarantine, size, maxPack*maxUnfoldRatio); err != nil {
+		return fmt.Errorf("the pack of %d bytes is not whole: %w", size, err)
+	}
+	if _, err := quarantine.Seek(0, io.SeekStart); err != nil {
+		return fmt.Errorf("reading the pack again: %w", err)
+	}
+	if err := packfile.WritePackfileToObjectStorage(s.disk, quarantine); err != nil {
+		s.sweep()
+		s.reopen()
+		return fmt.Errorf("indexing the pack: %w", err)
+	}
+	return nil
+}
+
+// demultiplexed takes the pack out of the side-band; progress is dropped.
+func demultiplexed(request *packp.UploadPackRequest, answer io.Reader) io.Reader {
+	switch {
+	case request.Capabilities.Supports(capability.Sideband64k):
+		return sideband.NewDemuxer(sideband.Sideband64k, answer)
+	case request.Capabilities.Supports(capability.Sideband):
+		return sideband.NewDemuxer(sideband.Sideband, answer)
+	}
+	return answer
+}
+
+// inspect reads a pack from end to end: every object is there, has the size it
+// claims and is within bounds, and the checksum over all of it agrees.
+func inspect(ctx context.Context, pack io.ReadSeeker, size, maxUnfolded int64) error {
+	if _, err := pack.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	scanner := packfile.NewScanner(pack)
+	_, count, err := scanner.Header()
+	if err != nil {
+		return unexpected(err)
+	}
+	if count > maxObjects {
+		return refuse(ReasonSourceUnsupported, fmt.Errorf("the pack claims %d objects, the limit is %d", count, maxObjects))
+	}
+	var unfolded int64
+	for range count {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		grown, err := inspectObject(scanner)
+		if err != nil {
+			return unexpected(err)
+		}
+		if unfolded += grown; unfolded > maxUnfolded {
+			return refuse(ReasonSourceUnsupported, fmt.Errorf("the pack unfolds to more than %d bytes", maxUnfolded))
+		}
+	}
+	if _, err := scanner.Checksum(); err != nil {
+		return unexpected(err)
+	}
+	if end, err := scanner.SeekFromStart(0); err != nil || end != size {
+		return fmt.Errorf("it has %d bytes after its end", size-end)
+	}
+	return nil
+}
+
+// inspectObject returns the number of bytes that the next object unfolds to.
+func inspectObject(scanner *packfile.Scanner) (int64, error) {
+	header, err := scanner.NextObjectHeader()
+	if err != nil {
+		return 0, err
+	}
+	tooLarge := func(size int64) error {
+		return refuse(ReasonSourceUnsupported, fmt.Errorf("an object of %d bytes is in the pack, the limit is %d", size, maxObject))
+	}
+	if header.Length < 0 || header.Length > maxObject {
+		return 0, tooLarge(header.Length)
+	}
+	begin := &prefix{}
+	if _, _, err := scanner.NextObject(begin); err != nil {
+		return 0, err
+	}
+	if !header.Type.IsDelta() {
+		return header.Length, nil
+	}
+	// A delta begins with the size of its base and the size of its result.
+	_, rest := deltaSize(begin.bytes)
+	result, _ := deltaSize(rest)
+	if result < 0 || result > maxObject {
+		return 0, tooLarge(result)
+	}
+	return result, nil
+}
+
+// deltaSize reads a number of a delta's header (gitformat-pack); -1 is one that
+// does not end or does not fit.
+func deltaSize(b []byte) (size int64, rest []byte) {
+	for i, c := range b {
+		if i == 8 {
+			break
+		}
+		size |= int64(c&0x7f) << (7 * i)
+		if c&0x80 == 0 {
+			return size, b[i+1:]
+		}
+	}
+	return -1, nil
+}
+
+// prefix keeps the first bytes that are written to it.
+type prefix struct{ bytes []byte }
+
+func (p *prefix) Write(b []byte) (int, error) {
+	p.bytes = append(p.bytes, b[:min(len(b), 32-len(p.bytes))]...)
+	return len(b), nil
+}
+
+// unexpected keeps an end that came too early from being taken for the end.
+func unexpected(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, packfile.ErrEmptyPackfile) {
+		return fmt.Errorf("it ends too early: %w", io.ErrUnexpectedEOF)
+	}
+	return err
+}
+
+// sweep removes what a broken fetch, or a process that ended in one, left.
+func (s *Store) sweep() {
+	for _, pattern := range []string{"incoming-*.pack", "objects/pack/tmp_pack_*"} {
+		left, _ := filepath.Glob(filepath.Join(s.dir, pattern)) // the patterns are good
+		for _, path := range left {
+			_ = os.Remove(path)
+		}
+	}
+}

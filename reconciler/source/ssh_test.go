@@ -1,0 +1,235 @@
+package source_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"millwright.dev/millwright/e2e/gittest"
+	"millwright.dev/millwright/reconciler/source"
+)
+
+// newSSH serves the forge's repositories over SSH too.
+func newSSH(t *testing.T, f *forge) *gittest.SSHServer {
+	t.Helper()
+	s, err := gittest.StartSSH(t.Context(), f.server.Root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Stop)
+	return s
+}
+
+func sshRemote(s *gittest.SSHServer, name string) source.Remote {
+	r := remote(s.RepoURL(name))
+	r.Credentials = map[string][]byte{"identity": s.Identity, "known_hosts": s.KnownHosts}
+	return r
+}
+
+// wantReason returns the message of the failure that must have been.
+func wantReason(t *testing.T, err error, reason string) string {
+	t.Helper()
+	var got *source.Error
+	if !errors.As(err, &got) || got.Reason != reason {
+		t.Fatalf("got %v, want reason %s", err, reason)
+	}
+	return err.Error()
+}
+
+func TestSSHFetchesTheTipAndLaterOnlyWhatIsNew(t *testing.T) {
+	t.Parallel()
+	f := newForge(t, gittest.Options{})
+	s := newSSH(t, f)
+	first := f.commit("one")
+	store, dir := open(t)
+	checkout, err := store.Fetch(t.Context(), sshRemote(s, "factory"))
+	if err != nil || checkout.Commit != first {
+		t.Fatalf("first fetch: %v, %v; want %s", checkout.Commit, err, first)
+	}
+	if _, err := store.Fetch(t.Context(), sshRemote(s, "factory")); err != nil {
+		t.Fatalf("nothing new: %v", err)
+	}
+	if packs := packsOf(t, dir); len(packs) != 1 {
+		t.Errorf("%d packs after a fetch without news, want 1", len(packs))
+	}
+	second := f.commit("two")
+	checkout, err = store.Fetch(t.Context(), sshRemote(s, "factory"))
+	if err != nil || checkout.Commit != second {
+		t.Fatalf("second fetch: %v, %v; want %s", checkout.Commit, err, second)
+	}
+	// A commit, a tree and a blob; with what was here already it would be six.
+	if n := objectsOfNewestPack(t, dir); n != 3 {
+		t.Errorf("the second pack holds %d objects, want the 3 new ones", n)
+	}
+}
+
+func TestSSHFetchesAfterAForcePush(t *testing.T) {
+	t.Parallel()
+	f := newForge(t, gittest.Options{})
+	s := newSSH(t, f)
+	f.commit("one")
+	f.commit("two")
+	store, _ := open(t)
+	if _, err := store.Fetch(t.Context(), sshRemote(s, "factory")); err != nil {
+		t.Fatal(err)
+	}
+	f.git("reset", "-q", "--hard", "HEAD~1")
+	f.git("commit", "-q", "--allow-empty", "-m", "another two")
+	f.git("push", "-q", "--force", "origin", "main")
+	want := f.git("rev-parse", "HEAD")
+	checkout, err := store.Fetch(t.Context(), sshRemote(s, "factory"))
+	if err != nil || string(checkout.Commit) != want {
+		t.Fatalf("%v, %v; want %s", checkout.Commit, err, want)
+	}
+	f.git("push", "-q", "--force", "origin", "HEAD~1:main")
+	want = f.git("rev-parse", "HEAD~1")
+	checkout, err = store.Fetch(t.Context(), sshRemote(s, "factory"))
+	if err != nil || string(checkout.Commit) != want {
+		t.Fatalf("back to what is here: %v, %v; want %s", checkout.Commit, err, want)
+	}
+}
+
+func TestAHostWhoseKeyChangedIsNotTalkedTo(t *testing.T) {
+	t.Parallel()
+	f := newForge(t, gittest.Options{})
+	f.commit("one")
+	before, err := gittest.StartSSH(t.Context(), f.server.Root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := sshRemote(before, "factory")
+	store, _ := open(t)
+	if _, err := store.Fetch(t.Context(), old); err != nil {
+		t.Fatal(err)
+	}
+	before.Stop()
+	after, err := gittest.StartSSHAt(t.Context(), f.server.Root, before.Address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(after.Stop)
+	f.commit("two")
+	old.Credentials["identity"] = after.Identity // all else would be well
+	_, err = store.Fetch(t.Context(), old)
+	if text := wantReason(t, err, source.ReasonSourceUnauthorized); !strings.Contains(text, "known_hosts") {
+		t.Errorf("the message does not name known_hosts: %s", text)
+	}
+}
+
+func TestSSHCredentialsThatDoNotFitAreRefused(t *testing.T) {
+	t.Parallel()
+	f := newForge(t, gittest.Options{})
+	f.commit("one")
+	s := newSSH(t, f)
+	stranger, _, err := gittest.NewIdentity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := []byte(strings.Replace(string(s.KnownHosts), "127.0.0.1", "127.0.0.9", 1))
+	for name, change := range map[string]func(*source.Remote){
+		"a key that the server does not know":  func(r *source.Remote) { r.Credentials["identity"] = stranger },
+		"no key":                               func(r *source.Remote) { delete(r.Credentials, "identity") },
+		"a key that is none":                   func(r *source.Remote) { r.Credentials["identity"] = []byte("none") },
+		"no known_hosts":                       func(r *source.Remote) { delete(r.Credentials, "known_hosts") },
+		"a known_hosts that is empty":          func(r *source.Remote) { r.Credentials["known_hosts"] = nil },
+		"a known_hosts with a comment only":    func(r *source.Remote) { r.Credentials["known_hosts"] = []byte("# none\n") },
+		"a known_hosts that does not parse":    func(r *source.Remote) { r.Credentials["known_hosts"] = []byte("127.0.0.1 none\n") },
+		"a known_hosts of another host":        func(r *source.Remote) { r.Credentials["known_hosts"] = elsewhere },
+		"a user that the server does not know": func(r *source.Remote) { r.URL = strings.Replace(r.URL, "git@", "root@", 1) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := sshRemote(s, "factory")
+			change(&r)
+			store, _ := open(t)
+			_, err := store.Fetch(t.Context(), r)
+			if text := wantReason(t, err, source.ReasonSourceUnauthorized); strings.Contains(text, "PRIVATE KEY") {
+				t.Errorf("the message holds a key: %s", text)
+			}
+		})
+	}
+}
+
+func TestARepositoryThatTheSSHServerHasNotIsMissing(t *testing.T) {
+	t.Parallel()
+	f := newForge(t, gittest.Options{})
+	f.commit("one")
+	if _, err := f.server.Create(t.Context(), "empty"); err != nil {
+		t.Fatal(err)
+	}
+	s := newSSH(t, f)
+	for name, c := range map[string]struct{ path, reason string }{
+		"not there":                    {"/none.git", source.ReasonSourceRefMissing},
+		"empty":                        {"/empty.git", source.ReasonSourceRefMissing},
+		"outside the folder":           {"/../x.git", source.ReasonSourceUnreachable},
+		"another command in its name":  {"/factory.git'%20;id%20'", source.ReasonSourceUnreachable},
+		"a newline in its name":        {"/factory.git%0aid", source.ReasonSourceUnsupported},
+		"an escape code in its answer": {"/%1b[31m.git", source.ReasonSourceUnsupported},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := sshRemote(s, "factory")
+			r.URL = s.URL + c.path
+			store, _ := open(t)
+			_, err := store.Fetch(t.Context(), r)
+			wantReason(t, err, c.reason)
+		})
+	}
+}
+
+func TestAnSSHHostThatSaysNothingIsLeftWhenTheTimeIsUp(t *testing.T) {
+	t.Parallel()
+	silent, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { silent.Close() })
+	f := newForge(t, gittest.Options{})
+	r := sshRemote(newSSH(t, f), "factory")
+	r.URL, r.Timeout = "ssh://git@"+silent.Addr().String()+"/factory.git", 300*time.Millisecond
+	store, _ := open(t)
+	begin := time.Now()
+	_, err = store.Fetch(t.Context(), r)
+	wantReason(t, err, source.ReasonSourceUnreachable)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v does not say that the time was up", err)
+	}
+	if took := time.Since(begin); took > 10*time.Second {
+		t.Errorf("it took %s", took)
+	}
+}
+
+func packsOf(t *testing.T, dir string) []string {
+	t.Helper()
+	packs, err := filepath.Glob(filepath.Join(dir, "objects", "pack", "pack-*.pack"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return packs
+}
+
+// objectsOfNewestPack reads the count in a pack's header (gitformat-pack).
+func objectsOfNewestPack(t *testing.T, dir string) int {
+	t.Helper()
+	var newest os.FileInfo
+	var head []byte
+	for _, path := range packsOf(t, dir) {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if newest == nil || info.ModTime().After(newest.ModTime()) {
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			newest, head = info, b[:12]
+		}
+	}
+	return int(head[8])<<24 | int(head[9])<<16 | int(head[10])<<8 | int(head[11])
+}
