@@ -90,7 +90,9 @@ func (r *Reconciler) pass(ctx context.Context, f *v1alpha1.Factory) (report.Outc
 func (r *Reconciler) report(ctx context.Context, f, before *v1alpha1.Factory, out report.Outcome) error {
 	f.Status = report.Status(f, out)
 	r.setup.Metrics.Outcome(client.ObjectKeyFromObject(f), f, out)
+	log := ctrl.LoggerFrom(ctx)
 	for _, e := range report.Events(before, f, out) {
+		log.Info(e.Message, "reason", e.Reason, "action", e.Action)
 		r.setup.Events.Eventf(f, nil, e.Type, e.Reason, e.Action, "%s", e.Message)
 	}
 	if report.SameStatus(before.Status, f.Status) {
