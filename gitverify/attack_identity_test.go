@@ -134,6 +134,14 @@ func TestAttacksOnTheLogEntry(t *testing.T) {
 		entry("B19", "checkpoint with another name in its signature", "log/checkpoint", editCheckpoint("\u2014 rekor", "\u2014 other")),
 		entry("B19", "checkpoint of another tree of that log", "log/checkpoint", editCheckpoint(".test - 1", ".test - 2")),
 		entry("B19", "root that is not the checkpoint's", "log/checkpoint", func(e *rekorpb.TransparencyLogEntry) { e.InclusionProof.RootHash[0] ^= 1 }),
+		entry("B19", "signature of the checkpoint twice", "log/checkpoint", func(e *rekorpb.TransparencyLogEntry) {
+			c := e.InclusionProof.Checkpoint
+			_, line, _ := strings.Cut(c.Envelope, "\n\n")
+			c.Envelope += line
+		}),
+		entry("B19", "checkpoint without a root", "log/checkpoint", func(e *rekorpb.TransparencyLogEntry) {
+			e.InclusionProof.Checkpoint.Envelope = "rekor.virtual.test - 1\n2\n\n\u2014 rekor.virtual.test AAAA\n"
+		}),
 		entry("B19", "no checkpoint", "log/checkpoint", func(e *rekorpb.TransparencyLogEntry) { e.InclusionProof.Checkpoint = nil }),
 		entry("B16", "entry of another kind", "log/entry", func(e *rekorpb.TransparencyLogEntry) { e.KindVersion.Kind = "dsse" }),
 		entry("B16", "entry that names no log", "log/entry", func(e *rekorpb.TransparencyLogEntry) { e.LogId = nil }),

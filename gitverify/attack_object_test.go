@@ -210,6 +210,15 @@ func TestAttacksOnTheEncodingOfTheSignature(t *testing.T) {
 		signing("A15", "signed attribute missing", "sig/attributes", sigstoretest.SignOptions{
 			EditSignedAttrs: func(a protocol.Attributes) protocol.Attributes { return a[:2] },
 		}),
+		signing("A15", "signed attribute that gitsign does not write", "sig/attributes", sigstoretest.SignOptions{
+			EditSignedAttrs: func(a protocol.Attributes) protocol.Attributes {
+				more, err := protocol.NewAttribute(asn1.ObjectIdentifier{1, 2, 3}, "hello")
+				if err != nil {
+					panic(err)
+				}
+				return append(a, more)
+			},
+		}),
 		signing("A15", "digest there twice", "sig/attributes", sigstoretest.SignOptions{
 			EditSignedAttrs: func(a protocol.Attributes) protocol.Attributes { return append(a[:2:2], a[1]) },
 		}),
