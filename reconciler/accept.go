@@ -1,0 +1,127 @@
+package reconciler
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"millwright.dev/millwright/gitverify"
+	"millwright.dev/millwright/reconciler/api/v1alpha1"
+	"millwright.dev/millwright/reconciler/report"
+	"millwright.dev/millwright/reconciler/source"
+	"millwright.dev/millwright/render"
+	"millwright.dev/millwright/render/factory"
+	"millwright.dev/millwright/render/policy"
+)
+
+func (p *pass) fetch(ctx context.Context) (source.Checkout, error) {
+	defer p.plant.time("fetch")()
+	credentials, err := p.plant.credentials(ctx, p.factory)
+	if err != nil {
+		return source.Checkout{}, at(v1alpha1.ConditionSourceVerified, source.ReasonSourceUnauthorized, err)
+	}
+	spec := p.factory.Spec.Source
+	checkout, err := p.plant.store.Fetch(ctx, source.Remote{
+		URL: spec.URL, Ref: spec.Ref, Timeout: spec.Timeout.Duration, Credentials: credentials,
+	})
+	if err != nil {
+		return source.Checkout{}, at(v1alpha1.ConditionSourceVerified, source.ReasonSourceUnreachable, err)
+	}
+	p.out.Attempted = string(checkout.Commit)
+	return checkout, nil
+}
+
+func (p *pass) verify(ctx context.Context, checkout source.Checkout) (gitverify.Verification, error) {
+	defer p.plant.time("verify")()
+	request := gitverify.Request{Ref: checkout.Ref, Candidate: checkout.Commit, Anchor: gitverify.ID(p.factory.Spec.Verify.Anchor)}
+	var verification gitverify.Verification
+	floors := p.floors()
+	if len(floors) == 0 {
+		floors = []gitverify.ID{""} // from the anchor
+	}
+	// The attested floor is the last: what is listed as checked begins there.
+	for _, request.Floor = range floors {
+		var err error
+		if verification, err = p.plant.verifier.Verify(ctx, checkout.Objects(), request); err != nil {
+			return gitverify.Verification{}, at(v1alpha1.ConditionSourceVerified, report.ReasonVerifyUnknown, err)
+		}
+	}
+	return verification, nil
+}
+
+func (p *pass) tree(ctx context.Context, checkout source.Checkout, v gitverify.Verification) (fs.FS, error) {
+	tree, err := checkout.Tree(ctx, v)
+	if err != nil {
+		return nil, at(v1alpha1.ConditionSourceVerified, report.ReasonVerifyUnknown, err)
+	}
+	return tree, nil
+}
+
+func (p *pass) render(tree fs.FS) (rendered, error) {
+	defer p.plant.time("render")()
+	out, err := Render(&p.plant.renderer, tree, p.factory.Spec.Environment)
+	if err != nil {
+		return rendered{}, at(v1alpha1.ConditionPolicyPassed, report.ReasonRenderUnknown, err)
+	}
+	return out, nil
+}
+
+// Render reads the factory's configuration out of a tree and renders the
+// components of an environment. `millwright render` does exactly the same. The
+// renderer remembers components whose input did not change.
+func Render(renderer *render.Renderer, tree fs.FS, environment string) (rendered, error) {
+	data, err := fs.ReadFile(tree, factory.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return rendered{}, &factory.Refusal{
+			Reason: factory.Reason, Code: "factory/missing", Field: factory.Path,
+			Detail: "the tree has no such file", Hint: "commit it; its fields are in factory-config/README.md",
+		}
+	}
+	if err != nil {
+		return rendered{}, fmt.Errorf("reading %s: %w", factory.Path, err)
+	}
+	config, err := factory.Decode(data)
+	if err != nil {
+		return rendered{}, err
+	}
+	env, err := config.Environment(environment)
+	if err != nil {
+		return rendered{}, err
+	}
+	manifests, err := renderer.Render(tree, env.Overlay, env.Components(config), render.DefaultLimits())
+	if err != nil {
+		return rendered{}, err
+	}
+	return rendered{manifests: manifests, config: config, environment: env}, nil
+}
+
+func (p *pass) test(ctx context.Context, m render.Manifests) (policy.Verdict, error) {
+	defer p.plant.time("test")()
+	verdict, err := Test(ctx, p.plant.setup.Policy, m)
+	if err != nil {
+		return policy.Verdict{}, at(v1alpha1.ConditionPolicyPassed, report.ReasonPolicyUnknown, err)
+	}
+	return verdict, nil
+}
+
+// Test asks the policy process about rendered manifests; a forbidden revision
+// is an error that wraps the policy's refusal.
+func Test(ctx context.Context, runner policy.Runner, m render.Manifests) (policy.Verdict, error) {
+	objects := make([]json.RawMessage, 0, len(m.Objects()))
+	for _, o := range m.Objects() {
+		objects = append(objects, o.JSON())
+	}
+	verdict, err := runner.Test(ctx, objects)
+	if err != nil {
+		return policy.Verdict{}, err
+	}
+	if refusal := verdict.Refusal(); refusal != nil {
+		return policy.Verdict{}, refusal
+	}
+	return verdict, nil
+}
+
+// Manifests are what was rendered.
+func (r rendered) Manifests() render.Manifests { return r.manifests }

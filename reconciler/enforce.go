@@ -1,0 +1,153 @@
+package reconciler
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"millwright.dev/millwright/gitverify"
+	"millwright.dev/millwright/reconciler/api/v1alpha1"
+	"millwright.dev/millwright/reconciler/apply"
+	"millwright.dev/millwright/reconciler/plan"
+	"millwright.dev/millwright/reconciler/report"
+	"millwright.dev/millwright/render/factory"
+)
+
+func (p *pass) observe(ctx context.Context, revision accepted) (plan.Observation, error) {
+	defer p.plant.time("observe")()
+	inventory, err := p.plant.engine.LoadInventory(ctx, revision.manifests)
+	if err != nil {
+		return plan.Observation{}, at(v1alpha1.ConditionApplied, report.ReasonObserveFailed, err)
+	}
+	observation, err := p.plant.engine.Observe(ctx, revision.manifests, inventory)
+	if err != nil {
+		return plan.Observation{}, at(v1alpha1.ConditionApplied, report.ReasonObserveFailed, err)
+	}
+	return observation, nil
+}
+
+// intend makes the intent durable before the first write of a revision that
+// is not attested yet. A repair needs none: an earlier intent allowed it.
+func (p *pass) intend(ctx context.Context, revision accepted, todo plan.Plan) error {
+	if p.attested(revision) || todo.Empty() {
+		return nil
+	}
+	intent := v1alpha1.Intent{
+		Commit: string(revision.commit()), Sequence: p.head.sequence + 1,
+		Rendered: revision.manifests.Digest(), Started: metav1.NewTime(p.started),
+	}
+	p.out.Intent = &intent
+	if err := p.progress(ctx, report.Progress(p.factory, intent, len(todo.Changes()))); err != nil {
+		return at(v1alpha1.ConditionApplied, report.ReasonClusterUnreachable, fmt.Errorf("storing the intent: %w", err))
+	}
+	return nil
+}
+
+// apply carries the plan out while the drift watch holds its breath, and
+// records what was found changed by others.
+func (p *pass) apply(ctx context.Context, revision accepted, todo plan.Plan) (apply.ChangeSet, error) {
+	defer p.plant.time("apply")()
+	if todo.Empty() {
+		p.plant.track(todo.Inventory())
+		return apply.ChangeSet{Inventory: todo.Inventory()}, nil
+	}
+	p.plant.hold(todo.Inventory())
+	changes, err := p.plant.engine.Apply(ctx, todo)
+	p.plant.track(changes.Inventory)
+	p.out.Drifts = driftRecords(changes.Corrected(), p.plant.setup.Clock())
+	changes, p.out.Alerts = p.leave(revision, changes)
+	p.plant.add(changes)
+	if err != nil {
+		return changes, at(v1alpha1.ConditionApplied, report.ReasonApplyFailed, err)
+	}
+	if !changes.Complete() {
+		return changes, at(v1alpha1.ConditionApplied, report.ReasonApplyFailed, incomplete(changes))
+	}
+	return changes, nil
+}
+
+// leave takes drift that the component's mode leaves alone out of a change
+// set: it is reported, and keeps no revision from being applied.
+func (p *pass) leave(revision accepted, changes apply.ChangeSet) (apply.ChangeSet, []v1alpha1.DriftRecord) {
+	left := func(r apply.Result) bool { return r.Reason == plan.ReasonDriftLeft }
+	var alerts []apply.Result
+	for _, r := range changes.Results {
+		if c, _ := revision.config.Component(r.Component); left(r) && c.Drift == factory.DriftAlert {
+			alerts = append(alerts, r)
+		}
+	}
+	changes.Results = slices.DeleteFunc(slices.Clone(changes.Results), left)
+	return changes, driftRecords(alerts, p.plant.setup.Clock())
+}
+
+// leavesDrift says whether drift of a component is reported instead of
+// corrected, as factory.yaml of the revision in force has it.
+func (a accepted) leavesDrift(component string) bool {
+	c, ok := a.config.Component(component)
+	return ok && c.Drift != factory.DriftCorrect
+}
+
+// incomplete names the objects that kept a revision from being applied.
+func incomplete(changes apply.ChangeSet) error {
+	open := slices.DeleteFunc(slices.Clone(changes.Results), func(r apply.Result) bool {
+		return !slices.Contains([]apply.Action{apply.Failed, apply.Waiting, apply.Deleting}, r.Action)
+	})
+	slices.SortStableFunc(open, func(a, b apply.Result) int {
+		return rank(a.Action) - rank(b.Action)
+	})
+	first := open[0]
+	return fmt.Errorf("%d objects are not as declared; first %s: %s %s %s", len(open), plan.Name(first.ID), first.Action, first.Reason, first.Message)
+}
+
+func rank(a apply.Action) int {
+	return slices.Index([]apply.Action{apply.Failed, apply.Waiting, apply.Deleting}, a)
+}
+
+func (p *pass) limits() plan.Limits {
+	spec := p.factory.Spec.Prune
+	return plan.Limits{MaxPrune: int(spec.MaxObjects), MaxPrunePercent: int(spec.MaxPercent), AllowProtected: spec.AllowProtected}
+}
+
+// floors are the revisions that evidence and status say were applied: a
+// candidate must descend from each of them (rule T10). The status can only
+// add a floor, never lift the one that is attested.
+func (p *pass) floors() []gitverify.ID {
+	var out []gitverify.ID
+	if applied := p.factory.Status.Applied; applied != nil && applied.Commit != p.head.commit {
+		out = append(out, gitverify.ID(applied.Commit))
+	}
+	if p.head.commit != "" {
+		out = append(out, gitverify.ID(p.head.commit))
+	}
+	return out
+}
+
+func (p *pass) attested(revision accepted) bool { return p.head.commit == string(revision.commit()) }
+
+func (p *pass) health(ctx context.Context, revision accepted) {
+	mode := apply.HealthMode(revision.environment.Health.Mode)
+	h, err := p.plant.engine.Health(ctx, revision.manifests, mode, revision.environment.Health.Reason)
+	if err != nil {
+		p.out.Health = report.Health{Known: true, Status: metav1.ConditionUnknown, Reason: report.ReasonClusterUnreachable, Message: err.Error()}
+		return
+	}
+	p.out.Health = healthOf(h, mode)
+}
+
+func healthOf(h apply.Health, mode apply.HealthMode) report.Health {
+	out := report.Health{Known: true, Reason: h.Reason, Message: h.Message}
+	switch h.Verdict {
+	case apply.Ready:
+		out.Status, out.Reason, out.Message = metav1.ConditionTrue, report.ReasonHealthy, "every object reports that it is ready"
+	case apply.Unknown:
+		out.Status = metav1.ConditionUnknown
+		if mode == apply.HealthUnknown {
+			out.Reason, out.Waived = report.ReasonHealthUnobserved, true
+		}
+	default:
+		out.Status = metav1.ConditionFalse
+	}
+	return out
+}
