@@ -12,15 +12,16 @@ import (
 
 // rows of the attack table that must be subtests, by the folder that defends.
 var rows = map[string][]string{
-	"gitverify": {"A01", "A02", "A03", "A04", "A05", "A06", "A07", "A08", "A12", "B01", "B02", "B10", "B11", "B16", "C01", "C02", "C04"},
-	"render":    {"D01", "D03", "D08", "D09", "D11"},
+	"gitverify":         {"A01", "A02", "A03", "A04", "A05", "A06", "A07", "A08", "A12", "B01", "B02", "B10", "B11", "B16", "C01", "C02", "C04"},
+	"render":            {"D01", "D03", "D08", "D09", "D11"},
+	"reconciler/source": {"E01", "E02", "E03", "E04", "E06", "E13"},
 }
 
 // rowName is how a subtest names its row: at the start, as a word.
-var rowName = regexp.MustCompile(`^([A-D][0-9]{2})\b`)
+var rowName = regexp.MustCompile(`^([A-E][0-9]{2})\b`)
 
 // rowComment is how a whole test names its row: beside its declaration.
-var rowComment = regexp.MustCompile(`(?m)^func Test\w+\(.*\{ // row ([A-D][0-9]{2})\b`)
+var rowComment = regexp.MustCompile(`(?m)^func Test\w+\(.*\{ // row ([A-E][0-9]{2})\b`)
 
 // rowsIn collects the rows that string literals of a folder's tests begin
 // with, and those that stand beside the declaration of a test.

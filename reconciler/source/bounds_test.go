@@ -53,7 +53,7 @@ func drip(every time.Duration) func([]byte, http.ResponseWriter) {
 	}
 }
 
-func TestAServerThatDripsIsLeftWhenTheTimeIsUp(t *testing.T) {
+func TestAServerThatDripsIsLeftWhenTheTimeIsUp(t *testing.T) { // row E06
 	t.Parallel()
 	for name, method := range map[string]string{"in its list of refs": http.MethodGet, "in its pack": http.MethodPost} {
 		t.Run(name, func(t *testing.T) {
@@ -127,7 +127,7 @@ func TestAPackThatIsNotWholeIsNotBelievedAndTheNextOneIs(t *testing.T) {
 	}
 }
 
-func TestAPageOfAProxyIsNamedForWhatItIs(t *testing.T) {
+func TestAPageOfAProxyIsNamedForWhatItIs(t *testing.T) { // row E13
 	t.Parallel()
 	page := func(_ []byte, w http.ResponseWriter) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -166,7 +166,7 @@ func TestWhatAServerWritesIntoAnErrorIsShortAndPlain(t *testing.T) {
 	}
 }
 
-func TestAPackOverTheLimitIsNotTaken(t *testing.T) {
+func TestAPackOverTheLimitIsNotTaken(t *testing.T) { // row E04
 	t.Parallel()
 	f := newForge(t, gittest.Options{})
 	noise := make([]byte, 0, 64<<10)
@@ -198,7 +198,7 @@ func TestAPackOverTheLimitIsNotTaken(t *testing.T) {
 	}
 }
 
-func TestAPackThatUnfoldsToTooMuchIsNotTaken(t *testing.T) {
+func TestAPackThatUnfoldsToTooMuchIsNotTaken(t *testing.T) { // row E04
 	t.Parallel()
 	f := newForge(t, gittest.Options{})
 	f.commit(strings.Repeat("\x00", 8<<20)) // deflates to 8 KiB
@@ -212,7 +212,7 @@ func TestAPackThatUnfoldsToTooMuchIsNotTaken(t *testing.T) {
 	wantNoRemains(t, dir)
 }
 
-func TestAPackMadeToHurtIsNotTaken(t *testing.T) {
+func TestAPackMadeToHurtIsNotTaken(t *testing.T) { // row E04
 	t.Parallel()
 	// Headers of gitformat-pack: a blob of 1 TiB, and a delta whose base has one
 	// byte and whose result is to have 1 TiB.

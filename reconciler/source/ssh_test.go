@@ -94,7 +94,7 @@ func TestSSHFetchesAfterAForcePush(t *testing.T) {
 	}
 }
 
-func TestAHostWhoseKeyChangedIsNotTalkedTo(t *testing.T) {
+func TestAHostWhoseKeyChangedIsNotTalkedTo(t *testing.T) { // row E03
 	t.Parallel()
 	f := newForge(t, gittest.Options{})
 	f.commit("one")
@@ -155,7 +155,7 @@ func TestSSHCredentialsThatDoNotFitAreRefused(t *testing.T) {
 	}
 }
 
-func TestARepositoryThatTheSSHServerHasNotIsMissing(t *testing.T) {
+func TestARepositoryThatTheSSHServerHasNotIsMissing(t *testing.T) { // row E02
 	t.Parallel()
 	f := newForge(t, gittest.Options{})
 	f.commit("one")
@@ -182,7 +182,7 @@ func TestARepositoryThatTheSSHServerHasNotIsMissing(t *testing.T) {
 	}
 }
 
-func TestAnSSHHostThatSaysNothingIsLeftWhenTheTimeIsUp(t *testing.T) {
+func TestAnSSHHostThatSaysNothingIsLeftWhenTheTimeIsUp(t *testing.T) { // row E06
 	t.Parallel()
 	silent, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {

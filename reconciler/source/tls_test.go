@@ -32,7 +32,7 @@ func TestHTTPSIsFetchedWithTheAuthorityOfTheSecret(t *testing.T) {
 	}
 }
 
-func TestAServerWhoseCertificateDoesNotHoldIsNotTalkedTo(t *testing.T) {
+func TestAServerWhoseCertificateDoesNotHoldIsNotTalkedTo(t *testing.T) { // row E03
 	t.Parallel()
 	serves := func(o gittest.TLS) *forge { return newForge(t, gittest.Options{TLS: &o}) }
 	other := serves(gittest.TLS{})
@@ -129,7 +129,7 @@ func redirectTo(base string) func(http.Handler) http.Handler {
 	}
 }
 
-func TestARedirectElsewhereIsNotFollowedAndTakesNoCredentials(t *testing.T) {
+func TestARedirectElsewhereIsNotFollowedAndTakesNoCredentials(t *testing.T) { // row E01
 	t.Parallel()
 	for name, c := range map[string]struct{ at, scheme string }{
 		"another host":               {"127.0.0.2:0", "http"},
@@ -172,7 +172,7 @@ func TestARedirectElsewhereIsNotFollowedAndTakesNoCredentials(t *testing.T) {
 	}
 }
 
-func TestARedirectFromHTTPSToHTTPIsNotFollowed(t *testing.T) {
+func TestARedirectFromHTTPSToHTTPIsNotFollowed(t *testing.T) { // row E01
 	t.Parallel()
 	other := newWitness(t, "127.0.0.1:0")
 	f := newForge(t, gittest.Options{TLS: &gittest.TLS{}, User: "reader", Password: "correct horse", Around: redirectTo(other.URL)})
@@ -187,7 +187,7 @@ func TestARedirectFromHTTPSToHTTPIsNotFollowed(t *testing.T) {
 	other.wantNothing(t)
 }
 
-func TestThePackIsNotAskedForElsewhereEither(t *testing.T) {
+func TestThePackIsNotAskedForElsewhereEither(t *testing.T) { // row E01
 	t.Parallel()
 	other := newWitness(t, "127.0.0.2:0")
 	f := newForge(t, gittest.Options{Around: func(next http.Handler) http.Handler {

@@ -13,8 +13,9 @@ import (
 const maxAdvertisement = 64 << 20
 
 // session is a conversation with git-upload-pack. Every fetch has its own, with
-// its own connection, and none is configured by anything but the Remote: not by
-// ssh_config, ssh agents, credential helpers or go-git's registry of protocols.
+// its own connection, and none is configured by anything but the Remote and, for
+// HTTP, the proxy variables of the environment: not by ssh_config, ssh agents,
+// credential helpers or go-git's registry of protocols.
 type session interface {
 	AdvertisedReferencesContext(ctx context.Context) (*packp.AdvRefs, error)
 	UploadPack(ctx context.Context, request *packp.UploadPackRequest) (*packp.UploadPackResponse, error)
