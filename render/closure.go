@@ -140,7 +140,7 @@ func (w *walk) lookup(at, name string) (fs.FileMode, error) {
 		return mode, nil
 	}
 	dir := "."
-	for _, element := range strings.Split(name, "/") {
+	for element := range strings.SplitSeq(name, "/") {
 		if !mode.IsDir() {
 			return 0, refuse(codeMissing, at, "%s is not a directory", dir)
 		}

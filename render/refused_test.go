@@ -276,17 +276,25 @@ func TestWhatIsTooLargeIsRefusedByName(t *testing.T) {
 			tree: object(configMap + "x: " + strings.Repeat("[", 120) + strings.Repeat("]", 120)),
 			twin: object(configMap + "x: " + strings.Repeat("[", 90) + strings.Repeat("]", 90)), code: "limits/yaml-depth",
 		},
-		"D12 nested blocks": {tree: object(configMap + "x:\n " + strings.Repeat("- ", 150) + "x"),
-			twin: object(configMap + "x:\n " + strings.Repeat("- ", 50) + "x"), code: "limits/yaml-depth"},
-		"D12 documents": {tree: object(configMap + strings.Repeat("---\n\n", 30)), twin: object(configMap + many),
-			code: "limits/yaml-documents", limits: render.Limits{Documents: 15}},
+		"D12 nested blocks": {
+			tree: object(configMap + "x:\n " + strings.Repeat("- ", 150) + "x"),
+			twin: object(configMap + "x:\n " + strings.Repeat("- ", 50) + "x"), code: "limits/yaml-depth",
+		},
+		"D12 documents": {
+			tree: object(configMap + strings.Repeat("---\n\n", 30)), twin: object(configMap + many),
+			code: "limits/yaml-documents", limits: render.Limits{Documents: 15},
+		},
 		"D12 file": {tree: object(big), code: "limits/file-size", limits: render.Limits{FileBytes: 500}},
-		"D12 all files": {tree: with(kustomization("resources: [config.yaml, more.yaml]"), dir+"more.yaml", strings.ReplaceAll(configMap, "app", "two")),
-			code: "limits/total-size", limits: render.Limits{TotalBytes: 160}},
+		"D12 all files": {
+			tree: with(kustomization("resources: [config.yaml, more.yaml]"), dir+"more.yaml", strings.ReplaceAll(configMap, "app", "two")),
+			code: "limits/total-size", limits: render.Limits{TotalBytes: 160},
+		},
 		"D16 fan of bases": {tree: fan, code: "limits/kustomizations"},
 		"D26 object":       {tree: object(big), code: "limits/object-size", says: "ConfigMap factory/app", limits: render.Limits{ObjectBytes: 500}},
-		"D26 objects": {tree: object(configMap + "---\n" + strings.ReplaceAll(configMap, "app", "two")), code: "limits/object-count",
-			limits: render.Limits{Objects: 1}},
+		"D26 objects": {
+			tree: object(configMap + "---\n" + strings.ReplaceAll(configMap, "app", "two")), code: "limits/object-count",
+			limits: render.Limits{Objects: 1},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

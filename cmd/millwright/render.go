@@ -21,9 +21,7 @@ What is rendered from a directory was not verified. It is a preview.
 With --policy-engine the factory's own policies are tested too.`
 
 func newRenderCommand(a *app) *cobra.Command {
-	var (
-		root, environment, engine, format string
-	)
+	var root, environment, engine, format string
 	cmd := &cobra.Command{
 		Use: "render", Short: "Build the manifests of an environment from a directory", Long: renderLong,
 		Example: "  millwright render --environment local -o digest\n  millwright render --root ../factory --policy-engine /usr/local/bin/millwright-policy",

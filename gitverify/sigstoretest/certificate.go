@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"math/big"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -94,8 +95,8 @@ func leafTemplate(o SignOptions) (*x509.Certificate, error) {
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning},
 		ExtraExtensions: []pkix.Extension{
-			{Id: append(fulcio[:len(fulcio):len(fulcio)], 1), Value: []byte(o.Issuer)},
-			{Id: append(fulcio[:len(fulcio):len(fulcio)], 8), Value: issuer},
+			{Id: append(slices.Clip(fulcio), 1), Value: []byte(o.Issuer)},
+			{Id: append(slices.Clip(fulcio), 8), Value: issuer},
 		},
 	}
 	if strings.Contains(o.Subject, "://") {

@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -113,7 +114,7 @@ func (v *Virtual) SignTag(unsigned []byte, o SignOptions) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append(unsigned[:len(unsigned):len(unsigned)], armored...), nil
+	return append(slices.Clip(unsigned), armored...), nil
 }
 
 // Sign makes the armored signature over content.
@@ -274,7 +275,7 @@ func encode(content []byte, info protocol.SignerInfo, o SignOptions) ([]byte, er
 	}
 	certs := o.MoreCertificates
 	if !o.NoCertificate {
-		certs = append(certs[:len(certs):len(certs)], o.Leaf.Cert)
+		certs = append(slices.Clip(certs), o.Leaf.Cert)
 	}
 	for _, cert := range certs {
 		if err := data.AddCertificate(cert); err != nil {

@@ -118,7 +118,8 @@ func TestDecodeRefusesEverythingThatTwoReadersCouldUnderstandDifferently(t *test
 		"a subject of another artifact": {replace(`"sha256":"e`, `"sha256":"d`), attest.CodeStatementInvalid},
 		"a local time":                  {replace(`12:00:00Z`, `12:00:00+00:00`), attest.CodeStatementInvalid},
 		"a first record with sequence 2": {
-			replace(`"sequence":1`, `"sequence":2`), attest.CodeStatementInvalid},
+			replace(`"sequence":1`, `"sequence":2`), attest.CodeStatementInvalid,
+		},
 		"more than the limit": {[]byte(strings.Repeat(" ", attest.MaxStatement+1)), attest.CodeStatementInvalid},
 		"nothing":             {nil, attest.CodeStatementInvalid},
 	} {
@@ -285,8 +286,8 @@ func noPlaceForValues(t *testing.T, typ reflect.Type, at string) {
 		}
 		noPlaceForValues(t, typ.Elem(), at+"[]")
 	case reflect.Struct:
-		for i := range typ.NumField() {
-			noPlaceForValues(t, typ.Field(i).Type, at+"."+typ.Field(i).Name)
+		for field := range typ.Fields() {
+			noPlaceForValues(t, field.Type, at+"."+field.Name)
 		}
 	case reflect.String, reflect.Int, reflect.Int64, reflect.Bool:
 	default:

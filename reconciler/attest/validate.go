@@ -130,11 +130,15 @@ func (p Predicate) validate() error {
 
 func (p Predicate) validateNames() error {
 	for _, f := range []struct{ what, value string }{
-		{"reconciler.id", p.Reconciler.ID}, {"reconciler.version", p.Reconciler.Version},
-		{"factory.namespace", p.Factory.Namespace}, {"factory.name", p.Factory.Name},
-		{"target.environment", p.Target.Environment}, {"target.clusterUID", p.Target.ClusterUID},
+		{"reconciler.id", p.Reconciler.ID},
+		{"reconciler.version", p.Reconciler.Version},
+		{"factory.namespace", p.Factory.Namespace},
+		{"factory.name", p.Factory.Name},
+		{"target.environment", p.Target.Environment},
+		{"target.clusterUID", p.Target.ClusterUID},
 		{"target.kubernetesVersion", p.Target.KubernetesVersion},
-		{"source.repository", p.Source.Repository}, {"source.ref", p.Source.Ref},
+		{"source.repository", p.Source.Repository},
+		{"source.ref", p.Source.Ref},
 	} {
 		if err := requireText(f.what, f.value); err != nil {
 			return err

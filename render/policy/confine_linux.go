@@ -47,7 +47,7 @@ func namespaceDenied(err error) bool {
 // collector's limit is soft and only counts if the process comes to set it. Not
 // the address space, of which Go reserves far more than it uses.
 func limitMemory(p *os.Process, limit int64) error {
-	bytes := uint64(limit) + dataHeadroom
+	bytes := uint64(max(limit, 0)) + dataHeadroom
 	err := unix.Prlimit(p.Pid, unix.RLIMIT_DATA, &unix.Rlimit{Cur: bytes, Max: bytes}, nil)
 	if err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("set data limit: %w", err)

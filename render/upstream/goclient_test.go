@@ -87,7 +87,7 @@ func TestWhatWouldSwitchTheChecksumDatabaseOffNeverReachesTheGoCommand(t *testin
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range strings.Split(string(env), "\n") {
+	for line := range strings.SplitSeq(string(env), "\n") {
 		switch {
 		case line == "go.sum":
 			t.Error("an update handed the old sums to the go command")

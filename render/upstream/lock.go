@@ -92,19 +92,19 @@ func decode(component string, data []byte) (Lock, error) {
 }
 
 func (l Lock) check(component string) error {
-	bad := func(file, hint string) error {
-		return lockRefusal(component, file, "upstream/lock-field", hint)
+	bad := func(hint string) error {
+		return lockRefusal(component, "", "upstream/lock-field", hint)
 	}
 	switch {
 	case l.APIVersion != apiVersion || l.Kind != kind:
-		return bad("", fmt.Sprintf("the lock must be of apiVersion %s and kind %s", apiVersion, kind))
+		return bad(fmt.Sprintf("the lock must be of apiVersion %s and kind %s", apiVersion, kind))
 	case l.Metadata.Name != component || !label.MatchString(component):
-		return bad("", "metadata.name must be the name of the component's directory, a DNS label")
+		return bad("metadata.name must be the name of the component's directory, a DNS label")
 	case len(l.Spec.Files) == 0 || len(l.Spec.Files) > maxFiles:
-		return bad("", fmt.Sprintf("spec.files must list 1 to %d files", maxFiles))
+		return bad(fmt.Sprintf("spec.files must list 1 to %d files", maxFiles))
 	}
 	if err := module.Check(l.Spec.Module, l.Spec.Version); err != nil {
-		return bad("", "spec.module and spec.version must be those of a Go module: "+oneLine(err))
+		return bad("spec.module and spec.version must be those of a Go module: " + oneLine(err))
 	}
 	return l.checkPaths()
 }
