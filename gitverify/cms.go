@@ -155,6 +155,11 @@ func signerCertificate(data *protocol.SignedData, info protocol.SignerInfo) (*x5
 	if rest, err := asn1.Unmarshal(info.SID.FullBytes, &sid); err != nil || len(rest) != 0 {
 		return nil, refuse(codeNoCert, "the signer is not named by issuer and serial number")
 	}
+	// The name of the signer is not signed, and the decoder does not look at what
+	// follows a serial number.
+	if again, err := asn1.Marshal(sid); err != nil || !bytes.Equal(again, info.SID.FullBytes) {
+		return nil, refuse(codeEncoding, "the signer's name holds more than issuer and serial number")
+	}
 	certs, err := data.X509Certificates()
 	if err != nil {
 		return nil, refuse(codeEncoding, "a certificate cannot be read: %v", err)

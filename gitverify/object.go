@@ -64,11 +64,13 @@ func (r objectReader) read(ctx context.Context, id ID, kind string, limit int64,
 		return nil, refuse(tooLarge, "%s %s is larger than %d bytes", kind, id, limit)
 	case err != nil:
 		return nil, fmt.Errorf("reading %s %s: %w", kind, id, err)
-	case got != kind:
-		return nil, refuse(codeMalformed, "%s is a %s where a %s is wanted", id, got, kind)
 	}
-	if err := checkHash(id, kind, body); err != nil {
+	// First the hash, so that a wrong kind is known to be the object's own.
+	if err := checkHash(id, got, body); err != nil {
 		return nil, err
+	}
+	if got != kind {
+		return nil, refuse(codeMalformed, "%s is a %s where a %s is wanted", id, got, kind)
 	}
 	return body, nil
 }

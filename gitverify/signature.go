@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	rekorpb "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
 	"github.com/sigstore/sigstore-go/pkg/verify"
 )
 
@@ -100,7 +101,16 @@ func (v *signatureVerifier) verifyEvidence(ev evidence, policy Policy) (proven, 
 		// would be bytes in a commit that nothing vouches for (row B13).
 		return proven{}, refuse(codeTSA, "the timestamp beside the signature does not verify")
 	}
-	return proven{signer: signer, signedAt: at, logIndex: ev.log.GetLogIndex()}, nil
+	return proven{signer: signer, signedAt: at, logIndex: provenIndex(ev.log)}, nil
+}
+
+// provenIndex is the entry's index in the log where the log's promise covers
+// it; without a promise whoever carried the commit may have written the number.
+func provenIndex(entry *rekorpb.TransparencyLogEntry) int64 {
+	if len(entry.GetInclusionPromise().GetSignedEntryTimestamp()) == 0 {
+		return -1
+	}
+	return entry.GetLogIndex()
 }
 
 // earliest is the time by which the signature certainly existed, and the

@@ -80,6 +80,13 @@ func (d tokenData) checkSigner() error {
 		len(digest.Parameters.FullBytes)+len(d.DigestAlgorithms[0].Parameters.FullBytes)+len(s.SignatureAlgorithm.Parameters.FullBytes) != 0:
 		return refuse(codeTSA, "the timestamp names its algorithms in an unusual way")
 	}
+	var sid protocol.IssuerAndSerialNumber
+	if rest, err := asn1.Unmarshal(s.SID.FullBytes, &sid); err != nil || len(rest) != 0 {
+		return refuse(codeTSA, "the timestamp's signer is not named by issuer and serial number")
+	}
+	if again, err := asn1.Marshal(sid); err != nil || !bytes.Equal(again, s.SID.FullBytes) {
+		return refuse(codeTSA, "the name of the timestamp's signer holds more than issuer and serial number")
+	}
 	received, err := s.SignedAttrs.MarshaledForVerification()
 	if err != nil {
 		return refuse(codeTSA, "the timestamp's attributes cannot be encoded")

@@ -166,7 +166,8 @@ func (w *walk) checkPolicyChange(ctx context.Context, s *step) error {
 			return err
 		}
 		policy, blob, err := w.policyOf(ctx, c.tree)
-		if _, no := errors.AsType[*Refusal](err); no {
+		// Bytes that are not the parent's own must not hide the version it states.
+		if no, ok := errors.AsType[*Refusal](err); ok && no.Code != codeHash && no.Code != codeCollision {
 			continue // it states no version to be compared with
 		}
 		if err != nil {

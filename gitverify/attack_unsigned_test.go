@@ -1,0 +1,133 @@
+package gitverify_test
+
+import (
+	"encoding/asn1"
+	"testing"
+
+	"github.com/github/smimesign/ietf-cms/protocol"
+	rekorpb "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
+
+	"millwright.dev/millwright/gitverify/sigstoretest"
+)
+
+// restamped changes the bytes of the timestamp inside a signature.
+func restamped(change func([]byte) []byte) func(*protocol.SignedData) {
+	return func(d *protocol.SignedData) {
+		stamp := asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 16, 2, 14}
+		attrs := d.SignerInfos[0].UnsignedAttrs
+		for i, a := range attrs {
+			if !a.Type.Equal(stamp) {
+				continue
+			}
+			value, err := a.Value()
+			if err != nil {
+				panic(err)
+			}
+			changed := asn1.RawValue{FullBytes: change(value.Elements[0].FullBytes)}
+			if attrs[i], err = protocol.NewAttribute(stamp, changed); err != nil {
+				panic(err)
+			}
+			return
+		}
+		panic("no timestamp")
+	}
+}
+
+// growSID puts junk behind the serial number by which a token names its signer.
+func growSID(token []byte) []byte {
+	type contentInfo struct {
+		Type    asn1.ObjectIdentifier
+		Content asn1.RawValue `asn1:"explicit,tag:0"`
+	}
+	var info contentInfo
+	if _, err := asn1.Unmarshal(token, &info); err != nil {
+		panic(err)
+	}
+	data := sequence(info.Content.Bytes)
+	infos := &data[len(data)-1] // SET OF SignerInfo, one
+	signer := sequence(infos.Bytes)
+	signer[1] = asn1.RawValue{FullBytes: grown(signer[1].FullBytes, 0)}
+	*infos = asn1.RawValue{Tag: asn1.TagSet, IsCompound: true, Bytes: joined(signer)}
+	info.Content = asn1.RawValue{Class: asn1.ClassContextSpecific, IsCompound: true, Bytes: joined(data)}
+	out, err := asn1.Marshal(info)
+	if err != nil {
+		panic(err)
+	}
+	return out
+}
+
+func sequence(der []byte) (elements []asn1.RawValue) {
+	var outer asn1.RawValue
+	if _, err := asn1.Unmarshal(der, &outer); err != nil {
+		panic(err)
+	}
+	for rest := outer.Bytes; len(rest) > 0; {
+		var e asn1.RawValue
+		var err error
+		if rest, err = asn1.Unmarshal(rest, &e); err != nil {
+			panic(err)
+		}
+		elements = append(elements, e)
+	}
+	return elements
+}
+
+func joined(elements []asn1.RawValue) []byte {
+	out, err := asn1.Marshal(elements)
+	if err != nil {
+		panic(err)
+	}
+	return out
+}
+
+func TestAttacksOnTheUnsignedNameOfTheSigner(t *testing.T) {
+	t.Parallel()
+	stamped := func(row, name, code string, change func(*protocol.SignedData)) attack {
+		return attack{row, name, code, func(s scene) outcome {
+			return alone(s.signed(sigstoretest.SignOptions{Stamp: true, EditSignedData: change}), s.signed(sigstoretest.SignOptions{Stamp: true}))
+		}}
+	}
+	runAttacks(t, []attack{
+		stamped("T9", "junk behind the signer's serial number", "sig/encoding", func(d *protocol.SignedData) {
+			d.SignerInfos[0].SID = asn1.RawValue{FullBytes: grown(d.SignerInfos[0].SID.FullBytes, 0)}
+		}),
+		stamped("T9", "junk behind the serial number of the timestamp's signer", "time/tsa", restamped(growSID)),
+	})
+}
+
+func TestTheTimestampIsTakenApartAndPutTogetherAgainFaithfully(t *testing.T) {
+	t.Parallel()
+	r := newRepository(t)
+	s := scene{r, r.anchor()}
+	tip := s.signed(sigstoretest.SignOptions{Stamp: true, EditSignedData: restamped(func(token []byte) []byte { return token })})
+	r.wantYes(r.verifier(), request(s.anchor, tip))
+}
+
+func TestAnIndexThatTheLogDidNotPromiseIsUnknown(t *testing.T) {
+	t.Parallel()
+	r := newRepository(t)
+	s := scene{r, r.anchor()}
+	tip := s.signed(sigstoretest.SignOptions{NoPromise: true, Stamp: true, EditEntry: func(e *rekorpb.TransparencyLogEntry) { e.LogIndex = 4711 }})
+	if c, _ := r.wantYes(r.verifier(), request(s.anchor, tip)).Tip(); c.LogIndex != -1 {
+		t.Errorf("index %d is nobody's word but the pusher's", c.LogIndex)
+	}
+}
+
+func TestADamagedPolicyOfAParentDoesNotHideItsVersion(t *testing.T) { // rows A29, T8
+	t.Parallel()
+	r := newRepository(t)
+	anchor := r.anchor()
+	main := r.commit("main", files("a", "1"), anchor)
+	side := r.commit("policy 3", files(policyPath, policyFile(3)), anchor)
+	merge := r.commit("merge", files(policyPath, policyWithCarol(2)), main, side)
+	good := r.commit("merge", files(policyPath, policyWithCarol(4)), main, side)
+	r.wantNo(r.verifier(), request(anchor, merge), "policy/version", merge)
+	r.wantYes(r.verifier(), request(anchor, good))
+	blob := r.put("blob", []byte(policyFile(3)))
+	for name, lie := range map[string]object{"other bytes": {"blob", []byte("x")}, "another kind": {"tree", nil}} {
+		r.objects[blob] = lie
+		if _, err := r.verifier().Verify(t.Context(), r, request(anchor, merge)); err == nil {
+			t.Errorf("%s: a merge below its parent's version was accepted", name)
+		}
+	}
+}
