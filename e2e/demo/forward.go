@@ -67,7 +67,7 @@ func (d *demo) secondRevision(ctx context.Context) error {
 	if err := d.screen.claim(err, "alice's change is live, and its record is number 2 of the chain"); err != nil {
 		return err
 	}
-	return d.do(ctx, d.operator, append(words("millwright verify --repo factory --trusted-root trusted_root.json"), d.anchor[:12]+"..main"))
+	return d.do(ctx, d.operator, append(words("millwright verify --repo factory --trusted-root trusted_root.json"), d.anchor+"..refs/heads/main"))
 }
 
 // commit signs all changes as somebody.

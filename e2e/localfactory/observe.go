@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -78,13 +79,20 @@ func (s *Site) Snapshot(ctx context.Context) (Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
+	// At once: the API server takes half a second for the first list of a kind
+	// that was just defined.
+	lists, errs := make([]*metav1.PartialObjectMetadataList, len(resources)), make([]error, len(resources))
+	var all sync.WaitGroup
+	for i, r := range resources {
+		all.Go(func() { lists[i], errs[i] = md.Resource(r).List(ctx, metav1.ListOptions{}) })
+	}
+	all.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("listing everything: %w", err)
+	}
 	out := Snapshot{}
-	for _, r := range resources {
-		list, err := md.Resource(r).List(ctx, metav1.ListOptions{})
-		if err != nil {
-			return nil, fmt.Errorf("listing %s: %w", r.GroupResource(), err)
-		}
-		for _, o := range list.Items {
+	for i, r := range resources {
+		for _, o := range lists[i].Items {
 			key := Object{Resource: r.GroupResource().String(), Namespace: o.Namespace, Name: o.Name}
 			out[key] = Seen{UID: string(o.UID), ResourceVersion: o.ResourceVersion, Managers: o.ManagedFields}
 		}

@@ -117,11 +117,20 @@ func (s *Site) progress(format string, args ...any) {
 	_, _ = fmt.Fprintf(s.options.Progress, format+"\n", args...)
 }
 
+// programs are what a site runs that is not of this module, the longest builds
+// first.
+func programs() []string {
+	return []string{
+		"kube-apiserver", "etcd", "kubectl", "millwright-policy",
+		"fulcio", "rekor-server", "timestamp-server", "ct_server", "trillian-memory", "oidc-issuer",
+		"gitsign", "cosign", "registry",
+	}
+}
+
 // build puts every program into the site's bin folder.
 func (s *Site) build(ctx context.Context) error {
-	names := assets.Names()
 	var err error
-	if s.assets, err = assets.Ensure(ctx, s.options.Progress, names...); err != nil {
+	if s.assets, err = assets.Ensure(ctx, s.options.Progress, programs()...); err != nil {
 		return err
 	}
 	for _, name := range []string{"kubectl", "gitsign", "cosign", "millwright-policy"} {
