@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"millwright.dev/millwright/e2e/gittest"
+	"millwright.dev/millwright/gitverify"
 	"millwright.dev/millwright/reconciler/source"
 )
 
@@ -280,6 +281,42 @@ func deflate(t *testing.T, b []byte) []byte {
 		t.Fatal(err)
 	}
 	return out.Bytes()
+}
+
+func TestAPackOfDeltasIsTakenWhole(t *testing.T) {
+	t.Parallel()
+	f := newForge(t, gittest.Options{})
+	var lines strings.Builder
+	for i := range 2000 {
+		fmt.Fprintf(&lines, "line %d of a file that changes little\n", i)
+	}
+	for i := range 4 {
+		f.commit(strings.Replace(lines.String(), "line 1000 ", fmt.Sprintf("line %d ", -i), 1))
+	}
+	bare := f.server.Path("factory")
+	git(t, bare, "repack", "-q", "-a", "-d", "-f")
+	if deltas := git(t, bare, "cat-file", "--batch-all-objects", "--batch-check=%(deltabase)"); strings.Count(deltas, strings.Repeat("0", 40)) > 10 {
+		t.Fatalf("the pack holds no deltas, so that nothing is tried: %s", deltas)
+	}
+	s := newSSH(t, f)
+	for name, r := range map[string]source.Remote{
+		"over http": remote(f.url), "over ssh": sshRemote(s, "factory"), "from a file": remote("file://" + bare),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			store, _ := open(t)
+			if _, err := store.Fetch(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+			for line := range strings.Lines(git(t, bare, "cat-file", "--batch-all-objects", "--batch-check=%(objectname) %(objecttype) %(objectsize)")) {
+				id, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+				kind, body, err := store.Object(t.Context(), gitverify.ID(id), 1<<20)
+				if got := fmt.Sprintf("%s %d", kind, len(body)); err != nil || got != rest {
+					t.Errorf("object %s: %s, %v; want %s", id, got, err, rest)
+				}
+			}
+		})
+	}
 }
 
 func TestWhatAnEndedProcessLeftIsSweptAway(t *testing.T) {

@@ -90,6 +90,10 @@ func (r Remote) check() error {
 	if err != nil || !validURL.MatchString(r.URL) {
 		return errors.New("the URL is not of the form https://, http://, ssh:// or file://")
 	}
+	// The URL is shown to people and published with the manifests.
+	if _, secret := u.User.Password(); secret || u.User != nil && u.Scheme != "ssh" {
+		return errors.New("the URL holds credentials; put them into the Secret that spec.source.secretRef names")
+	}
 	// What is percent-encoded is decoded before it gets to the far side's shell.
 	if strings.ContainsFunc(u.Path, func(c rune) bool { return c < ' ' || c == 0x7f }) {
 		return errors.New("the URL holds control characters")
