@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	policieskyvernoio "github.com/kyverno/api/api/policies.kyverno.io"
@@ -150,12 +151,7 @@ func (t *test) denies() bool {
 	if !spec.AdmissionEnabled() {
 		return false
 	}
-	for _, action := range spec.ValidationActions() {
-		if action == admissionregistrationv1.Deny {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(spec.ValidationActions(), admissionregistrationv1.Deny)
 }
 
 // position says which expression spoke.
