@@ -230,6 +230,34 @@ func TestWhatCannotBeFetchedHasAReason(t *testing.T) {
 	}
 }
 
+func TestADamagedStoreIsFetchedAnewAfterAReset(t *testing.T) { // row E05
+	t.Parallel()
+	f := newForge(t, gittest.Options{})
+	tip := f.commit("one")
+	store, dir := open(t)
+	if _, err := store.Fetch(t.Context(), remote(f.url)); err != nil {
+		t.Fatal(err)
+	}
+	packs, err := filepath.Glob(filepath.Join(dir, "objects/pack/*"))
+	if err != nil || len(packs) == 0 {
+		t.Fatalf("no packs in the store: %v", err)
+	}
+	for _, p := range packs {
+		if err := os.Remove(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := store.Reset(); err != nil {
+		t.Fatal(err)
+	}
+	if checkout, err := store.Fetch(t.Context(), remote(f.url)); err != nil || checkout.Commit != tip {
+		t.Fatalf("%v, %v", checkout.Commit, err)
+	}
+	if kind, _, err := store.Object(t.Context(), tip, 1<<20); err != nil || kind != "commit" {
+		t.Errorf("the tip after a reset: %s, %v", kind, err)
+	}
+}
+
 func TestTheRightPasswordFetches(t *testing.T) {
 	t.Parallel()
 	f := newForge(t, gittest.Options{User: "reader", Password: "correct horse"})

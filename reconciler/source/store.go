@@ -30,6 +30,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"sync"
 
 	"github.com/go-git/go-billy/v5/osfs"
@@ -59,16 +60,38 @@ func Open(dir string) (*Store, error) {
 	}
 	s := &Store{dir: dir}
 	s.sweep()
+	return s, s.initialise()
+}
+
+func (s *Store) initialise() error {
 	s.reopen()
 	if _, err := s.disk.Reference(plumbing.HEAD); errors.Is(err, plumbing.ErrReferenceNotFound) {
 		if err := s.disk.Init(); err != nil {
-			return nil, fmt.Errorf("initialising the object store: %w", err)
+			return fmt.Errorf("initialising the object store: %w", err)
 		}
 		if err := s.disk.SetConfig(config.NewConfig()); err != nil {
-			return nil, fmt.Errorf("initialising the object store: %w", err)
+			return fmt.Errorf("initialising the object store: %w", err)
 		}
 	}
-	return s, nil
+	return nil
+}
+
+// Reset throws the store away and begins an empty one. It is for a store that
+// lacks objects it should have, or whose objects are not what they are named
+// (attack row E05, fault I07): the next fetch is a clone.
+func (s *Store) Reset() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return fmt.Errorf("resetting the object store: %w", err)
+	}
+	for _, e := range entries {
+		if err := os.RemoveAll(filepath.Join(s.dir, e.Name())); err != nil {
+			return fmt.Errorf("resetting the object store: %w", err)
+		}
+	}
+	return s.initialise()
 }
 
 func (s *Store) reopen() {
