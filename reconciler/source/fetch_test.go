@@ -212,6 +212,8 @@ func TestWhatCannotBeFetchedHasAReason(t *testing.T) {
 		"a URL with another scheme":          {remote("ext::sh -c id"), source.ReasonSourceUnsupported},
 		"a URL that is an option":            {remote("--upload-pack=id"), source.ReasonSourceUnsupported},
 		"a ref that leaves the branches":     {source.Remote{URL: f.url, Ref: "refs/heads/../tags/v1"}, source.ReasonSourceUnsupported},
+		"a URL with a password":              {remote(strings.Replace(f.url, "://", "://reader:horse@", 1)), source.ReasonSourceUnsupported},
+		"a URL with a token":                 {remote("https://staple@127.0.0.1:1/x.git"), source.ReasonSourceUnsupported},
 		"ssh without a key and a known host": {remote("ssh://git@127.0.0.1:1/x.git"), source.ReasonSourceUnauthorized},
 	}
 	for name, c := range cases {
