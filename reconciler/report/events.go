@@ -28,7 +28,7 @@ func refusedEvent(p Problem) Event {
 func appliedEvent(a v1alpha1.Applied) Event {
 	return Event{
 		Type: corev1.EventTypeNormal, Reason: ReasonAttested, Action: actionApply,
-		Message: fmt.Sprintf("revision %s by %s: %d objects, record %d, %s", a.Revision, a.Signer, a.Objects, a.Sequence, a.Attestation),
+		Message: OneLine(fmt.Sprintf("revision %s by %s: %d objects, record %d, %s", a.Revision, a.Signer, a.Objects, a.Sequence, a.Attestation)),
 	}
 }
 

@@ -45,6 +45,18 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 	return m, nil
 }
 
+// Forget drops the series of a Factory that is gone: it is not ready any more.
+func (m *Metrics) Forget(key types.NamespacedName) {
+	gone := prometheus.Labels{"namespace": key.Namespace, "factory": key.Name}
+	for _, c := range []interface {
+		DeletePartialMatch(labels prometheus.Labels) int
+	}{
+		m.passes, m.refusals, m.drift, m.stages, m.ready, m.objects, m.sequence,
+	} {
+		c.DeletePartialMatch(gone)
+	}
+}
+
 // Stage records how long a stage took.
 func (m *Metrics) Stage(key types.NamespacedName, stage string, took time.Duration) {
 	m.stages.WithLabelValues(key.Namespace, key.Name, stage).Observe(took.Seconds())

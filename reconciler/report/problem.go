@@ -43,7 +43,7 @@ const maxDetail = 600
 // named is an inability to tell, with the given reason.
 func Describe(err error, otherwise string) Problem {
 	p := describe(err, otherwise)
-	p.Detail = OneLine(p.Detail)
+	p.Detail, p.Path = OneLine(p.Detail), OneLine(p.Path)
 	if p.Hint == "" {
 		p.Hint = hintFor(p.Reason)
 	}
