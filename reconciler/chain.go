@@ -19,16 +19,18 @@ type head struct {
 	sequence int64
 	commit   string
 	digest   string
+	rendered string
 	stored   bool
 }
 
 // errChain is a chain that does not hold: a definite no.
 var errChain = errors.New("the chain of applied revisions does not hold")
 
-// Chain reads the records of a factory, oldest first.
+// Chain reads the records of a factory, oldest first. The label is for people:
+// anybody who may take it away could hide a record.
 func Chain(ctx context.Context, reader client.Reader, factory client.ObjectKey) ([]v1alpha1.AppliedRevision, error) {
 	var list v1alpha1.AppliedRevisionList
-	err := reader.List(ctx, &list, client.InNamespace(factory.Namespace), client.MatchingLabels{v1alpha1.LabelFactory: factory.Name})
+	err := reader.List(ctx, &list, client.InNamespace(factory.Namespace))
 	if err != nil {
 		return nil, fmt.Errorf("listing the applied revisions: %w", err)
 	}
@@ -63,16 +65,41 @@ func (p *pass) headOf(ctx context.Context) (head, error) {
 	// number is a forgery.
 	if newest != p.plant.trustedHead {
 		if err := p.verifyRecord(newest); err != nil {
-			return head{}, at(v1alpha1.ConditionAttested, report.ReasonChainBroken, err)
+			return head{}, at(v1alpha1.ConditionAttested, chainReason(err), err)
 		}
 		p.plant.trustedHead = newest
 	}
-	return head{sequence: newest.Sequence, commit: newest.Commit, digest: newest.Digest, stored: chain[len(chain)-1].Status.Stored}, nil
+	return head{sequence: newest.Sequence, commit: newest.Commit, digest: newest.Digest, rendered: newest.Rendered, stored: chain[len(chain)-1].Status.Stored}, nil
+}
+
+func chainReason(err error) string {
+	switch {
+	case errors.Is(err, errChain):
+		return report.ReasonChainBroken
+	case errors.Is(err, errNoKey):
+		return report.ReasonControllerIncomplete
+	}
+	return report.ReasonVerifyUnknown
+}
+
+// keep goes on putting drift back while the chain does not hold: a record that
+// somebody forged must not end the enforcement of what this process saw
+// attested. Nothing new is accepted or attested meanwhile.
+func (p *pass) keep(ctx context.Context, err error) {
+	known, last := p.plant.trustedHead, p.plant.last
+	if !errors.Is(err, errChain) || last == nil || known.Commit != string(last.commit()) || known.Rendered != last.manifests.Digest() {
+		return
+	}
+	p.head = head{sequence: known.Sequence, commit: known.Commit, digest: known.Digest, rendered: known.Rendered, stored: true}
+	p.enforce(ctx, *last)
 }
 
 func (p *pass) verifyRecord(r v1alpha1.AppliedRevisionSpec) error {
 	if attest.Digest([]byte(r.Bundle)) != r.Digest {
 		return fmt.Errorf("%w: record %d has another digest than its bundle", errChain, r.Sequence)
+	}
+	if p.factory.Spec.Attest.Signer == signerKey && p.plant.setup.Key == nil {
+		return errNoKey
 	}
 	verified, err := attest.VerifyBundle([]byte(r.Bundle), p.plant.material, p.plant.signedBy(p.factory))
 	var refusal *attest.Refusal
@@ -83,7 +110,7 @@ func (p *pass) verifyRecord(r v1alpha1.AppliedRevisionSpec) error {
 		return fmt.Errorf("verifying record %d: %w", r.Sequence, err)
 	}
 	predicate := verified.Statement.Predicate
-	if predicate.Sequence != r.Sequence || predicate.Source.Commit != r.Commit ||
+	if predicate.Sequence != r.Sequence || predicate.Source.Commit != r.Commit || predicate.Rendered.Digest != r.Rendered ||
 		predicate.Factory.Name != p.factory.Name || predicate.Factory.Namespace != p.factory.Namespace ||
 		predicate.Target.ClusterUID != p.plant.cluster.uid || previousOf(predicate) != r.Previous {
 		return fmt.Errorf("%w: record %d is signed, but for another place in the chain, commit, factory or cluster", errChain, r.Sequence)

@@ -58,7 +58,9 @@ func (p *pass) apply(ctx context.Context, revision accepted, todo plan.Plan) (ap
 	p.plant.track(changes.Inventory)
 	p.out.Drifts = driftRecords(changes.Corrected(), p.plant.setup.Clock())
 	changes, p.out.Alerts = p.leave(revision, changes)
-	p.plant.add(changes)
+	if !p.attested(revision) {
+		p.plant.add(changes)
+	}
 	if err != nil {
 		return changes, at(v1alpha1.ConditionApplied, report.ReasonApplyFailed, err)
 	}
@@ -124,7 +126,20 @@ func (p *pass) floors() []gitverify.ID {
 	return out
 }
 
-func (p *pass) attested(revision accepted) bool { return p.head.commit == string(revision.commit()) }
+// attested asks for the manifests too: the same commit in another environment
+// is another revision of the cluster.
+func (p *pass) attested(revision accepted) bool {
+	return p.head.commit == string(revision.commit()) && p.head.rendered == revision.manifests.Digest()
+}
+
+// unenforced says that what was applied last cannot be kept, for example
+// because the object store was lost and the ref was turned to another history.
+func (p *pass) unenforced(err error) {
+	if len(p.floors()) > 0 {
+		p.failed(v1alpha1.ConditionApplied, at(v1alpha1.ConditionApplied, report.ReasonVerifyUnknown,
+			fmt.Errorf("the revision that was applied last is not enforced: %w", err)))
+	}
+}
 
 func (p *pass) health(ctx context.Context, revision accepted) {
 	mode := apply.HealthMode(revision.environment.Health.Mode)

@@ -20,6 +20,12 @@ import (
 
 const signerKey = "Key"
 
+// storeTimeout bounds the talk with a registry: one that takes a connection
+// and says nothing must not keep drift from being put back.
+const storeTimeout = 2 * time.Minute
+
+var errNoKey = errors.New("spec.attest.signer is Key, but the controller was started without --attest-key")
+
 // attest leaves exactly one record of an applied revision, then sees to it
 // that the registry has it too. The record is created under the one name that
 // its sequence number may have; who comes second finds it there.
@@ -116,7 +122,7 @@ func (p *pass) record(ctx context.Context, revision accepted, changes apply.Chan
 		}
 		return fmt.Errorf("creating record %d: %w", sequence, err)
 	}
-	p.head = head{sequence: sequence, commit: string(revision.commit()), digest: bundle.Digest}
+	p.head = head{sequence: sequence, commit: string(revision.commit()), digest: bundle.Digest, rendered: object.Spec.Rendered}
 	p.plant.trustedHead, p.plant.pending = object.Spec, nil
 	return nil
 }
@@ -127,6 +133,8 @@ func (p *pass) store(ctx context.Context, artifact attest.Artifact) error {
 	if p.factory.Spec.Attest.Repository == "" {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
 	key := client.ObjectKey{Namespace: p.factory.Namespace, Name: v1alpha1.AppliedRevisionName(p.factory.Name, p.head.sequence)}
 	var object v1alpha1.AppliedRevision
 	if err := p.plant.setup.Reader.Get(ctx, key, &object); err != nil {
@@ -165,7 +173,7 @@ func (p *plant) signer(f *v1alpha1.Factory) (attest.Signer, error) {
 	services := attest.Services{Fulcio: spec.Fulcio, Rekor: spec.Rekor, TimestampAuthority: spec.TimestampAuthority}
 	if spec.Signer == signerKey {
 		if p.setup.Key == nil {
-			return nil, errors.New("spec.attest.signer is Key, but the controller was started without --attest-key")
+			return nil, errNoKey
 		}
 		return attest.KeyFile{Key: *p.setup.Key, Services: services, TrustedRoot: p.material}, nil
 	}

@@ -22,6 +22,9 @@ type pass struct {
 	started  time.Time
 	out      report.Outcome
 	head     head
+	// untrusted is why the trusted root could not be read in this pass, while
+	// an older one is in force: nothing new is accepted.
+	untrusted error
 }
 
 // accepted is a revision that passed every stage before the cluster.
@@ -29,8 +32,10 @@ type accepted struct {
 	verification gitverify.Verification
 	rendered
 	verdict policy.Verdict
-	// trust is the digest of the trusted root that it was verified with.
-	trust string
+	// trust is the digest of the trusted root that it was verified with,
+	// floors the revisions that it was found to descend from.
+	trust  string
+	floors []gitverify.ID
 }
 
 // rendered is the output of the render stage with the configuration in force.

@@ -13,6 +13,7 @@ import (
 // applied, which stays enforced whatever happened to the tip.
 func (p *pass) run(ctx context.Context) report.Outcome {
 	if err := p.prepare(ctx); err != nil {
+		p.keep(ctx, err)
 		p.failed(v1alpha1.ConditionAttested, err)
 		return p.out
 	}
@@ -21,6 +22,7 @@ func (p *pass) run(ctx context.Context) report.Outcome {
 	if err != nil {
 		p.refused(err)
 		if revision, err = p.lastGood(ctx); err != nil {
+			p.unenforced(err)
 			return p.out
 		}
 	}
@@ -31,11 +33,14 @@ func (p *pass) run(ctx context.Context) report.Outcome {
 // accept fetches the tip of the ref and has it examined, unless the answer is
 // known already.
 func (p *pass) accept(ctx context.Context) (accepted, error) {
+	if p.untrusted != nil {
+		return accepted{}, p.untrusted
+	}
 	checkout, err := p.fetch(ctx)
 	if err != nil {
 		return accepted{}, err
 	}
-	if known, ok := p.plant.remembered(checkout); ok {
+	if known, ok := p.remembered(checkout); ok {
 		return known, nil
 	}
 	if err := p.judged(checkout); err != nil {
@@ -67,7 +72,7 @@ func (p *pass) examine(ctx context.Context, checkout source.Checkout) (accepted,
 	if err != nil {
 		return accepted{}, err
 	}
-	return p.plant.remember(accepted{verification: verification, rendered: rendered, verdict: verdict}), nil
+	return p.remember(accepted{verification: verification, rendered: rendered, verdict: verdict}), nil
 }
 
 // enforce makes the cluster what an accepted revision says, and leaves the

@@ -259,7 +259,11 @@ func TestCouldNotTellKeepsTheLastGoodState(t *testing.T) {
 		path := p.setup.TrustedRoot
 		defer func() { p.setup.TrustedRoot = path }()
 		p.setup.TrustedRoot = filepath.Join(t.TempDir(), "none.json")
+		p.edit("mallory-kubectl", "drifted")
 		f := p.pass()
+		if now, _ := p.settings(); now != "one" {
+			t.Errorf("drift is not put back: %s", now)
+		}
 		if c := conditionOf(f, v1alpha1.ConditionSourceVerified); c.Reason != report.ReasonTrustedRoot || c.Status != metav1.ConditionUnknown {
 			t.Errorf("SourceVerified: %+v", c)
 		}
@@ -303,6 +307,13 @@ func TestARecordThatSomebodyForgedStopsNewRevisions(t *testing.T) {
 	}
 	if now, _ := p.settings(); now != "one" {
 		t.Errorf("a revision was applied on top of a broken chain: %s", now)
+	}
+	p.edit("mallory-kubectl", "drifted")
+	if f = p.pass(); conditionOf(f, v1alpha1.ConditionReady).Reason != report.ReasonChainBroken {
+		t.Errorf("Ready: %+v", conditionOf(f, v1alpha1.ConditionReady))
+	}
+	if now, _ := p.settings(); now != "one" {
+		t.Errorf("a forged record ends the correction of drift: %s", now)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/sigstore/sigstore-go/pkg/root"
 	corev1 "k8s.io/api/core/v1"
@@ -28,6 +29,9 @@ import (
 
 // maxTrustedRoot bounds the trusted root file.
 const maxTrustedRoot = 1 << 20
+
+// maxPending bounds what is remembered of a revision that cannot be attested.
+const maxPending = 50_000
 
 // plant is what the controller keeps of one Factory between two passes. All of
 // it is cache: losing it costs time, never truth.
@@ -84,7 +88,10 @@ func newPlant(setup *Setup, key types.NamespacedName) (*plant, error) {
 // cluster, and the newest evidence.
 func (p *pass) prepare(ctx context.Context) error {
 	if err := p.plant.loadTrust(); err != nil {
-		return at(v1alpha1.ConditionSourceVerified, report.ReasonTrustedRoot, err)
+		p.untrusted = at(v1alpha1.ConditionSourceVerified, report.ReasonTrustedRoot, err)
+		if p.plant.verifier == nil {
+			return p.untrusted
+		}
 	}
 	if err := p.plant.identify(ctx); err != nil {
 		return at(v1alpha1.ConditionApplied, report.ReasonClusterUnreachable, err)
@@ -166,20 +173,27 @@ func (p *plant) credentials(ctx context.Context, f *v1alpha1.Factory) (map[strin
 }
 
 // remembered answers for a tip that already passed every stage under the same
-// trusted root: nothing of its answer can have changed.
-func (p *plant) remembered(c source.Checkout) (accepted, bool) {
-	if p.last != nil && p.last.commit() == c.Commit && p.last.trust == p.trust {
-		return *p.last, true
+// trusted root and above the same floors: nothing of its answer can have
+// changed. A floor that somebody else's record added is asked for anew.
+func (p *pass) remembered(c source.Checkout) (accepted, bool) {
+	last := p.plant.last
+	if last == nil || last.commit() != c.Commit || last.trust != p.plant.trust {
+		return accepted{}, false
 	}
-	return accepted{}, false
+	for _, floor := range p.floors() {
+		if floor != last.commit() && !slices.Contains(last.floors, floor) {
+			return accepted{}, false
+		}
+	}
+	return *last, true
 }
 
-func (p *plant) remember(a accepted) accepted {
-	if p.last == nil || p.last.commit() != a.commit() {
-		p.pending = nil
+func (p *pass) remember(a accepted) accepted {
+	if last := p.plant.last; last == nil || last.commit() != a.commit() {
+		p.plant.pending = nil
 	}
-	a.trust = p.trust
-	p.last = &a
+	a.trust, a.floors = p.plant.trust, p.floors()
+	p.plant.last = &a
 	return a
 }
 
@@ -207,16 +221,28 @@ func (p *pass) input() string {
 // process lives; after a restart it is verified and rendered again like any
 // other, from the objects in the store.
 func (p *pass) lastGood(ctx context.Context) (accepted, error) {
-	err := errors.New("nothing was applied yet")
-	for _, floor := range p.floors() {
-		checkout := p.plant.store.Checkout(floor, p.factory.Spec.Source.Ref)
-		if known, ok := p.plant.remembered(checkout); ok {
+	ref := p.factory.Spec.Source.Ref
+	// A source that does not answer takes nothing back: what was accepted and
+	// is not applied completely yet goes on.
+	if last := p.plant.last; last != nil && p.out.Attempted == "" {
+		if known, ok := p.remembered(p.plant.store.Checkout(last.commit(), ref)); ok {
 			return known, nil
 		}
-		// It is its own floor: older ones need not be asked.
+	}
+	err := errors.New("nothing was applied yet")
+	for _, floor := range p.floors() {
+		checkout := p.plant.store.Checkout(floor, ref)
+		if known, ok := p.remembered(checkout); ok {
+			return known, nil
+		}
+		// What is attested is its own floor. What only the status names has to
+		// descend from that: an edited status takes nothing back (rule T10).
 		below := *p
-		below.head, below.factory = head{}, p.factory.DeepCopy()
+		below.factory = p.factory.DeepCopy()
 		below.factory.Status.Applied = nil
+		if string(floor) == p.head.commit {
+			below.head = head{}
+		}
 		var revision accepted
 		if revision, err = below.examine(ctx, checkout); err == nil {
 			return revision, nil
@@ -228,7 +254,15 @@ func (p *pass) lastGood(ctx context.Context) (accepted, error) {
 func (p *plant) hold(inv plan.Inventory)  { p.setup.Watcher.Hold(p.key, inv) }
 func (p *plant) track(inv plan.Inventory) { p.setup.Watcher.Track(p.key, inv) }
 
-func (p *plant) add(changes apply.ChangeSet) { p.pending = append(p.pending, changes.Results...) }
+// add gathers what was done; what failed or waits is tried again.
+func (p *plant) add(changes apply.ChangeSet) {
+	for _, r := range changes.Results {
+		done := r.Action != apply.Failed && r.Action != apply.Waiting && r.Action != apply.Deleting
+		if done && len(p.pending) < maxPending {
+			p.pending = append(p.pending, r)
+		}
+	}
+}
 
 // time records how long a stage takes: defer p.time("fetch")().
 func (p *plant) time(stage string) func() {

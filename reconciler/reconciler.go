@@ -30,7 +30,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
-	"millwright.dev/millwright/reconciler/plan"
 	"millwright.dev/millwright/reconciler/report"
 )
 
@@ -38,6 +37,8 @@ import (
 const (
 	firstRetry = time.Second
 	lastRetry  = 30 * time.Second
+	// shortest keeps an interval from becoming a busy loop.
+	shortest = time.Second
 )
 
 // Reconciler reconciles Factories. [New] makes one.
@@ -111,6 +112,7 @@ func next(f *v1alpha1.Factory, p *plant, out report.Outcome) reconcile.Result {
 	if interval <= 0 {
 		interval = time.Minute
 	}
+	interval = max(interval, shortest)
 	retry := false
 	for _, s := range []*report.StageProblem{out.Refused, out.Failed} {
 		retry = retry || (s != nil && s.Problem.Class == report.CouldNotTell)
@@ -146,5 +148,6 @@ func (r *Reconciler) forget(key types.NamespacedName) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.plants, key)
-	r.setup.Watcher.Track(key, plan.Inventory{})
+	r.setup.Watcher.Forget(key)
+	r.setup.Metrics.Forget(key)
 }

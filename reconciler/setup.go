@@ -10,12 +10,15 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	ctrlsource "sigs.k8s.io/controller-runtime/pkg/source"
 
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
@@ -78,6 +81,10 @@ func New(setup *Setup) (*Reconciler, error) {
 // a pass never learns why it was woken.
 func (r *Reconciler) Register(m manager.Manager, wake <-chan event.GenericEvent) error {
 	err := builder.ControllerManagedBy(m).Named("factory").
+		WithOptions(controller.Options{
+			// The default would wait a quarter of an hour after a long outage.
+			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
+		}).
 		For(&v1alpha1.Factory{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WatchesRawSource(ctrlsource.Channel(wake, &handler.EnqueueRequestForObject{})).
 		Complete(r)
