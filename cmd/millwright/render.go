@@ -31,7 +31,7 @@ func newRenderCommand(a *app) *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("opening the tree: %w", err)
 			}
-			defer dir.Close() //nolint:errcheck // read side only
+			defer dir.Close()
 			rendered, err := reconciler.Render(&render.Renderer{}, dir.FS(), environment)
 			if err != nil {
 				return err

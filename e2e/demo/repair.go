@@ -118,7 +118,7 @@ func ownedByTheFactory(c *corev1.ConfigMap, key string) error {
 		if m.FieldsV1 == nil {
 			continue
 		}
-		if err := json.Unmarshal(m.FieldsV1.Raw, &fields); err != nil {
+		if err := json.Unmarshal(m.FieldsV1.GetRawBytes(), &fields); err != nil {
 			return fmt.Errorf("reading the field managers: %w", err)
 		}
 		if _, owns := fields.Data["f:"+key]; owns {

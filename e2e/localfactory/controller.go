@@ -148,7 +148,7 @@ func (s *Site) Poke(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("poking the controller: %w", err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // read side only
+	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
 	if err != nil {
 		return fmt.Errorf("poking the controller: %w", err)

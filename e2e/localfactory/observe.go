@@ -150,9 +150,9 @@ func (after Snapshot) Changes(before Snapshot) []string {
 }
 
 // ManagedBy counts the objects that a field manager with the prefix has written.
-func (s Snapshot) ManagedBy(prefix string) int {
+func (after Snapshot) ManagedBy(prefix string) int {
 	n := 0
-	for _, seen := range s {
+	for _, seen := range after {
 		if slices.ContainsFunc(seen.Managers, func(m metav1.ManagedFieldsEntry) bool { return strings.HasPrefix(m.Manager, prefix) }) {
 			n++
 		}
