@@ -95,11 +95,10 @@ func run(ctx context.Context, o options) int {
 		d.explain(ctx, err)
 	}
 	d.stop()
-	if err != nil {
-		return 1
+	if err == nil || ctx.Err() != nil {
+		err = errors.Join(err, os.RemoveAll(dir))
 	}
-	if err := os.RemoveAll(dir); err != nil {
-		fmt.Fprintln(os.Stderr, "demo: removing the folder:", err)
+	if err != nil {
 		return 1
 	}
 	return 0

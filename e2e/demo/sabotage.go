@@ -23,7 +23,7 @@ func (d *demo) policyEngine(ctx context.Context) (string, error) {
 	if d.options.sabotage != sabotagePolicy {
 		return d.site.PolicyEngine(), nil
 	}
-	if err := d.site.GoBuild(ctx, "./e2e/demo/yes-engine"); err != nil {
+	if err := localfactory.Build(ctx, d.options.root, d.site.Path("bin"), "./e2e/demo/yes-engine"); err != nil {
 		return "", err
 	}
 	return d.site.Path("bin", "yes-engine"), nil

@@ -53,6 +53,9 @@ type Options struct {
 	Dir string
 	// Root is the millwright repository, whose programs are built.
 	Root string
+	// Programs, if set, is a folder that [Build] was called for, so that several
+	// sites need not build the same.
+	Programs string
 	// Progress gets a line now and then; nil means quiet.
 	Progress io.Writer
 	// Took, if set, is told how long building and starting took.
@@ -138,14 +141,24 @@ func (s *Site) build(ctx context.Context) error {
 			return err
 		}
 	}
-	return s.GoBuild(ctx, "./cmd/millwright", "./cmd/millwright-controller")
+	if s.options.Programs == "" {
+		s.progress("building millwright and millwright-controller")
+		return Build(ctx, s.options.Root, s.Path("bin"))
+	}
+	for _, name := range []string{"millwright", "millwright-controller"} {
+		if err := os.Symlink(filepath.Join(s.options.Programs, name), s.Path("bin", name)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// GoBuild builds programs of the millwright repository into the bin folder.
-func (s *Site) GoBuild(ctx context.Context, packages ...string) error {
-	s.progress("building %v", packages)
-	cmd := exec.CommandContext(ctx, "go", append([]string{"build", "-o", s.Path("bin") + "/"}, packages...)...)
-	cmd.Dir = s.options.Root
+// Build builds the product's two programs, and others if any are named, from the
+// millwright repository at root into a folder.
+func Build(ctx context.Context, root, dir string, more ...string) error {
+	packages := append([]string{"./cmd/millwright", "./cmd/millwright-controller"}, more...)
+	cmd := exec.CommandContext(ctx, "go", append([]string{"build", "-o", dir + "/"}, packages...)...)
+	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("building %v: %w\n%s", packages, err, out)
 	}
