@@ -1,12 +1,15 @@
 package gitverify_test
 
 import (
+	"bytes"
 	"encoding/asn1"
+	"errors"
 	"testing"
 
 	"github.com/github/smimesign/ietf-cms/protocol"
 	rekorpb "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
 
+	"millwright.dev/millwright/gitverify"
 	"millwright.dev/millwright/gitverify/sigstoretest"
 )
 
@@ -46,7 +49,7 @@ func growSID(token []byte) []byte {
 	data := sequence(info.Content.Bytes)
 	infos := &data[len(data)-1] // SET OF SignerInfo, one
 	signer := sequence(infos.Bytes)
-	signer[1] = asn1.RawValue{FullBytes: grown(signer[1].FullBytes, 0)}
+	signer[1] = asn1.RawValue{FullBytes: grown(bytes.Clone(signer[1].FullBytes), 0)}
 	*infos = asn1.RawValue{Tag: asn1.TagSet, IsCompound: true, Bytes: joined(signer)}
 	info.Content = asn1.RawValue{Class: asn1.ClassContextSpecific, IsCompound: true, Bytes: joined(data)}
 	out, err := asn1.Marshal(info)
@@ -130,4 +133,44 @@ func TestADamagedPolicyOfAParentDoesNotHideItsVersion(t *testing.T) { // rows A2
 			t.Errorf("%s: a merge below its parent's version was accepted", name)
 		}
 	}
+}
+
+func TestAMissingObjectDeepInASideBranchHidesNothing(t *testing.T) { // row C09
+	t.Parallel()
+	r := newRepository(t)
+	anchor := r.anchor()
+	deep := r.put("commit", unsigned(r.tree(files("b", "1")), "unsigned, deep", anchor))
+	tip := r.commit("merge", files(), r.commit("main", files("a", "1"), anchor), r.commit("side", files("b", "1"), deep))
+	r.wantNo(r.verifier(), request(anchor, tip), "sig/missing", deep)
+	delete(r.objects, deep)
+	_, err := r.verifier().Verify(t.Context(), r, request(anchor, tip))
+	var no *gitverify.Refusal
+	if !errors.Is(err, gitverify.ErrObjectMissing) || errors.As(err, &no) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestOneAnchorsHistoryProvesNothingForAnother(t *testing.T) { // rule T1
+	t.Parallel()
+	r := newRepository(t)
+	anchor := r.anchor()
+	tip := r.commit("tip", files("a", "1"), anchor)
+	other := r.put("commit", unsigned(r.tree(files("b", "1")), "another anchor"))
+	v := r.verifier()
+	r.wantYes(v, request(anchor, tip))
+	r.wantNo(v, request(other, tip), "hist/non-descendant", tip)
+	r.wantYes(v, request(other, r.commit("its own", files("b", "1"), other)))
+	r.wantYes(v, request(anchor, tip))
+}
+
+func TestMoreAttacksOnCommitAndPolicy(t *testing.T) {
+	t.Parallel()
+	runAttacks(t, []attack{
+		{"A06", "one parent twice", "obj/malformed", func(s scene) outcome {
+			return alone(s.commit("merge", files(), s.anchor, s.anchor), s.commit("merge", files(), s.anchor, s.signed(honest)))
+		}},
+		{"C16", "symlink that holds the very bytes of the policy", "policy/invalid", func(s scene) outcome {
+			return alone(s.commit("link", files(policyPath, "", "120000 "+policyPath, policyFile(1)), s.anchor), s.signed(honest))
+		}},
+	})
 }
