@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -130,6 +131,25 @@ func (p *pass) floors() []gitverify.ID {
 // is another revision of the cluster.
 func (p *pass) attested(revision accepted) bool {
 	return p.head.commit == string(revision.commit()) && p.head.rendered == revision.manifests.Digest()
+}
+
+// unplanned refuses a revision that would delete more than it may. What was
+// applied before it stays enforced.
+func (p *pass) unplanned(ctx context.Context, revision accepted, err error) {
+	err = at(v1alpha1.ConditionApplied, report.ReasonApplyFailed, err)
+	var no *plan.Refusal
+	if !errors.As(err, &no) {
+		p.failed(v1alpha1.ConditionApplied, err)
+		return
+	}
+	if good, lost := p.floor(ctx); lost == nil && good.commit() != revision.commit() {
+		p.enforce(ctx, good)
+	}
+	if p.out.Refused == nil {
+		p.refused(err)
+		return
+	}
+	p.failed(v1alpha1.ConditionApplied, err)
 }
 
 // unenforced says that what was applied last cannot be kept, for example

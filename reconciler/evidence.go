@@ -34,7 +34,7 @@ func (p *pass) attest(ctx context.Context, revision accepted, changes apply.Chan
 	p.out.Applied = p.applied(revision)
 	err := p.leaveEvidence(ctx, revision, changes)
 	if p.attested(revision) {
-		p.out.Intent = nil
+		p.out.Intent, p.plant.good = nil, &revision
 		p.out.Applied.Sequence, p.out.Applied.Attestation = p.head.sequence, p.head.digest
 	}
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
+	"millwright.dev/millwright/reconciler/plan"
 )
 
 func TestAnEditedStatusTakesNothingBack(t *testing.T) {
@@ -87,4 +88,30 @@ func TestTheSameCommitInAnotherEnvironmentIsAttestedForItself(t *testing.T) {
 	if len(records) != 2 || records[1].Spec.Rendered != f.Status.Applied.Rendered || f.Status.Applied.Sequence != 2 {
 		t.Errorf("what is applied has no record of its own: %d records, status %+v", len(records), f.Status.Applied)
 	}
+}
+
+func TestAPlanThatIsRefusedLeavesTheLastGoodRevisionInForce(t *testing.T) {
+	p := newPlant(t)
+	good := p.commit(alice, "good")
+	p.applied()
+	p.write("overlays/local/base/objects.yaml", fmt.Sprintf("apiVersion: v1\nkind: Namespace\nmetadata: {name: %s-work}\n", p.namespace))
+	p.setConfig("evil")
+	bad := p.commit(alice, "the definition goes")
+	for _, when := range []string{"at once", "again", "after a restart"} {
+		if when == "after a restart" {
+			p.restart()
+		}
+		p.edit("mallory-kubectl", "drifted")
+		f := p.pass()
+		if r := f.Status.Refused; r == nil || r.Reason != plan.ReasonPruneLimit || r.Commit != bad {
+			t.Fatalf("%s: refused: %+v; conditions: %+v", when, r, f.Status.Conditions)
+		}
+		if c := conditionOf(f, v1alpha1.ConditionReady); c.Status != metav1.ConditionFalse || c.Reason != plan.ReasonPruneLimit {
+			t.Errorf("%s: Ready: %+v", when, c)
+		}
+		if now, _ := p.settings(); now != "one" || f.Status.Applied.Commit != good {
+			t.Errorf("%s: the cluster says %q and the status %s", when, now, f.Status.Applied.Commit)
+		}
+	}
+	p.auditIsClean(1)
 }

@@ -85,7 +85,7 @@ func (p *pass) enforce(ctx context.Context, revision accepted) {
 	}
 	todo, err := plan.Compute(revision.manifests, observation, p.limits())
 	if err != nil {
-		p.failed(v1alpha1.ConditionApplied, err)
+		p.unplanned(ctx, revision, err)
 		return
 	}
 	todo = todo.LeaveDrift(revision.leavesDrift)

@@ -49,6 +49,8 @@ type plant struct {
 	trust string
 	// last is the newest accepted revision.
 	last *accepted
+	// good is the newest attested revision that this process enforced.
+	good *accepted
 	// no is the newest definite no, which stays one until its input changes.
 	no *refusal
 	// pending gathers what was changed for a revision that is not attested yet.
@@ -99,7 +101,7 @@ func (p *pass) prepare(ctx context.Context) error {
 	// Caches of another repository or anchor are of another history.
 	spec := p.factory.Spec
 	if now := spec.Source.URL + "\n" + spec.Source.Ref + "\n" + spec.Verify.Anchor + "\n" + spec.Environment; now != p.plant.source {
-		p.plant.source, p.plant.last = now, nil
+		p.plant.source, p.plant.last, p.plant.good = now, nil, nil
 	}
 	var err error
 	p.head, err = p.headOf(ctx)
@@ -140,7 +142,7 @@ func (p *plant) loadTrust() error {
 		return err
 	}
 	p.trust, p.verifier, p.material, p.last = digest, verifier, material, nil
-	p.trustedHead = v1alpha1.AppliedRevisionSpec{}
+	p.good, p.trustedHead = nil, v1alpha1.AppliedRevisionSpec{}
 	return nil
 }
 
@@ -221,17 +223,24 @@ func (p *pass) input() string {
 // process lives; after a restart it is verified and rendered again like any
 // other, from the objects in the store.
 func (p *pass) lastGood(ctx context.Context) (accepted, error) {
-	ref := p.factory.Spec.Source.Ref
 	// A source that does not answer takes nothing back: what was accepted and
 	// is not applied completely yet goes on.
 	if last := p.plant.last; last != nil && p.out.Attempted == "" {
-		if known, ok := p.remembered(p.plant.store.Checkout(last.commit(), ref)); ok {
+		if known, ok := p.remembered(p.plant.store.Checkout(last.commit(), p.factory.Spec.Source.Ref)); ok {
 			return known, nil
 		}
 	}
+	return p.floor(ctx)
+}
+
+// floor is the newest revision that evidence or status say was applied.
+func (p *pass) floor(ctx context.Context) (accepted, error) {
 	err := errors.New("nothing was applied yet")
 	for _, floor := range p.floors() {
-		checkout := p.plant.store.Checkout(floor, ref)
+		if good := p.plant.good; good != nil && good.commit() == floor && p.attested(*good) {
+			return *good, nil
+		}
+		checkout := p.plant.store.Checkout(floor, p.factory.Spec.Source.Ref)
 		if known, ok := p.remembered(checkout); ok {
 			return known, nil
 		}

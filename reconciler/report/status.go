@@ -111,10 +111,12 @@ func markAccepted(f *v1alpha1.Factory, o Outcome) {
 	if o.Attempted == "" {
 		return
 	}
-	if o.Refused == nil || o.Refused.Condition == v1alpha1.ConditionPolicyPassed {
+	// A plan may be refused after everything else said yes.
+	passed := o.Refused == nil || o.Refused.Condition == v1alpha1.ConditionApplied
+	if passed || o.Refused.Condition == v1alpha1.ConditionPolicyPassed {
 		conditions.MarkTrue(f, v1alpha1.ConditionSourceVerified, ReasonVerified, "every commit up to %s is signed as the policy asks", short(o.Attempted))
 	}
-	if o.Refused == nil {
+	if passed {
 		conditions.MarkTrue(f, v1alpha1.ConditionPolicyPassed, ReasonPassed, "%d policies of the factory allow the manifests of %s", o.PoliciesTested, short(o.Attempted))
 	}
 }
@@ -139,7 +141,9 @@ func markEnforced(f *v1alpha1.Factory, o Outcome) {
 	}
 	if o.Applied != nil {
 		f.Status.Applied = o.Applied
-		conditions.MarkTrue(f, v1alpha1.ConditionApplied, ReasonInSync, "%d objects are as commit %s declares them", o.Applied.Objects, short(o.Applied.Commit))
+		if !about(o.Refused, v1alpha1.ConditionApplied) && !about(o.Failed, v1alpha1.ConditionApplied) {
+			conditions.MarkTrue(f, v1alpha1.ConditionApplied, ReasonInSync, "%d objects are as commit %s declares them", o.Applied.Objects, short(o.Applied.Commit))
+		}
 		if o.Applied.Attestation != "" && (o.Failed == nil || o.Failed.Condition != v1alpha1.ConditionAttested) {
 			conditions.MarkTrue(f, v1alpha1.ConditionAttested, ReasonAttested, "record %d, %s", o.Applied.Sequence, o.Applied.Attestation)
 		}
@@ -148,6 +152,8 @@ func markEnforced(f *v1alpha1.Factory, o Outcome) {
 		conditions.Set(f, &metav1.Condition{Type: v1alpha1.ConditionHealthy, Status: o.Health.Status, Reason: o.Health.Reason, Message: OneLine(o.Health.Message)})
 	}
 }
+
+func about(s *StageProblem, condition string) bool { return s != nil && s.Condition == condition }
 
 func mark(f *v1alpha1.Factory, s StageProblem) {
 	status := metav1.ConditionUnknown
