@@ -80,7 +80,12 @@ assets: ## Build the servers and tools that tests and the demo run (minutes, onc
 
 .PHONY: demo
 demo: ## Show the whole loop on real parts; KEEP=1 leaves it running
+	@echo "building the demonstration (the first time this takes minutes)" >&2
 	@$(GO) run ./e2e/demo $(if $(KEEP),-keep)
+
+.PHONY: test-demo
+test-demo: ## Compare the demo with its transcript, sabotage it, interrupt it (minutes)
+	MILLWRIGHT_TEST_DEMO=1 $(GO) test -count=1 -timeout 90m -v -run 'Demonstration|Interrupt' ./e2e/demo
 
 .PHONY: clean
 clean: ## Remove bin/ and materialised upstream manifests (the cache of built programs stays)

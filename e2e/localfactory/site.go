@@ -24,6 +24,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"millwright.dev/millwright/e2e/gittest"
@@ -143,6 +144,8 @@ func (s *Site) build(ctx context.Context) error {
 	}
 	if s.options.Programs == "" {
 		s.progress("building millwright and millwright-controller")
+		done := s.stillBuilding()
+		defer done()
 		return Build(ctx, s.options.Root, s.Path("bin"))
 	}
 	for _, name := range []string{"millwright", "millwright-controller"} {
@@ -151,6 +154,28 @@ func (s *Site) build(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// stillBuilding says every half minute that the build goes on, until done.
+func (s *Site) stillBuilding() (done func()) {
+	quit := make(chan struct{})
+	var told sync.WaitGroup
+	told.Go(func() {
+		tick := time.NewTicker(30 * time.Second)
+		defer tick.Stop()
+		for began := time.Now(); ; {
+			select {
+			case <-quit:
+				return
+			case <-tick.C:
+				s.progress("  still building: %s", time.Since(began).Round(time.Second))
+			}
+		}
+	})
+	return func() {
+		close(quit)
+		told.Wait()
+	}
 }
 
 // Build builds the product's two programs, and others if any are named, from the
