@@ -36,27 +36,44 @@ func restamped(change func([]byte) []byte) func(*protocol.SignedData) {
 	}
 }
 
+// token takes a timestamp apart for a change: data are the elements of its
+// SignedData, signer those of the one SignerInfo in it.
+func token(change func(data, signer []asn1.RawValue) []asn1.RawValue) func([]byte) []byte {
+	return func(der []byte) []byte {
+		type contentInfo struct {
+			Type    asn1.ObjectIdentifier
+			Content asn1.RawValue `asn1:"explicit,tag:0"`
+		}
+		var info contentInfo
+		if _, err := asn1.Unmarshal(bytes.Clone(der), &info); err != nil {
+			panic(err)
+		}
+		data := sequence(info.Content.Bytes)
+		last := len(data) - 1
+		signer := change(data, sequence(data[last].Bytes))
+		data[last] = asn1.RawValue{Tag: asn1.TagSet, IsCompound: true, Bytes: joined(signer)}
+		info.Content = asn1.RawValue{Class: asn1.ClassContextSpecific, IsCompound: true, Bytes: joined(data)}
+		out, err := asn1.Marshal(info)
+		if err != nil {
+			panic(err)
+		}
+		return out
+	}
+}
+
 // growSID puts junk behind the serial number by which a token names its signer.
-func growSID(token []byte) []byte {
-	type contentInfo struct {
-		Type    asn1.ObjectIdentifier
-		Content asn1.RawValue `asn1:"explicit,tag:0"`
-	}
-	var info contentInfo
-	if _, err := asn1.Unmarshal(token, &info); err != nil {
-		panic(err)
-	}
-	data := sequence(info.Content.Bytes)
-	infos := &data[len(data)-1] // SET OF SignerInfo, one
-	signer := sequence(infos.Bytes)
+func growSID(_, signer []asn1.RawValue) []asn1.RawValue {
 	signer[1] = asn1.RawValue{FullBytes: grown(bytes.Clone(signer[1].FullBytes), 0)}
-	*infos = asn1.RawValue{Tag: asn1.TagSet, IsCompound: true, Bytes: joined(signer)}
-	info.Content = asn1.RawValue{Class: asn1.ClassContextSpecific, IsCompound: true, Bytes: joined(data)}
-	out, err := asn1.Marshal(info)
-	if err != nil {
-		panic(err)
-	}
-	return out
+	return signer
+}
+
+// addCertificates puts more certificates into a token.
+func addCertificates(more func(own []byte) []byte) func([]byte) []byte {
+	return token(func(data, signer []asn1.RawValue) []asn1.RawValue {
+		own := data[3]
+		data[3] = asn1.RawValue{Class: own.Class, Tag: own.Tag, IsCompound: true, Bytes: append(bytes.Clone(own.Bytes), more(own.Bytes)...)}
+		return signer
+	})
 }
 
 func sequence(der []byte) (elements []asn1.RawValue) {
@@ -83,7 +100,7 @@ func joined(elements []asn1.RawValue) []byte {
 	return out
 }
 
-func TestAttacksOnTheUnsignedNameOfTheSigner(t *testing.T) {
+func TestAttacksOnTheUnsignedPartsOfASignature(t *testing.T) {
 	t.Parallel()
 	stamped := func(row, name, code string, change func(*protocol.SignedData)) attack {
 		return attack{row, name, code, func(s scene) outcome {
@@ -94,7 +111,38 @@ func TestAttacksOnTheUnsignedNameOfTheSigner(t *testing.T) {
 		stamped("T9", "junk behind the signer's serial number", "sig/encoding", func(d *protocol.SignedData) {
 			d.SignerInfos[0].SID = asn1.RawValue{FullBytes: grown(d.SignerInfos[0].SID.FullBytes, 0)}
 		}),
-		stamped("T9", "junk behind the serial number of the timestamp's signer", "time/tsa", restamped(growSID)),
+		stamped("T9", "junk behind the serial number of the timestamp's signer", "time/tsa", restamped(token(growSID))),
+		stamped("T9", "junk at the end of a timestamp", "time/tsa", restamped(func(der []byte) []byte { return grown(bytes.Clone(der), 0) })),
+		stamped("T9", "unsigned attribute in a timestamp", "time/tsa", restamped(token(func(_, signer []asn1.RawValue) []asn1.RawValue {
+			a, err := protocol.NewAttribute(asn1.ObjectIdentifier{1, 2, 3}, "hello")
+			if err != nil {
+				panic(err)
+			}
+			der, err := asn1.Marshal(a)
+			if err != nil {
+				panic(err)
+			}
+			return append(signer, asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 1, IsCompound: true, Bytes: der})
+		}))),
+		stamped("T9", "timestamp of another version", "time/tsa", restamped(token(func(data, signer []asn1.RawValue) []asn1.RawValue {
+			data[0] = asn1.RawValue{FullBytes: []byte{2, 1, 1}}
+			return signer
+		}))),
+		stamped("T9", "timestamp whose list of digests has parameters", "time/tsa", restamped(token(func(data, signer []asn1.RawValue) []asn1.RawValue {
+			var oid asn1.RawValue
+			if _, err := asn1.Unmarshal(sequence(data[1].FullBytes)[0].Bytes, &oid); err != nil {
+				panic(err)
+			}
+			one := joined([]asn1.RawValue{oid, asn1.NullRawValue})
+			data[1] = asn1.RawValue{Tag: asn1.TagSet, IsCompound: true, Bytes: one}
+			return signer
+		}))),
+		stamped("T9", "certificate twice in a timestamp", "time/tsa", restamped(addCertificates(func(own []byte) []byte { return own }))),
+		{"T9", "certificate of nobody's in a timestamp", "time/tsa", func(s scene) outcome {
+			foreign, _ := s.virtual.ForeignCA()
+			change := restamped(addCertificates(func([]byte) []byte { return foreign.Raw }))
+			return alone(s.signed(sigstoretest.SignOptions{Stamp: true, EditSignedData: change}), s.signed(sigstoretest.SignOptions{Stamp: true}))
+		}},
 	})
 }
 
@@ -102,7 +150,7 @@ func TestTheTimestampIsTakenApartAndPutTogetherAgainFaithfully(t *testing.T) {
 	t.Parallel()
 	r := newRepository(t)
 	s := scene{r, r.anchor()}
-	tip := s.signed(sigstoretest.SignOptions{Stamp: true, EditSignedData: restamped(func(token []byte) []byte { return token })})
+	tip := s.signed(sigstoretest.SignOptions{Stamp: true, EditSignedData: restamped(token(func(_, signer []asn1.RawValue) []asn1.RawValue { return signer }))})
 	r.wantYes(r.verifier(), request(s.anchor, tip))
 }
 
