@@ -2,8 +2,10 @@ package gitverify_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/asn1"
 	"errors"
+	"math"
 	"testing"
 
 	"github.com/github/smimesign/ietf-cms/protocol"
@@ -221,4 +223,23 @@ func TestMoreAttacksOnCommitAndPolicy(t *testing.T) {
 			return alone(s.commit("link", files(policyPath, "", "120000 "+policyPath, policyFile(1)), s.anchor), s.signed(honest))
 		}},
 	})
+}
+
+// boundless is a store that does not look at the limit.
+type boundless struct{ *repository }
+
+func (b boundless) Object(ctx context.Context, id gitverify.ID, _ int64) (string, []byte, error) {
+	return b.repository.Object(ctx, id, math.MaxInt64)
+}
+
+func TestAStoreThatIgnoresTheLimitDoesNotLiftIt(t *testing.T) { // row A25
+	t.Parallel()
+	r := newRepository(t)
+	anchor := r.anchor()
+	large := r.put("commit", append(r.sign(unsigned(r.tree(files()), "large", anchor), honest), bytes.Repeat([]byte("x\n"), 1<<20)...))
+	_, err := r.verifier().Verify(t.Context(), boundless{r}, request(anchor, large))
+	var no *gitverify.Refusal
+	if !errors.As(err, &no) || no.Code != "limits/commit-size" {
+		t.Errorf("got %v", err)
+	}
 }
