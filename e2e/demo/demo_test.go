@@ -114,19 +114,30 @@ func TestTheDemonstrationFailsWhenADefenceIsTakenAway(t *testing.T) {
 }
 
 func TestAnInterruptEndsEverythingThatWasStarted(t *testing.T) {
-	d := start(t)
-	deadline := time.Now().Add(20 * time.Minute)
-	for len(processesIn(t, d.tmp)) < 8 { // servers are up
-		if time.Now().After(deadline) {
-			t.Fatal("nothing was started")
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	if err := d.Process.Signal(syscall.SIGINT); err != nil {
-		t.Fatal(err)
-	}
-	if out := d.endsWith(t, 1); !strings.Contains(out, "interrupted") {
-		t.Error(out)
+	for moment, running := range map[string]string{
+		"while it builds":       "/link -o ",
+		"while all servers run": " --poke-addr ",
+	} {
+		t.Run(moment, func(t *testing.T) {
+			d := start(t)
+			deadline := time.Now().Add(20 * time.Minute)
+			for !strings.Contains(strings.Join(processesIn(t, d.tmp), "\n"), running) {
+				if time.Now().After(deadline) {
+					t.Fatal("it was never so far")
+				}
+				time.Sleep(20 * time.Millisecond)
+			}
+			if err := d.Process.Signal(syscall.SIGINT); err != nil {
+				t.Fatal(err)
+			}
+			if out := d.endsWith(t, 1); !strings.Contains(out, "interrupted") {
+				t.Error(out)
+			}
+			left, err := filepath.Glob(filepath.Join(d.tmp, "millwright-demo-*"))
+			if err != nil || len(left) > 0 {
+				t.Errorf("these were left behind: %v %v", left, err)
+			}
+		})
 	}
 }
 

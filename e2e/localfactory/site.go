@@ -25,6 +25,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"millwright.dev/millwright/e2e/gittest"
@@ -184,6 +185,10 @@ func Build(ctx context.Context, root, dir string, more ...string) error {
 	packages := append([]string{"./cmd/millwright", "./cmd/millwright-controller"}, more...)
 	cmd := exec.CommandContext(ctx, "go", append([]string{"build", "-o", dir + "/"}, packages...)...)
 	cmd.Dir = root
+	// The go command's own children, the linker and its linker, do not end with
+	// it: so they are a group, and end together.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("building %v: %w\n%s", packages, err, out)
 	}
