@@ -98,7 +98,7 @@ func (p *pass) verifyRecord(r v1alpha1.AppliedRevisionSpec) error {
 	if attest.Digest([]byte(r.Bundle)) != r.Digest {
 		return fmt.Errorf("%w: record %d has another digest than its bundle", errChain, r.Sequence)
 	}
-	if p.factory.Spec.Attest.Signer == signerKey && p.plant.setup.Key == nil {
+	if p.factory.Spec.Attest.Signer == signerKey && p.plant.setup.public() == nil {
 		return errNoKey
 	}
 	verified, err := attest.VerifyBundle([]byte(r.Bundle), p.plant.material, p.plant.signedBy(p.factory))

@@ -24,7 +24,7 @@ const signerKey = "Key"
 // and says nothing must not keep drift from being put back.
 const storeTimeout = 2 * time.Minute
 
-var errNoKey = errors.New("spec.attest.signer is Key, but the controller was started without --attest-key")
+var errNoKey = errors.New("spec.attest.signer is Key, but no key was given: start the controller with --attest-key, or millwright plan with --key")
 
 // attest leaves exactly one record of an applied revision, then sees to it
 // that the registry has it too. The record is created under the one name that

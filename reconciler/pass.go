@@ -61,16 +61,26 @@ func at(condition, otherwise string, err error) error {
 	return &stageError{condition: condition, otherwise: otherwise, err: err}
 }
 
-func (p *pass) problem(condition string, err error) *report.StageProblem {
-	otherwise := report.ReasonApplyFailed
+// Explain describes an error of a pass or of [Preview]; otherwise is the reason
+// of an error that no stage has named.
+func Explain(err error, otherwise string) report.Problem {
 	var stage *stageError
 	if errors.As(err, &stage) {
-		condition, otherwise = stage.condition, stage.otherwise
+		otherwise = stage.otherwise
 	}
 	problem := report.Describe(err, otherwise)
 	if errors.Is(err, errChain) {
 		problem.Class = report.No
 	}
+	return problem
+}
+
+func (p *pass) problem(condition string, err error) *report.StageProblem {
+	var stage *stageError
+	if errors.As(err, &stage) {
+		condition = stage.condition
+	}
+	problem := Explain(err, report.ReasonApplyFailed)
 	if problem.Commit == "" {
 		problem.Commit = p.out.Attempted
 	}

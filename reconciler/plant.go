@@ -281,8 +281,8 @@ func (p *plant) time(stage string) func() {
 
 // signedBy says who must have signed this factory's records.
 func (p *plant) signedBy(f *v1alpha1.Factory) attest.Policy {
-	if f.Spec.Attest.Signer == signerKey && p.setup.Key != nil {
-		return attest.Policy{Key: p.setup.Key.Public(), UnsafeWithoutLog: f.Spec.Attest.Rekor == ""}
+	if f.Spec.Attest.Signer == signerKey {
+		return attest.Policy{Key: p.setup.public(), UnsafeWithoutLog: f.Spec.Attest.Rekor == ""}
 	}
 	return attest.Policy{Identity: attest.Identity{Issuer: f.Spec.Attest.Issuer, Subject: f.Spec.Attest.Subject}}
 }

@@ -34,5 +34,9 @@ func Preview(ctx context.Context, setup *Setup, key client.ObjectKey) (plan.Plan
 	if err != nil {
 		return plan.Plan{}, err
 	}
-	return plan.Compute(revision.manifests, observation, walk.limits())
+	todo, err := plan.Compute(revision.manifests, observation, walk.limits())
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	return todo.LeaveDrift(revision.leavesDrift), nil
 }

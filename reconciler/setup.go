@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"context"
+	"crypto"
 	"errors"
 	"fmt"
 	"time"
@@ -44,6 +45,9 @@ type Setup struct {
 	// Token gives the controller's identity token; Key is the key file.
 	Token func(context.Context) (string, error)
 	Key   *attest.Key
+	// Public verifies records of factories that sign with a key where Key is
+	// not at hand.
+	Public crypto.PublicKey
 	// Release is this program's version.
 	Release string
 	Clock   func() time.Time
@@ -52,6 +56,14 @@ type Setup struct {
 	Events  events.EventRecorder
 	Metrics *report.Metrics
 	Watcher *drift.Watcher
+}
+
+// public is the key that records must be signed with, or nil.
+func (s *Setup) public() crypto.PublicKey {
+	if s.Public == nil && s.Key != nil {
+		return s.Key.Public()
+	}
+	return s.Public
 }
 
 func (s *Setup) validate() error {

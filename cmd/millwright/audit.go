@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto"
 	"fmt"
 	"io"
 	"os"
@@ -96,19 +97,15 @@ func (v *audit) run(ctx context.Context, a *app, args []string) error {
 func (v *audit) options() (attest.Options, error) {
 	data, err := readBounded(v.trustedRoot, 1<<20)
 	if err != nil {
-		return attest.Options{}, err
+		return attest.Options{}, noTrustedRoot(err)
 	}
 	var material root.TrustedMaterial
 	if material, err = attest.ParseTrustedRoot(data); err != nil {
-		return attest.Options{}, err
+		return attest.Options{}, noTrustedRoot(err)
 	}
 	policy := attest.Policy{Identity: attest.Identity{Issuer: v.issuer, Subject: v.subject}}
 	if v.key != "" {
-		pem, err := readBounded(v.key, 64<<10)
-		if err != nil {
-			return attest.Options{}, err
-		}
-		key, err := attest.ParsePublicKey(pem)
+		key, err := readPublicKey(v.key)
 		if err != nil {
 			return attest.Options{}, err
 		}
@@ -165,6 +162,14 @@ func (v *audit) online(ctx context.Context, name string, opts *attest.Options) (
 		return nil, fmt.Errorf("writing the export: %w", err)
 	}
 	return records, nil
+}
+
+func readPublicKey(path string) (crypto.PublicKey, error) {
+	data, err := readBounded(path, 64<<10)
+	if err != nil {
+		return nil, err
+	}
+	return attest.ParsePublicKey(data)
 }
 
 func readBounded(path string, limit int64) ([]byte, error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/go-logr/logr"
@@ -13,6 +14,7 @@ import (
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
+	"millwright.dev/millwright/reconciler/report"
 )
 
 // cluster holds the flags of verbs that talk to an API server.
@@ -30,8 +32,12 @@ func (c *cluster) connect() (*rest.Config, client.Client, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = c.kubeconfig
 	cfg, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{}).ClientConfig()
+	if clientcmd.IsEmptyConfig(err) {
+		err = errors.New("no API server is named")
+	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading the kubeconfig: %w", err)
+		err = fmt.Errorf("reading the kubeconfig: %w", err)
+		return nil, nil, unknown{report.ReasonClusterUnreachable, "name a readable kubeconfig with --kubeconfig or $KUBECONFIG", err}
 	}
 	cfg.UserAgent, cfg.QPS = "millwright/"+version, -1
 	scheme := runtime.NewScheme()

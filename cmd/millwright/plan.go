@@ -24,6 +24,7 @@ func newPlanCommand(a *app) *cobra.Command {
 		c                         cluster
 		out                       output
 		trustedRoot, engine, data string
+		key                       string
 	)
 	cmd := &cobra.Command{
 		Use: "plan FACTORY", Short: "Show what a pass would change in the cluster", Long: planLong, Args: exactly("the FACTORY"),
@@ -54,6 +55,11 @@ func newPlanCommand(a *app) *cobra.Command {
 				Client: k, Reader: k, REST: cfg, DataDir: data, TrustedRoot: trustedRoot,
 				Policy: policy.Runner{Path: engine}, Release: version, Clock: a.now, Version: versions, Metrics: metrics,
 			}
+			if key != "" {
+				if setup.Public, err = readPublicKey(key); err != nil {
+					return err
+				}
+			}
 			todo, err := reconciler.Preview(cmd.Context(), setup, client.ObjectKey{Namespace: c.namespace, Name: args[0]})
 			if err != nil {
 				return err
@@ -72,6 +78,7 @@ func newPlanCommand(a *app) *cobra.Command {
 	cmd.Flags().StringVar(&trustedRoot, "trusted-root", "", "Sigstore trusted_root.json `file`")
 	cmd.Flags().StringVar(&engine, "policy-engine", "", "path of the millwright-policy `program`")
 	cmd.Flags().StringVar(&data, "data-dir", "", "`directory` of the object store (default: a temporary one)")
+	cmd.Flags().StringVar(&key, "key", "", "PEM `file` with the public key, for a factory whose records a key signs")
 	_ = cmd.MarkFlagRequired("trusted-root")
 	_ = cmd.MarkFlagRequired("policy-engine")
 	return cmd

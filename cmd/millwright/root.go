@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"millwright.dev/millwright/reconciler"
 	"millwright.dev/millwright/reconciler/attest"
 	"millwright.dev/millwright/reconciler/report"
 	"millwright.dev/millwright/render/upstream"
@@ -35,6 +36,19 @@ var errNo = errors.New("no")
 type usageError struct{ err error }
 
 func (u usageError) Error() string { return u.err.Error() }
+
+// unknown is an error whose reason and hint only the verb can tell.
+type unknown struct {
+	reason, hint string
+	err          error
+}
+
+func (u unknown) Error() string { return u.err.Error() }
+func (u unknown) Unwrap() error { return u.err }
+
+func noTrustedRoot(err error) error {
+	return unknown{report.ReasonTrustedRoot, "name a readable Sigstore trusted_root.json with --trusted-root", err}
+}
 
 func (a *app) run(ctx context.Context, args []string) int {
 	root := &cobra.Command{
@@ -73,10 +87,20 @@ func (a *app) conclude(cmd *cobra.Command, err error) int {
 		a.say("no: %s\n", report.OneLine(err.Error()))
 		return exitNo
 	}
-	problem := report.Describe(err, "CouldNotTell")
+	var open unknown
+	if errors.As(err, &open) {
+		a.say("could not tell: %s: %s; to mend it: %s\n", open.reason, report.OneLine(err.Error()), open.hint)
+		return exitUnknown
+	}
+	const unnamed = "CouldNotTell"
+	problem := reconciler.Explain(err, unnamed)
 	if problem.Class == report.No {
 		a.say("no: %s\n", problem.Text())
 		return exitNo
+	}
+	if problem.Reason == unnamed {
+		a.say("could not tell: %s\n", problem.Detail)
+		return exitUnknown
 	}
 	a.say("could not tell: %s\n", problem.Text())
 	return exitUnknown

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -55,18 +56,18 @@ func newVerifyCommand(a *app) *cobra.Command {
 			}
 			store, err := source.OpenLocal(repo)
 			if err != nil {
-				return err
+				return local(err)
 			}
 			request := gitverify.Request{Ref: ref, Floor: gitverify.ID(floor)}
 			if request.Anchor, err = store.Resolve(base); err != nil {
-				return err
+				return local(err)
 			}
 			if request.Candidate, err = store.Resolve(head); err != nil {
-				return err
+				return local(err)
 			}
 			trusted, err := gitverify.LoadTrustedRootFile(trustedRoot)
 			if err != nil {
-				return err
+				return noTrustedRoot(err)
 			}
 			verifier, err := gitverify.New(trusted, gitverify.Options{})
 			if err != nil {
@@ -87,6 +88,15 @@ func newVerifyCommand(a *app) *cobra.Command {
 	_ = cmd.MarkFlagRequired("trusted-root")
 	out.add(cmd)
 	return cmd
+}
+
+// local keeps the reason; its usual hint is about the remote of a Factory.
+func local(err error) error {
+	var known *source.Error
+	if !errors.As(err, &known) {
+		return err
+	}
+	return unknown{known.Reason, "name a repository with --repo, and commits that it has", err}
 }
 
 func describeVerification(v gitverify.Verification) verified {

@@ -53,5 +53,5 @@ func (s *Store) Resolve(name string) (gitverify.ID, error) {
 			return gitverify.ID(ref.Hash().String()), nil
 		}
 	}
-	return "", refuse(ReasonSourceRefMissing, fmt.Errorf("%q is neither a full commit id nor a ref of this repository", name))
+	return "", refuse(ReasonSourceRefMissing, fmt.Errorf("%q is neither HEAD, a branch or a full ref of this repository nor a full commit id of 40 digits", name))
 }
