@@ -21,10 +21,9 @@ something to write, or that the revision is refused.`
 
 func newPlanCommand(a *app) *cobra.Command {
 	var (
-		c                         cluster
-		out                       output
-		trustedRoot, engine, data string
-		key                       string
+		c                              cluster
+		out                            output
+		trustedRoot, engine, data, key string
 	)
 	cmd := &cobra.Command{
 		Use: "plan FACTORY", Short: "Show what a pass would change in the cluster", Long: planLong, Args: exactly("the FACTORY"),
@@ -55,10 +54,8 @@ func newPlanCommand(a *app) *cobra.Command {
 				Client: k, Reader: k, REST: cfg, DataDir: data, TrustedRoot: trustedRoot,
 				Policy: policy.Runner{Path: engine}, Release: version, Clock: a.now, Version: versions, Metrics: metrics,
 			}
-			if key != "" {
-				if setup.Public, err = readPublicKey(key); err != nil {
-					return err
-				}
+			if setup.Public, err = readPublicKey(key); err != nil {
+				return err
 			}
 			todo, err := reconciler.Preview(cmd.Context(), setup, client.ObjectKey{Namespace: c.namespace, Name: args[0]})
 			if err != nil {
