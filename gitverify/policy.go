@@ -33,6 +33,9 @@ type Policy struct {
 	digest string
 }
 
+// roleMaintainer may change everything.
+const roleMaintainer = "maintainer"
+
 // PolicyIdentity is one listed identity. Issuer and subject are exact; there
 // are no patterns.
 type PolicyIdentity struct {
@@ -170,9 +173,11 @@ func (id PolicyIdentity) check() error {
 			return refuse(codePolicy, "identity %q: issuer and subject are exact, patterns are not supported", id.Name)
 		}
 	}
+	// This version has one role. Another one would read like a restriction
+	// (viewer) and be none.
 	for _, role := range id.Roles {
-		if !plainField(role) {
-			return refuse(codePolicy, "identity %q: a role must be a line of text", id.Name)
+		if role != roleMaintainer {
+			return refuse(codePolicy, "identity %q: role %q is not known; the only role is %s", id.Name, role, roleMaintainer)
 		}
 	}
 	return nil

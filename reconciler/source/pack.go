@@ -18,9 +18,13 @@ import (
 // that one megabyte of zeroes, deflated, must not become a hundred gigabytes
 // (attack row E04).
 const (
-	maxObject      = 128 << 20
+	maxObject      = 32 << 20 // the verifier reads none over 16 MiB
 	maxObjects     = 4 << 20
 	maxUnfoldRatio = 32 // of all objects together, over the limit of the pack
+	// Indexing keeps what large deltas unfold to and walks their chains again
+	// and again: a few hundred bytes each would cost gigabytes and minutes.
+	largeDelta     = 1 << 20
+	maxLargeDeltas = 1 << 30 // bytes of all large deltas together
 )
 
 // receive fetches a pack into quarantine, looks through it, and only then gives
@@ -85,14 +89,20 @@ func inspect(ctx context.Context, pack io.ReadSeeker, size, maxUnfolded int64) e
 	if count > maxObjects {
 		return refuse(ReasonSourceUnsupported, fmt.Errorf("the pack claims %d objects, the limit is %d", count, maxObjects))
 	}
-	var unfolded int64
+	var unfolded, deltas int64
 	for range count {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		grown, err := inspectObject(scanner)
+		grown, delta, err := inspectObject(scanner)
 		if err != nil {
 			return unexpected(err)
+		}
+		if delta && grown > largeDelta {
+			deltas += grown
+		}
+		if deltas > maxLargeDeltas {
+			return refuse(ReasonSourceUnsupported, fmt.Errorf("the large deltas of the pack unfold to more than %d bytes", maxLargeDeltas))
 		}
 		if unfolded += grown; unfolded > maxUnfolded {
 			return refuse(ReasonSourceUnsupported, fmt.Errorf("the pack unfolds to more than %d bytes", maxUnfolded))
@@ -107,32 +117,33 @@ func inspect(ctx context.Context, pack io.ReadSeeker, size, maxUnfolded int64) e
 	return nil
 }
 
-// inspectObject returns the number of bytes that the next object unfolds to.
-func inspectObject(scanner *packfile.Scanner) (int64, error) {
+// inspectObject returns the number of bytes that the next object unfolds to,
+// and whether it is a delta.
+func inspectObject(scanner *packfile.Scanner) (grown int64, delta bool, err error) {
 	header, err := scanner.NextObjectHeader()
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	tooLarge := func(size int64) error {
 		return refuse(ReasonSourceUnsupported, fmt.Errorf("an object of %d bytes is in the pack, the limit is %d", size, maxObject))
 	}
 	if header.Length < 0 || header.Length > maxObject {
-		return 0, tooLarge(header.Length)
+		return 0, false, tooLarge(header.Length)
 	}
 	begin := &prefix{}
 	if _, _, err := scanner.NextObject(begin); err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	if !header.Type.IsDelta() {
-		return header.Length, nil
+		return header.Length, false, nil
 	}
 	// A delta begins with the size of its base and the size of its result.
 	_, rest := deltaSize(begin.bytes)
 	result, _ := deltaSize(rest)
 	if result < 0 || result > maxObject {
-		return 0, tooLarge(result)
+		return 0, true, tooLarge(result)
 	}
-	return result, nil
+	return result, true, nil
 }
 
 // deltaSize reads a number of a delta's header (gitformat-pack); -1 is one that
