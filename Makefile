@@ -39,10 +39,6 @@ test: test-nested ## Run all tests that need no root, real servers included (RUN
 test-nested:
 	@for m in $(NESTED); do echo "# $$m"; $(AS_BUILT) $(GO) -C $$m test -p $(P) $(if $(COUNT),-count=$(COUNT)) -timeout 20m -run '$(RUN)' ./...; done
 
-.PHONY: test-demo
-test-demo: ## Run the whole demo against its transcript, with each defence taken away, and interrupted
-	MILLWRIGHT_TEST_DEMO=1 $(GO) test -count=1 -timeout 60m -run '$(RUN)' ./e2e/demo
-
 .PHONY: test-short
 test-short: ## Run the tests that start no servers, in less than a minute
 	$(GO) test -short -p $(P) -run '$(RUN)' $(SHORT)
