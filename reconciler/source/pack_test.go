@@ -3,7 +3,7 @@ package source
 import (
 	"bytes"
 	"compress/zlib"
-	"crypto/sha1" //nolint:gosec // the checksum of the pack format
+	"crypto/sha1"
 	"encoding/binary"
 	"errors"
 	"strings"
@@ -33,7 +33,7 @@ func deltaPack(t *testing.T, size, n int) []byte {
 	}
 	write([]byte("PACK"))
 	write(uint32(2))
-	write(uint32(n + 1)) //nolint:gosec // a small number
+	write(uint32(n + 1))
 	last := pack.Len()
 	write(objectHeader(3, size))
 	write(deflated(make([]byte, size)))
@@ -49,7 +49,7 @@ func deltaPack(t *testing.T, size, n int) []byte {
 		write(deflated(delta))
 		last = here
 	}
-	sum := sha1.Sum(pack.Bytes()) //nolint:gosec // the checksum of the pack format
+	sum := sha1.Sum(pack.Bytes())
 	write(sum[:])
 	return pack.Bytes()
 }
