@@ -57,6 +57,11 @@ func (p *pass) headOf(ctx context.Context) (head, error) {
 	if err != nil {
 		return head{}, at(v1alpha1.ConditionAttested, report.ReasonClusterUnreachable, err)
 	}
+	if applied := p.factory.Status.Applied; applied != nil && applied.Sequence > lastSequence(chain) {
+		// Its number must not be given out again: two records would bear it.
+		gone := fmt.Errorf("%w: record %d was there and is gone", errChain, applied.Sequence)
+		return head{}, at(v1alpha1.ConditionAttested, report.ReasonChainBroken, gone)
+	}
 	if len(chain) == 0 {
 		return head{}, nil
 	}
@@ -70,6 +75,13 @@ func (p *pass) headOf(ctx context.Context) (head, error) {
 		p.plant.trustedHead = newest
 	}
 	return head{sequence: newest.Sequence, commit: newest.Commit, digest: newest.Digest, rendered: newest.Rendered, stored: chain[len(chain)-1].Status.Stored}, nil
+}
+
+func lastSequence(chain []v1alpha1.AppliedRevision) int64 {
+	if len(chain) == 0 {
+		return 0
+	}
+	return chain[len(chain)-1].Spec.Sequence
 }
 
 func chainReason(err error) string {

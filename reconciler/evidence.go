@@ -117,6 +117,7 @@ func (p *pass) record(ctx context.Context, revision accepted, changes apply.Chan
 		},
 	}
 	if err := p.plant.setup.Client.Create(ctx, object); err != nil {
+		p.plant.behind = nil
 		if apierrors.IsAlreadyExists(err) {
 			return fmt.Errorf("record %d exists already: another process attested; the next pass reads it", sequence)
 		}

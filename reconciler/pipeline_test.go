@@ -290,6 +290,56 @@ func TestCouldNotTellKeepsTheLastGoodState(t *testing.T) {
 	p.auditIsClean(2)
 }
 
+func TestAnObjectStoreThatLostObjectsIsFilledAgain(t *testing.T) { // fault I07
+	p := newPlant(t)
+	p.commit(alice, "good")
+	p.applied()
+	p.setConfig("two")
+	p.commit(alice, "two")
+	p.restart()
+	objects := filepath.Join(p.setup.DataDir, p.namespace, "factory", "source.git", "objects")
+	packs, err := filepath.Glob(filepath.Join(objects, "pack", "*"))
+	if err != nil || len(packs) == 0 {
+		t.Fatalf("no packs below %s: %v", objects, err)
+	}
+	for _, pack := range packs {
+		p.must(os.Remove(pack))
+	}
+	for range 3 {
+		if now, _ := p.settings(); now == "two" {
+			break
+		}
+		p.pass()
+	}
+	if now, _ := p.settings(); now != "two" {
+		t.Errorf("the cluster says %q", now)
+	}
+	p.auditIsClean(2)
+}
+
+func TestADeletedRecordIsMissedAndItsNumberNotGivenOutAgain(t *testing.T) {
+	p := newPlant(t)
+	p.commit(alice, "one")
+	p.applied()
+	p.setConfig("two")
+	p.commit(alice, "two")
+	p.applied()
+	newest := p.records()[1]
+	p.must(p.client.Delete(t.Context(), &newest))
+	f := p.pass()
+	if c := conditionOf(f, v1alpha1.ConditionAttested); c.Reason != report.ReasonChainBroken || c.Status != metav1.ConditionFalse {
+		t.Errorf("Attested: %+v", c)
+	}
+	if n := len(p.records()); n != 1 {
+		t.Errorf("%d records: the number of the deleted one was given out again", n)
+	}
+	p.edit("mallory-kubectl", "drifted")
+	p.pass()
+	if now, _ := p.settings(); now != "two" {
+		t.Errorf("drift is not put back while the record is missing: %s", now)
+	}
+}
+
 func TestARecordThatSomebodyForgedStopsNewRevisions(t *testing.T) {
 	p := newPlant(t)
 	p.commit(alice, "good")

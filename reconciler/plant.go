@@ -51,6 +51,8 @@ type plant struct {
 	last *accepted
 	// good is the newest attested revision that this process enforced.
 	good *accepted
+	// refetched is the newest tip that was fetched as a whole a second time.
+	refetched gitverify.ID
 	// no is the newest definite no, which stays one until its input changes.
 	no *refusal
 	// pending gathers what was changed for a revision that is not attested yet.
@@ -209,6 +211,12 @@ func (p *pass) judged(c source.Checkout) error {
 }
 
 func (p *pass) judge(c source.Checkout, err error) error {
+	if errors.Is(err, gitverify.ErrObjectMissing) && p.plant.refetched != c.Commit {
+		// The store lacks what it should have, and a fetch would not notice: it
+		// has the tip. Fetch all of it, once for each tip (fault I07).
+		p.plant.refetched = c.Commit
+		p.plant.store.Refetch()
+	}
 	if report.Describe(err, report.ReasonVerifyUnknown).Class == report.No {
 		p.plant.no = &refusal{commit: c.Commit, input: p.input(), err: err}
 	}

@@ -37,6 +37,8 @@ import (
 const (
 	firstRetry = time.Second
 	lastRetry  = 30 * time.Second
+	// passTimeout bounds one pass, the first apply of a whole factory included.
+	passTimeout = 15 * time.Minute
 	// shortest keeps an interval from becoming a busy loop.
 	shortest = time.Second
 )
@@ -51,6 +53,10 @@ type Reconciler struct {
 
 // Reconcile does one pass and stores its status.
 func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	// Every call outside has a deadline of its own; this one is for those that
+	// the API server's client makes without.
+	ctx, cancel := context.WithTimeout(ctx, passTimeout)
+	defer cancel()
 	var f v1alpha1.Factory
 	if err := r.setup.Reader.Get(ctx, req.NamespacedName, &f); err != nil {
 		if apierrors.IsNotFound(err) {

@@ -259,8 +259,10 @@ func (e *Engine) recall(component string) map[render.ID]plan.Entry {
 	return e.stored[component]
 }
 
+// recordName joins with a dot, which the name of a component cannot hold: a
+// factory a-b with component c is not a factory a with component b-c.
 func (e *Engine) recordName(component string) string {
-	name := "millwright-inventory-" + e.opts.Factory + "-" + component
+	name := "millwright-inventory-" + e.opts.Factory + "." + component
 	if len(name) <= 253 {
 		return name
 	}

@@ -84,7 +84,7 @@ func own() []Reason {
 		{ReasonApplyFailed, "", CouldNotTell, "the message names the objects and the server's words; the rest is applied, and it is retried"},
 		{ReasonHealthCheckFailed, "", CouldNotTell, "look at the objects that the message names"},
 		{ReasonAttestationFailed, "", CouldNotTell, "check Fulcio, Rekor and the identity token; the revision stays applied and is attested on the next pass"},
-		{ReasonChainBroken, "", No, "an AppliedRevision does not verify or does not link to the one before: run millwright audit and find out who wrote it"},
+		{ReasonChainBroken, "", No, "an AppliedRevision does not verify, does not link to the one before, or is gone: run millwright audit and find out who wrote it"},
 		{ReasonSpecInvalid, "", No, "correct the field of the Factory that the message names"},
 		{ReasonControllerIncomplete, "", CouldNotTell, "start the controller with the flag that the message names"},
 	}

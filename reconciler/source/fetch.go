@@ -118,10 +118,10 @@ func (s *Store) fetchLocked(ctx context.Context, r Remote, with access) (plumbin
 	if !ok || tip.IsZero() {
 		return tip, refuse(ReasonSourceRefMissing, fmt.Errorf("the source has no ref %s", r.Ref))
 	}
-	if have, err := s.disk.Reference(localRef); err == nil && have.Hash() == tip && s.disk.HasEncodedObject(tip) == nil {
+	if have, err := s.disk.Reference(localRef); !s.whole && err == nil && have.Hash() == tip && s.disk.HasEncodedObject(tip) == nil {
 		return tip, nil
 	}
-	if s.disk.HasEncodedObject(tip) != nil {
+	if s.whole || s.disk.HasEncodedObject(tip) != nil {
 		if err := s.receive(ctx, session, s.request(advertised, tip), r.MaxPack); err != nil {
 			return plumbing.ZeroHash, fmt.Errorf("fetching %s: %w", r.Ref, err)
 		}
@@ -134,6 +134,7 @@ func (s *Store) fetchLocked(ctx context.Context, r Remote, with access) (plumbin
 	if err := s.disk.SetReference(plumbing.NewHashReference(localRef, tip)); err != nil {
 		return plumbing.ZeroHash, fmt.Errorf("keeping the fetched ref: %w", err)
 	}
+	s.whole = false
 	return tip, nil
 }
 
@@ -153,7 +154,7 @@ func (s *Store) request(advertised *packp.AdvRefs, tip plumbing.Hash) *packp.Upl
 // not for less.
 func (s *Store) haves() []plumbing.Hash {
 	tip, err := s.disk.Reference(localRef)
-	if err != nil {
+	if err != nil || s.whole {
 		return nil
 	}
 	var found []plumbing.Hash

@@ -232,10 +232,11 @@ func TestWhatCannotBeFetchedHasAReason(t *testing.T) {
 	}
 }
 
-func TestADamagedStoreIsFetchedAnewAfterAReset(t *testing.T) { // row E05
+func TestAStoreThatLacksObjectsIsFilledByAWholeFetch(t *testing.T) { // row E05
 	t.Parallel()
 	f := newForge(t, gittest.Options{})
-	tip := f.commit("one")
+	first := f.commit("one")
+	tip := f.commit("two")
 	store, dir := open(t)
 	if _, err := store.Fetch(t.Context(), remote(f.url)); err != nil {
 		t.Fatal(err)
@@ -249,14 +250,22 @@ func TestADamagedStoreIsFetchedAnewAfterAReset(t *testing.T) { // row E05
 			t.Fatal(err)
 		}
 	}
-	if err := store.Reset(); err != nil {
+	store, err = source.Open(dir) // as a process that starts finds it
+	if err != nil {
 		t.Fatal(err)
 	}
+	store.Refetch()
 	if checkout, err := store.Fetch(t.Context(), remote(f.url)); err != nil || checkout.Commit != tip {
 		t.Fatalf("%v, %v", checkout.Commit, err)
 	}
-	if kind, _, err := store.Object(t.Context(), tip, 1<<20); err != nil || kind != "commit" {
-		t.Errorf("the tip after a reset: %s, %v", kind, err)
+	for _, id := range []gitverify.ID{first, tip} {
+		if kind, _, err := store.Object(t.Context(), id, 1<<20); err != nil || kind != "commit" {
+			t.Errorf("%s after a whole fetch: %s, %v", id, kind, err)
+		}
+	}
+	before := f.server.Requests()
+	if _, err := store.Fetch(t.Context(), remote(f.url)); err != nil || f.server.Requests()-before != 1 {
+		t.Errorf("the fetch after that is a whole one too (%v)", err)
 	}
 }
 

@@ -30,7 +30,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"sync"
 
 	"github.com/go-git/go-billy/v5/osfs"
@@ -51,6 +50,8 @@ type Store struct {
 	mu   sync.Mutex // go-git's storage is not safe for concurrent use
 	dir  string
 	disk *filesystem.Storage
+	// whole says that the next fetch takes nothing for had.
+	whole bool
 }
 
 // Open opens the store below dir and makes it when it is not there.
@@ -60,38 +61,26 @@ func Open(dir string) (*Store, error) {
 	}
 	s := &Store{dir: dir}
 	s.sweep()
-	return s, s.initialise()
-}
-
-func (s *Store) initialise() error {
 	s.reopen()
 	if _, err := s.disk.Reference(plumbing.HEAD); errors.Is(err, plumbing.ErrReferenceNotFound) {
 		if err := s.disk.Init(); err != nil {
-			return fmt.Errorf("initialising the object store: %w", err)
+			return nil, fmt.Errorf("initialising the object store: %w", err)
 		}
 		if err := s.disk.SetConfig(config.NewConfig()); err != nil {
-			return fmt.Errorf("initialising the object store: %w", err)
+			return nil, fmt.Errorf("initialising the object store: %w", err)
 		}
 	}
-	return nil
+	return s, nil
 }
 
-// Reset throws the store away and begins an empty one. It is for a store that
-// lacks objects it should have, or whose objects are not what they are named
-// (attack row E05, fault I07): the next fetch is a clone.
-func (s *Store) Reset() error {
+// Refetch makes the next fetch a whole one: nothing that is here counts as had.
+// It is for a store that lacks objects which a fetch would not notice, since the
+// tip is there (attack row E05, fault I07). What is here stays: a server that
+// leaves things out must not be able to take the last good revision away.
+func (s *Store) Refetch() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	entries, err := os.ReadDir(s.dir)
-	if err != nil {
-		return fmt.Errorf("resetting the object store: %w", err)
-	}
-	for _, e := range entries {
-		if err := os.RemoveAll(filepath.Join(s.dir, e.Name())); err != nil {
-			return fmt.Errorf("resetting the object store: %w", err)
-		}
-	}
-	return s.initialise()
+	s.whole = true
 }
 
 func (s *Store) reopen() {
