@@ -28,7 +28,7 @@ help: ## Show this help
 
 .PHONY: build
 build: ## Build the three programs into bin/
-	$(GO) build -trimpath -o bin/ ./cmd/millwright ./cmd/millwright-controller
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/millwright ./cmd/millwright-controller
 	$(AS_BUILT) $(GO) -C cmd/millwright-policy build -o ../../bin/millwright-policy .
 
 .PHONY: test
@@ -81,7 +81,7 @@ assets: ## Build the servers and tools that tests and the demo run (minutes, onc
 .PHONY: demo
 demo: ## Show the whole loop on real parts; KEEP=1 leaves it running
 	@echo "building the demonstration (the first time this takes minutes)" >&2
-	@$(GO) run ./e2e/demo $(if $(KEEP),-keep)
+	@$(AS_BUILT) $(GO) run ./e2e/demo $(if $(KEEP),-keep)
 
 .PHONY: test-demo
 test-demo: ## Compare the demo with its transcript, sabotage it, interrupt it (minutes)

@@ -180,11 +180,13 @@ func (s *Site) stillBuilding() (done func()) {
 }
 
 // Build builds the product's two programs, and others if any are named, from the
-// millwright repository at root into a folder.
+// millwright repository at root into a folder. Without cgo, as they are released:
+// what loads plugins in a library below us is then not even linked.
 func Build(ctx context.Context, root, dir string, more ...string) error {
 	packages := append([]string{"./cmd/millwright", "./cmd/millwright-controller"}, more...)
-	cmd := exec.CommandContext(ctx, "go", append([]string{"build", "-o", dir + "/"}, packages...)...)
-	cmd.Dir = root
+	flags := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", dir + "/"}
+	cmd := exec.CommandContext(ctx, "go", append(flags, packages...)...)
+	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	// The go command's own children, the linker and its linker, do not end with
 	// it: so they are a group, and end together.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
