@@ -99,7 +99,7 @@ func factoryText(b *strings.Builder, f v1alpha1.Factory) {
 	}
 	fmt.Fprintf(b, "  drift     %d corrected\n", f.Status.Drift.Corrected)
 	for _, d := range f.Status.Drift.Last {
-		fmt.Fprintf(b, "            %s %s by %s (%s) at %s\n", d.Time.UTC().Format("15:04:05Z"), d.Object, d.Manager, d.Operation, report.OneLine(strings.Join(d.Paths, " ")))
+		fmt.Fprintf(b, "            %s %s %s\n", d.Time.UTC().Format("15:04:05Z"), d.Object, report.Culprit(d))
 	}
 	w := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
 	for _, c := range f.Status.Conditions {

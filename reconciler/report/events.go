@@ -33,17 +33,34 @@ func appliedEvent(a v1alpha1.Applied) Event {
 }
 
 func driftEvent(d v1alpha1.DriftRecord) Event {
-	message := d.Object + " was changed"
-	if d.Manager != "" {
-		message += fmt.Sprintf(" by %s (%s)", d.Manager, d.Operation)
-	}
-	if len(d.Paths) > 0 {
-		message += " at " + d.Paths[0]
-		if len(d.Paths) > 1 {
-			message += fmt.Sprintf(" and %d more", len(d.Paths)-1)
-		}
+	message := OneLine(d.Object + " was changed " + Culprit(d))
+	if Deleted(d) {
+		message = d.Object + " was deleted"
 	}
 	return Event{Type: corev1.EventTypeWarning, Reason: ReasonDriftCorrected, Action: actionCorrect, Message: OneLine(message + "; put back")}
+}
+
+// Deleted says that the whole object was gone. Nobody is named then: field
+// managers go with the object.
+func Deleted(d v1alpha1.DriftRecord) bool { return len(d.Paths) == 1 && d.Paths[0] == "." }
+
+// Culprit says who changed what, as far as the object told: "by kubectl
+// (Update) at .data.key", or that it was deleted.
+func Culprit(d v1alpha1.DriftRecord) string {
+	if Deleted(d) {
+		return "deleted"
+	}
+	text := ""
+	if d.Manager != "" {
+		text += fmt.Sprintf("by %s (%s)", d.Manager, d.Operation)
+	}
+	if len(d.Paths) > 0 {
+		text += " at " + d.Paths[0]
+	}
+	if len(d.Paths) > 1 {
+		text += fmt.Sprintf(" and %d more", len(d.Paths)-1)
+	}
+	return OneLine(text)
 }
 
 // Events says what is new since before: nothing is told twice.

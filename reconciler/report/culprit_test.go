@@ -1,0 +1,22 @@
+package report
+
+import (
+	"testing"
+
+	"millwright.dev/millwright/reconciler/api/v1alpha1"
+)
+
+func TestADriftIsToldAsFarAsTheObjectTells(t *testing.T) {
+	t.Parallel()
+	for want, d := range map[string]v1alpha1.DriftRecord{
+		"ConfigMap ns/x was changed by kubectl (Update) at .data.a and 1 more; put back": {Manager: "kubectl", Operation: "Update", Paths: []string{".data.a", ".data.b"}},
+		"ConfigMap ns/x was changed at .data.a; put back":                                {Paths: []string{".data.a"}},
+		"ConfigMap ns/x was changed; put back":                                           {},
+		"ConfigMap ns/x was deleted; put back":                                           {Paths: []string{"."}},
+	} {
+		d.Object = "ConfigMap ns/x"
+		if got := driftEvent(d).Message; got != want {
+			t.Errorf("told %q, want %q", got, want)
+		}
+	}
+}
