@@ -63,7 +63,7 @@ func (o Object) Unstructured() *unstructured.Unstructured { return decode(o.json
 
 // Component is one part of the factory in the order of its stages.
 type Component struct {
-	// Name is the component's name; its field manager is millwright/<name>.
+	// Name is the component's name; part of the name of its field manager.
 	Name string
 	// Path is its overlay directory in the tree, slash separated.
 	Path string

@@ -20,9 +20,10 @@
 // # Who owns what
 //
 // Objects are applied with one field manager per component
-// (millwright/<component>). A conflict with another manager is forced only on
-// objects that were ours before; there it is drift. On any other object it is
-// reported as FieldConflict with manager and field, and nothing is written.
+// (millwright/<component>@<namespace>/<factory>). A conflict with another
+// manager is forced only on objects that were ours before; there it is drift.
+// On any other object it is reported as FieldConflict with manager and field,
+// and nothing is written.
 //
 // # What survives a crash
 //
