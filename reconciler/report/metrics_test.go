@@ -1,0 +1,60 @@
+package report
+
+import (
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/types"
+
+	"millwright.dev/millwright/reconciler/api/v1alpha1"
+)
+
+// gathered is the sum of each metric's values over its series.
+func gathered(t *testing.T, registry *prometheus.Registry) map[string]float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			out[f.GetName()] += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+		}
+	}
+	return out
+}
+
+func TestMetricsSayWhatAPassDid(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewRegistry()
+	metrics, err := NewMetrics(registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, f := types.NamespacedName{Namespace: "a", Name: "b"}, &v1alpha1.Factory{}
+	pass := func(o Outcome) {
+		f.Status = Status(f, o)
+		metrics.Outcome(key, f, o)
+	}
+	pass(changed(func(o *Outcome) { o.Drifts = []v1alpha1.DriftRecord{{Object: "x"}, {Object: "y"}} }))
+	got := gathered(t, registry)
+	for name, want := range map[string]float64{
+		"millwright_factory_ready": 1, "millwright_applied_objects": 7, "millwright_applied_sequence": 1,
+		"millwright_drift_corrected_total": 2, "millwright_passes_total": 1, "millwright_refusals_total": 0,
+	} {
+		if got[name] != want {
+			t.Errorf("%s is %v, want %v", name, got[name], want)
+		}
+	}
+	pass(changed(func(o *Outcome) {
+		o.Refused = &StageProblem{Condition: v1alpha1.ConditionSourceVerified, Problem: Problem{Class: No, Reason: "Unsigned"}}
+	}))
+	if got = gathered(t, registry); got["millwright_factory_ready"] != 0 || got["millwright_refusals_total"] != 1 {
+		t.Errorf("after a refusal: %v", got)
+	}
+	metrics.Forget(key)
+	if got = gathered(t, registry); got["millwright_factory_ready"] != 0 || got["millwright_applied_objects"] != 0 {
+		t.Errorf("a Factory that is gone left series: %v", got)
+	}
+}
