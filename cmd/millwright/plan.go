@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,64 +20,81 @@ what a pass would write now. It writes nothing itself; dry-runs are asked of the
 API server for objects that may differ. Exit code 3 means that there is
 something to write, or that the revision is refused.`
 
+type preview struct {
+	cluster
+	out                            output
+	trustedRoot, engine, data, key string
+}
+
 func newPlanCommand(a *app) *cobra.Command {
-	var (
-		c                              cluster
-		out                            output
-		trustedRoot, engine, data, key string
-	)
+	var v preview
 	cmd := &cobra.Command{
 		Use: "plan FACTORY", Short: "Show what a pass would change in the cluster", Long: planLong, Args: exactly("the FACTORY"),
 		Example: "  millwright plan factory --trusted-root trusted_root.json --policy-engine /usr/local/bin/millwright-policy",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, k, err := c.connect()
-			if err != nil {
-				return err
-			}
-			if data == "" {
-				if data, err = os.MkdirTemp("", "millwright-plan-*"); err != nil {
-					return fmt.Errorf("making a temporary directory: %w", err)
-				}
-				defer os.RemoveAll(data)
-			}
-			if engine, err = filepath.Abs(engine); err != nil {
-				return fmt.Errorf("resolving --policy-engine: %w", err)
-			}
-			metrics, err := report.NewMetrics(prometheus.NewRegistry())
-			if err != nil {
-				return err
-			}
-			versions, err := reconciler.Versions(cfg)
-			if err != nil {
-				return err
-			}
-			setup := &reconciler.Setup{
-				Client: k, Reader: k, REST: cfg, DataDir: data, TrustedRoot: trustedRoot,
-				Policy: policy.Runner{Path: engine}, Release: version, Clock: a.now, Version: versions, Metrics: metrics,
-			}
-			if setup.Public, err = readPublicKey(key); err != nil {
-				return err
-			}
-			todo, err := reconciler.Preview(cmd.Context(), setup, client.ObjectKey{Namespace: c.namespace, Name: args[0]})
-			if err != nil {
-				return err
-			}
-			if err := a.print(out, todo, todo.Text); err != nil {
-				return err
-			}
-			if !todo.Empty() {
-				return errNo
-			}
-			return nil
-		},
+		RunE:    func(cmd *cobra.Command, args []string) error { return v.run(cmd.Context(), a, args[0]) },
 	}
-	c.add(cmd)
-	out.add(cmd)
-	cmd.Flags().StringVar(&trustedRoot, "trusted-root", "", "Sigstore trusted_root.json `file`")
-	cmd.Flags().StringVar(&engine, "policy-engine", "", "path of the millwright-policy `program`")
-	cmd.Flags().StringVar(&data, "data-dir", "", "`directory` of the object store (default: a temporary one)")
-	cmd.Flags().StringVar(&key, "key", "", "PEM `file` with the public key, for a factory whose records a key signs")
+	v.add(cmd)
+	v.out.add(cmd)
+	f := cmd.Flags()
+	f.StringVar(&v.trustedRoot, "trusted-root", "", "Sigstore trusted_root.json `file`")
+	f.StringVar(&v.engine, "policy-engine", "", "path of the millwright-policy `program`")
+	f.StringVar(&v.data, "data-dir", "", "`directory` of the object store (default: a temporary one)")
+	f.StringVar(&v.key, "key", "", "PEM `file` with the public key, for a factory whose records a key signs")
 	_ = cmd.MarkFlagRequired("trusted-root")
 	_ = cmd.MarkFlagRequired("policy-engine")
 	return cmd
+}
+
+func (v *preview) run(ctx context.Context, a *app, name string) error {
+	if v.data == "" {
+		data, err := os.MkdirTemp("", "millwright-plan-*")
+		if err != nil {
+			return fmt.Errorf("making a temporary directory: %w", err)
+		}
+		defer os.RemoveAll(data)
+		v.data = data
+	}
+	setup, err := v.setup(a)
+	if err != nil {
+		return err
+	}
+	todo, err := reconciler.Preview(ctx, setup, client.ObjectKey{Namespace: v.namespace, Name: name})
+	if err != nil {
+		return err
+	}
+	if err := a.print(v.out, todo, todo.Text); err != nil {
+		return err
+	}
+	if !todo.Empty() {
+		return errNo
+	}
+	return nil
+}
+
+// setup is that of a controller that only looks.
+func (v *preview) setup(a *app) (*reconciler.Setup, error) {
+	cfg, k, err := v.connect()
+	if err != nil {
+		return nil, err
+	}
+	engine, err := filepath.Abs(v.engine)
+	if err != nil {
+		return nil, fmt.Errorf("resolving --policy-engine: %w", err)
+	}
+	metrics, err := report.NewMetrics(prometheus.NewRegistry())
+	if err != nil {
+		return nil, err
+	}
+	versions, err := reconciler.Versions(cfg)
+	if err != nil {
+		return nil, err
+	}
+	public, err := readPublicKey(v.key)
+	if err != nil {
+		return nil, err
+	}
+	return &reconciler.Setup{
+		Client: k, Reader: k, REST: cfg, DataDir: v.data, TrustedRoot: v.trustedRoot, Public: public,
+		Policy: policy.Runner{Path: engine}, Release: version, Clock: a.now, Version: versions, Metrics: metrics,
+	}, nil
 }
