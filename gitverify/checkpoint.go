@@ -2,11 +2,14 @@ package gitverify
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"strconv"
 	"strings"
 
 	rekorpb "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
+	"github.com/transparency-dev/merkle/rfc6962"
 )
 
 // checkCheckpoint is strict about the signed note in an inclusion proof (the
@@ -38,4 +41,27 @@ func checkCheckpoint(proof *rekorpb.InclusionProof) error {
 		return refuse(codeCheckpoint, "the checkpoint has not exactly one canonical signature")
 	}
 	return nil
+}
+
+// checkpoint is a state of a log that a signature proves: what the log signed,
+// and the leaf that was proven to be in it.
+type checkpoint struct {
+	// origin names the log and its tree, key the log's key.
+	origin, key string
+	size        uint64
+	root        [sha256.Size]byte
+	index       uint64
+	leaf        [sha256.Size]byte
+}
+
+// seenCheckpoint is what a verified entry says of its log.
+func seenCheckpoint(entry *rekorpb.TransparencyLogEntry) checkpoint {
+	p := entry.GetInclusionProof()
+	origin, _, _ := strings.Cut(p.GetCheckpoint().GetEnvelope(), "\n")
+	return checkpoint{
+		origin: origin, key: hex.EncodeToString(entry.GetLogId().GetKeyId()),
+		size: uint64(p.GetTreeSize()), index: uint64(p.GetLogIndex()),
+		root: [sha256.Size]byte(p.GetRootHash()),
+		leaf: [sha256.Size]byte(rfc6962.DefaultHasher.HashLeaf(entry.GetCanonicalizedBody())),
+	}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/tlog"
 	"github.com/sigstore/sigstore-go/pkg/verify"
 	"github.com/sigstore/sigstore/pkg/signature"
-	"github.com/transparency-dev/merkle/proof"
+	merkle "github.com/transparency-dev/merkle/proof"
 	"github.com/transparency-dev/merkle/rfc6962"
 )
 
@@ -62,7 +62,7 @@ func (v *signatureVerifier) explainProof(ev evidence) error {
 	if index < 0 || size < 1 {
 		return refuse(codeProof, "the inclusion proof is for no place in a log")
 	}
-	err := proof.VerifyInclusion(rfc6962.DefaultHasher, uint64(index), uint64(size), leaf, p.GetHashes(), p.GetRootHash())
+	err := merkle.VerifyInclusion(rfc6962.DefaultHasher, uint64(index), uint64(size), leaf, p.GetHashes(), p.GetRootHash())
 	if err != nil {
 		code := codeProof
 		if len(ev.log.GetInclusionPromise().GetSignedEntryTimestamp()) == 0 {

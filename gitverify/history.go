@@ -211,7 +211,7 @@ func (w *walk) judge(ctx context.Context, id ID) (rawCommit, error) {
 	if err != nil {
 		return rawCommit{}, err
 	}
-	p, err := w.signatures.verify(c, w.policy)
+	p, signer, err := w.signatures.verify(c, w.policy)
 	if err != nil {
 		return rawCommit{}, about(id, err)
 	}
@@ -219,7 +219,7 @@ func (w *walk) judge(ctx context.Context, id ID) (rawCommit, error) {
 		w.unitSeen = map[ID]struct{}{}
 	}
 	w.unitSeen[id] = struct{}{}
-	w.unit = append(w.unit, Checked{Commit: id, Signer: p.signer, SignedAt: p.signedAt, LogIndex: p.logIndex})
+	w.unit = append(w.unit, Checked{Commit: id, Signer: signer, SignedAt: p.at, LogIndex: p.logIndex})
 	return c, nil
 }
 

@@ -23,7 +23,7 @@ func TestAPanicOfTheVerifierRefusesThatCommit(t *testing.T) { // row B33
 		t.Fatal(err)
 	}
 	broken := &signatureVerifier{} // its sigstore verifier is nil
-	_, err = broken.verify(c, Policy{})
+	_, err = broken.prove(t.Context(), c.payload, c.armored, nil)
 	var no *Refusal
 	if !errors.As(err, &no) || no.Code != codePanic {
 		t.Errorf("got %v", err)

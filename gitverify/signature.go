@@ -2,6 +2,8 @@ package gitverify
 
 import (
 	"bytes"
+	"context"
+	"crypto/sha256"
 	"fmt"
 	"time"
 
@@ -9,11 +11,24 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/verify"
 )
 
-// proven is what a verified signature proves.
-type proven struct {
-	signer   Identity
-	signedAt time.Time
+// proof is what a signature proves, whoever may do what. It depends on the
+// signature, on what was signed and on the trusted root, and on no policy, so
+// that it may be kept, and made beside others.
+type proof struct {
+	certified
+	// at is the earliest time by which the signature certainly existed; stamped
+	// says that a timestamp authority vouches for it.
+	at      time.Time
+	stamped bool
+	// logIndex is where the log promised to keep the entry, -1 if it did not.
 	logIndex int64
+	// payload is the digest of what was signed, which names the content in
+	// whatever form it is signed and wrapped (rule T9).
+	payload [sha256.Size]byte
+	// relied are the fingerprints of what the proof rests on in the trusted root.
+	relied []string
+	// seen is the state of the log that the inclusion was proven for (row B27).
+	seen checkpoint
 }
 
 // signatureVerifier verifies single signatures against the trusted root.
@@ -36,72 +51,90 @@ func newSignatureVerifier(root TrustedRoot) (*signatureVerifier, error) {
 	return &signatureVerifier{root: root, sigstore: v}, nil
 }
 
-// verify says who signed the commit. A panic in any parser below is a refusal
-// of this commit, and of nothing else (row B33, GHSA-7c37-gx6w-8vc5).
-func (v *signatureVerifier) verify(c rawCommit, policy Policy) (p proven, err error) {
+// verify is prove and the policy together.
+func (v *signatureVerifier) verify(c rawCommit, policy Policy) (proof, Identity, error) {
+	p, err := v.prove(context.Background(), c.payload, c.armored, nil)
+	if err != nil {
+		return proof{}, Identity{}, err
+	}
+	signer, ok := policy.match(p.certified)
+	if !ok {
+		return proof{}, Identity{}, policy.unknown(p.certified)
+	}
+	return p, signer, nil
+}
+
+// prove says who signed the payload, and when. An armored of nil is an unsigned
+// commit or tag. A signature without a log entry is looked up where a look-up
+// is given, and refused where none is. A panic in any parser below is a refusal
+// of this signature, and of nothing else (row B33, GHSA-7c37-gx6w-8vc5).
+func (v *signatureVerifier) prove(ctx context.Context, payload, armored []byte, lookup LogLookup) (p proof, err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			p, err = proven{}, refuse(codePanic, "the verifier failed on this signature: %v", cause)
+			p, err = proof{}, refuse(codePanic, "the verifier failed on this signature: %v", cause)
 		}
 	}()
-	if c.armored == nil {
-		return proven{}, refuse(codeMissing, "the commit is not signed")
+	if armored == nil {
+		return proof{}, refuse(codeMissing, "it is not signed")
 	}
-	sig, err := parseSignature(c.armored, c.payload)
+	sig, err := parseSignature(armored, payload)
 	if err != nil {
-		return proven{}, err
+		return proof{}, err
 	}
 	if err := sig.checkKey(); err != nil {
-		return proven{}, err
+		return proof{}, err
 	}
 	for _, token := range sig.timestamps {
 		if err := checkToken(token, v.root.material); err != nil {
-			return proven{}, err
+			return proof{}, err
+		}
+	}
+	if sig.entry == nil && lookup != nil {
+		if sig.entry, err = lookUp(ctx, lookup, sig); err != nil {
+			return proof{}, err
 		}
 	}
 	ev, err := newEvidence(sig)
 	if err != nil {
-		return proven{}, err
+		return proof{}, err
 	}
-	return v.verifyEvidence(ev, policy)
+	return v.verifyEvidence(ev, sha256.Sum256(payload))
 }
 
 // verifyEvidence decides with sigstore-go; only when that says no, the finer
 // code is looked for. Who the certificate names counts only once the
-// certificate counts, so an unknown name is refused last.
-func (v *signatureVerifier) verifyEvidence(ev evidence, policy Policy) (proven, error) {
+// certificate counts, so a name that cannot be read is refused last.
+func (v *signatureVerifier) verifyEvidence(ev evidence, payload [sha256.Size]byte) (proof, error) {
 	claimed, claimErr := claimedIdentity(ev.leaf)
-	signer, known := Identity{}, false
-	if claimErr == nil {
-		signer, known = policy.match(claimed)
-	}
 	want := verify.WithoutIdentitiesUnsafe() // always followed by a refusal below
-	if known {
-		id, err := verify.NewShortCertificateIdentity(signer.Issuer, "", signer.Subject, "")
+	if claimErr == nil {
+		// That sigstore-go reads the same name in the certificate as we do.
+		id, err := verify.NewShortCertificateIdentity(claimed.issuer, "", claimed.subject, "")
 		if err != nil {
-			return proven{}, fmt.Errorf("setting up the identity: %w", err)
+			return proof{}, refuse(codeSubject, "the certificate's name cannot be used: %v", err)
 		}
 		want = verify.WithCertificateIdentity(id)
 	}
 	result, err := v.sigstore.Verify(ev.bundle, verify.NewPolicy(verify.WithArtifact(bytes.NewReader(ev.signed)), want))
 	if err != nil {
-		return proven{}, v.diagnose(ev, err)
+		return proof{}, v.diagnose(ev, err)
 	}
 	switch {
 	case ev.leaf.IsCA: // path validation lets an authority sign as itself (row B25)
-		return proven{}, refuse(codeUntrusted, "the certificate is that of an authority, not of a signer")
+		return proof{}, refuse(codeUntrusted, "the certificate is that of an authority, not of a signer")
 	case claimErr != nil:
-		return proven{}, claimErr
-	case !known:
-		return proven{}, policy.unknown(claimed)
+		return proof{}, claimErr
 	}
 	at, stamped := earliest(result.VerifiedTimestamps)
 	if stamped != len(ev.timestamps) {
 		// sigstore-go is content with one good time; a bad timestamp beside it
 		// would be bytes in a commit that nothing vouches for (row B13).
-		return proven{}, refuse(codeTSA, "the timestamp beside the signature does not verify")
+		return proof{}, refuse(codeTSA, "the timestamp beside the signature does not verify")
 	}
-	return proven{signer: signer, signedAt: at, logIndex: provenIndex(ev.log)}, nil
+	return proof{
+		certified: claimed, at: at, stamped: stamped > 0, logIndex: provenIndex(ev.log),
+		payload: payload, relied: v.root.fingerprints(), seen: seenCheckpoint(ev.log),
+	}, nil
 }
 
 // provenIndex is the entry's index in the log where the log's promise covers
