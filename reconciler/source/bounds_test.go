@@ -170,13 +170,7 @@ func TestWhatAServerWritesIntoAnErrorIsShortAndPlain(t *testing.T) {
 func TestAPackOverTheLimitIsNotTaken(t *testing.T) { // row E04
 	t.Parallel()
 	f := newForge(t, gittest.Options{})
-	noise := make([]byte, 0, 64<<10)
-	for x := uint32(1); len(noise) < cap(noise); noise = append(noise, byte(x>>11)) { // does not deflate
-		x ^= x << 13
-		x ^= x >> 17
-		x ^= x << 5
-	}
-	tip := f.commit(string(noise))
+	tip := f.commit(string(noise(64 << 10)))
 	s := newSSH(t, f)
 	for name, r := range map[string]source.Remote{
 		"over http": remote(f.url), "over ssh": sshRemote(s, "factory"), "from a file": remote("file://" + f.server.Path("factory")),
@@ -235,7 +229,7 @@ func TestAPackMadeToHurtIsNotTaken(t *testing.T) { // row E04
 		"a delta whose size has no end":     {source.ReasonSourceUnsupported, "an object of", pack(1, endless)},
 		"a blob larger than it says":        {source.ReasonSourceUnreachable, "not whole", pack(1, more)},
 		"four thousand million objects":     {source.ReasonSourceUnsupported, "objects", pack(1<<32-1, nil)},
-		"no objects":                        {source.ReasonSourceUnreachable, "without the commit", pack(0, nil)},
+		"no objects":                        {source.ReasonSourceUnreachable, "without the object", pack(0, nil)},
 		"bytes after its end":               {source.ReasonSourceUnreachable, "after its end", append(pack(0, nil), "more"...)},
 		"a version that nobody has written": {source.ReasonSourceUnreachable, "not whole", []byte("PACK\x00\x00\x00\x09\x00\x00\x00\x00")},
 	} {

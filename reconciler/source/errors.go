@@ -18,6 +18,7 @@ const (
 	ReasonSourceUnauthorized = "SourceUnauthorized"
 	ReasonSourceRefMissing   = "SourceRefMissing"
 	ReasonSourceUnsupported  = "SourceUnsupported"
+	ReasonSourceShallow      = "SourceShallow"
 )
 
 // Error is an inability to fetch, with the reason that status and docs use.

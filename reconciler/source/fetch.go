@@ -14,15 +14,13 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
-
-	"millwright.dev/millwright/gitverify"
 )
 
 // Remote is where to fetch from.
 type Remote struct {
 	// URL with scheme https, http, ssh or file.
 	URL string
-	// Ref is a full branch name, refs/heads/….
+	// Ref is the full name of a branch or a tag, refs/heads/… or refs/tags/….
 	Ref string
 	// Timeout of the whole fetch; DefaultTimeout if it is zero.
 	Timeout time.Duration
@@ -47,15 +45,19 @@ const maxHaves = 64
 // localRef is where the followed ref is kept in the store.
 const localRef = plumbing.ReferenceName("refs/millwright/source")
 
+// isTag says whether a ref is a tag by its full name.
+func isTag(ref string) bool { return strings.HasPrefix(ref, "refs/tags/") }
+
 // Names that could be read as an option or leave the ref namespace are refused
 // before any transport sees them (CVE-2025-21613, attack row E02).
 var (
-	validRef = regexp.MustCompile(`^refs/heads/[A-Za-z0-9._][A-Za-z0-9._/-]{0,200}$`)
+	validRef = regexp.MustCompile(`^refs/(heads|tags)/[A-Za-z0-9._][A-Za-z0-9._/-]{0,200}$`)
 	validURL = regexp.MustCompile(`^(https?|ssh|file)://[^\s\x00-\x1f-][^\s\x00-\x1f]*$`)
 )
 
-// Fetch asks the remote for the ref and fetches what is missing. When the ref
-// has not moved, the cost is one round trip.
+// Fetch asks the remote for the ref and fetches what is missing, and with it
+// the heartbeat if the remote has one. When nothing has moved, the cost is one
+// round trip.
 func (s *Store) Fetch(ctx context.Context, r Remote) (Checkout, error) {
 	if err := r.check(); err != nil {
 		return Checkout{}, refuse(ReasonSourceUnsupported, err)
@@ -74,7 +76,7 @@ func (s *Store) Fetch(ctx context.Context, r Remote) (Checkout, error) {
 	defer cancel()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	tip, err := s.fetchLocked(ctx, r, with)
+	got, err := s.fetchLocked(ctx, r, with)
 	if ctx.Err() != nil && err != nil {
 		// What a transport says when it is cut off differs; why it was does not.
 		err = fmt.Errorf("the source did not answer in full within %s: %w", r.Timeout, errors.Join(ctx.Err(), err))
@@ -82,7 +84,7 @@ func (s *Store) Fetch(ctx context.Context, r Remote) (Checkout, error) {
 	if err != nil {
 		return Checkout{}, classify(err)
 	}
-	return Checkout{Commit: gitverify.ID(tip.String()), Ref: r.Ref, store: s}, nil
+	return s.checkout(r.Ref, got), nil
 }
 
 func (r Remote) check() error {
@@ -99,52 +101,104 @@ func (r Remote) check() error {
 		return errors.New("the URL holds control characters")
 	}
 	if !validRef.MatchString(r.Ref) || strings.Contains(r.Ref, "..") {
-		return fmt.Errorf("ref %q is not a branch name of the form refs/heads/NAME", r.Ref)
+		return fmt.Errorf("ref %q is neither a branch nor a tag: refs/heads/NAME or refs/tags/NAME", r.Ref)
 	}
 	return nil
 }
 
-func (s *Store) fetchLocked(ctx context.Context, r Remote, with access) (plumbing.Hash, error) {
+// tips are what the refs of a fetch point at; the heartbeat may be zero.
+type tips struct{ ref, heartbeat plumbing.Hash }
+
+// fetchLocked takes the heartbeat along where that costs nothing. Whoever may
+// push one must not be able to stop the ref by it: when the two do not come
+// together, the ref is fetched alone.
+func (s *Store) fetchLocked(ctx context.Context, r Remote, with access) (tips, error) {
+	pulse := s.pulse.due()
+	got, err := s.converse(ctx, r, with, pulse)
+	if err == nil {
+		return got, nil
+	}
+	if !got.heartbeat.IsZero() {
+		s.pulse.missed()
+		if ctx.Err() == nil {
+			return s.converse(ctx, r, with, false)
+		}
+	}
+	return tips{}, err
+}
+
+// converse is one session with the remote. After an error the heartbeat in
+// the answer says that it was asked for together with the ref.
+func (s *Store) converse(ctx context.Context, r Remote, with access, pulse bool) (tips, error) {
 	session, err := connect(ctx, r, with)
 	if err != nil {
-		return plumbing.ZeroHash, fmt.Errorf("connecting to the source: %w", err)
+		return tips{}, fmt.Errorf("connecting to the source: %w", err)
 	}
 	defer session.Close() //nolint:errcheck // what counts was read before
 	advertised, err := session.AdvertisedReferencesContext(ctx)
 	if err != nil {
-		return plumbing.ZeroHash, fmt.Errorf("listing the refs of the source: %w", err)
+		return tips{}, fmt.Errorf("listing the refs of the source: %w", err)
 	}
-	tip, ok := advertised.References[r.Ref]
-	if !ok || tip.IsZero() {
-		return tip, refuse(ReasonSourceRefMissing, fmt.Errorf("the source has no ref %s", r.Ref))
+	got := tips{ref: advertised.References[r.Ref]}
+	if got.ref.IsZero() {
+		return got, refuse(ReasonSourceRefMissing, fmt.Errorf("the source has no ref %s", r.Ref))
 	}
-	if have, err := s.disk.Reference(localRef); !s.whole && err == nil && have.Hash() == tip && s.disk.HasEncodedObject(tip) == nil {
-		return tip, nil
+	// A history that ends early looks like one that begins there (row C09).
+	if n := len(advertised.Shallows); n > 0 {
+		return got, refuse(ReasonSourceShallow, fmt.Errorf("the source holds a part of the history only: %d commits come without their parents, first %s", n, advertised.Shallows[0]))
 	}
-	if s.whole || s.disk.HasEncodedObject(tip) != nil {
-		if err := s.receive(ctx, session, s.request(advertised, tip), r.MaxPack); err != nil {
-			return plumbing.ZeroHash, fmt.Errorf("fetching %s: %w", r.Ref, err)
-		}
-		if err := s.disk.HasEncodedObject(tip); err != nil {
-			return plumbing.ZeroHash, fmt.Errorf("fetching %s: the pack came without the commit that was asked for: %w", r.Ref, err)
-		}
+	if pulse {
+		got.heartbeat = advertised.References[heartbeatRef]
 	}
-	// Force-pushes are fetched too: whether the line may turn is the verifier's
-	// question (T10), and it can only say no to what it can see.
-	if err := s.disk.SetReference(plumbing.NewHashReference(localRef, tip)); err != nil {
-		return plumbing.ZeroHash, fmt.Errorf("keeping the fetched ref: %w", err)
+	if s.has(got.ref) && !s.whole {
+		got.heartbeat = s.beat(ctx, session, advertised, got.heartbeat)
+	} else if err := s.bring(ctx, session, advertised, &got, r.MaxPack); err != nil {
+		return got, fmt.Errorf("fetching %s: %w", r.Ref, err)
 	}
-	s.whole = false
-	return tip, nil
+	return got, s.keep(got.ref)
 }
 
-// request asks for the tip, and says what is here already.
-func (s *Store) request(advertised *packp.AdvRefs, tip plumbing.Hash) *packp.UploadPackRequest {
+// bring fetches what the ref points at, and the heartbeat in the same pack.
+func (s *Store) bring(ctx context.Context, from session, advertised *packp.AdvRefs, got *tips, maxPack int64) error {
+	wants := []plumbing.Hash{got.ref}
+	if !got.heartbeat.IsZero() && !s.has(got.heartbeat) {
+		wants = append(wants, got.heartbeat)
+	}
+	if err := s.receive(ctx, from, s.request(advertised, wants), maxPack); err != nil {
+		if len(wants) == 1 {
+			got.heartbeat = plumbing.ZeroHash // it is not to blame
+		}
+		return err
+	}
+	if !s.has(got.ref) {
+		return errors.New("the pack came without the object that was asked for")
+	}
+	s.whole = false
+	return nil
+}
+
+// keep remembers what the ref points at. Force-pushes are kept too: whether the
+// line may turn is the verifier's question (T10), and it can only say no to what
+// it can see.
+func (s *Store) keep(tip plumbing.Hash) error {
+	if have, err := s.disk.Reference(localRef); err == nil && have.Hash() == tip {
+		return nil
+	}
+	if err := s.disk.SetReference(plumbing.NewHashReference(localRef, tip)); err != nil {
+		return fmt.Errorf("keeping the fetched ref: %w", err)
+	}
+	return nil
+}
+
+func (s *Store) has(id plumbing.Hash) bool { return s.disk.HasEncodedObject(id) == nil }
+
+// request asks for objects, and says what is here already.
+func (s *Store) request(advertised *packp.AdvRefs, wants []plumbing.Hash) *packp.UploadPackRequest {
 	request := packp.NewUploadPackRequestFromCapabilities(advertised.Capabilities)
 	if advertised.Capabilities.Supports(capability.NoProgress) {
 		_ = request.Capabilities.Set(capability.NoProgress) // saves bytes only
 	}
-	request.Wants = []plumbing.Hash{tip}
+	request.Wants = wants
 	request.Haves = s.haves()
 	return request
 }
@@ -158,7 +212,7 @@ func (s *Store) haves() []plumbing.Hash {
 		return nil
 	}
 	var found []plumbing.Hash
-	for queue := []plumbing.Hash{tip.Hash()}; len(queue) > 0 && len(found) < maxHaves; queue = queue[1:] {
+	for queue := []plumbing.Hash{s.peel(tip.Hash())}; len(queue) > 0 && len(found) < maxHaves; queue = queue[1:] {
 		commit, err := object.GetCommit(s.disk, queue[0])
 		if err != nil {
 			return found

@@ -165,21 +165,32 @@ func TestAFileURLIsFetchedToo(t *testing.T) {
 	}
 }
 
-func TestOnlyTheFollowedRefIsFetched(t *testing.T) {
+func TestOnlyTheFollowedRefAndTheHeartbeatAreFetched(t *testing.T) { // rows C08, C28
 	t.Parallel()
 	f := newForge(t, gittest.Options{})
-	f.commit("one")
+	one := f.commit("one")
 	f.git("switch", "-q", "-c", "other")
-	f.git("commit", "-q", "--allow-empty", "-m", "elsewhere")
+	f.git("commit", "-q", "--amend", "--allow-empty", "-m", "elsewhere")
 	other := gitverify.ID(f.git("rev-parse", "HEAD"))
-	f.git("tag", "v1")
-	f.git("push", "-q", "origin", "other", "v1", "HEAD:refs/replace/"+string(other), "HEAD:refs/notes/commits")
+	f.git("tag", "-a", "-m", "a release", "v1")
+	tag := gitverify.ID(f.git("rev-parse", "refs/tags/v1"))
+	f.git("tag", "-a", "-m", "of the tip", "v2", string(one)) // what include-tag would bring
+	beside := gitverify.ID(f.git("rev-parse", "refs/tags/v2"))
+	f.git("push", "-q", "origin", "other", "v1", "v2", "HEAD:refs/replace/"+string(one), "HEAD:refs/notes/commits",
+		"HEAD:refs/pull/1/head", "HEAD:refs/keep-around/x", "HEAD:refs/millwright/other")
 	store, _ := open(t)
-	if _, err := store.Fetch(t.Context(), remote(f.url)); err != nil {
-		t.Fatal(err)
+	checkout, err := store.Fetch(t.Context(), remote(f.url))
+	if err != nil || checkout.Commit != one || checkout.Heartbeat != "" || checkout.Tag != "" {
+		t.Fatalf("%+v, %v", checkout, err)
 	}
-	if _, _, err := store.Object(t.Context(), other, 1<<20); !errors.Is(err, gitverify.ErrObjectMissing) {
-		t.Errorf("a commit of another branch is in the store (%v)", err)
+	for name, id := range map[string]gitverify.ID{"the commit of another branch": other, "a tag": tag, "a tag of the tip": beside} {
+		if _, _, err := store.Object(t.Context(), id, 1<<20); !errors.Is(err, gitverify.ErrObjectMissing) {
+			t.Errorf("%s is in the store (%v)", name, err)
+		}
+	}
+	// The object that the remote replaces is the one that its name stands for.
+	if _, body, err := store.Object(t.Context(), one, 1<<20); err != nil || !strings.Contains(string(body), "a change") {
+		t.Errorf("the replaced commit reads %q, %v", body, err)
 	}
 }
 

@@ -6,9 +6,12 @@
 // never a work tree, so attributes, filters, hooks, symbolic links and case
 // folding of a checkout on disk have no place to happen.
 //
-// Only the followed ref is fetched: no tags, no notes, no refs/replace, no
-// pull-request refs (attack rows C08 and C28). The store is a cache. Objects
-// are hashed again by whoever reads them; losing the folder costs one clone.
+// Only the followed ref is fetched, a branch or a tag, and the heartbeat (rule
+// T11), which is a hint and never keeps the ref from coming: no other tags, no
+// notes, no refs/replace, no pull-request refs (attack rows C08 and C28). A
+// source that holds a part of its history is not fetched from (row C09). The
+// store is a cache. Objects are hashed again by whoever reads them; losing the
+// folder costs one clone.
 //
 // A fetch is bounded: in time, in the size of the list of refs, of the pack and
 // of what the pack unfolds to (attack rows E04 and E06). A pack waits in
@@ -52,6 +55,7 @@ type Store struct {
 	disk *filesystem.Storage
 	// whole says that the next fetch takes nothing for had.
 	whole bool
+	pulse pulse
 }
 
 // Open opens the store below dir and makes it when it is not there.
@@ -122,8 +126,15 @@ func (s *Store) Object(ctx context.Context, id gitverify.ID, limit int64) (strin
 
 // Checkout is a fetched commit whose tree is still locked.
 type Checkout struct {
-	// Commit is what the ref pointed at when it was fetched.
+	// Commit is what the ref pointed at when it was fetched. Where the ref is a
+	// tag it is the commit that the tag claims to name: the verifier has to say so.
 	Commit gitverify.ID
+	// Tag is the tag object that the ref pointed at; empty for a branch. What it
+	// names may be no tag at all: that is for the verifier to find out.
+	Tag gitverify.ID
+	// Heartbeat is the newest heartbeat that the remote has, unverified; empty
+	// when there is none or it could not be fetched.
+	Heartbeat gitverify.ID
 	// Ref is the followed ref.
 	Ref   string
 	store *Store
