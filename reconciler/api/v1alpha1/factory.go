@@ -3,7 +3,8 @@ package v1alpha1
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // Condition types of a Factory. Ready is computed from the five that follow
-// it; Drifted, Stalled and Reconciling exist only while they are true.
+// it; Drifted, Stale, Revoked, Stalled and Reconciling exist only while they
+// are true.
 const (
 	ConditionReady          = "Ready"
 	ConditionSourceVerified = "SourceVerified"
@@ -12,6 +13,8 @@ const (
 	ConditionHealthy        = "Healthy"
 	ConditionAttested       = "Attested"
 	ConditionDrifted        = "Drifted"
+	ConditionStale          = "Stale"
+	ConditionRevoked        = "Revoked"
 	ConditionStalled        = "Stalled"
 	ConditionReconciling    = "Reconciling"
 )
@@ -64,11 +67,19 @@ type SourceSpec struct {
 	// +kubebuilder:validation:Pattern=`^(https?|ssh|file)://[^\s]+$`
 	// +kubebuilder:validation:MaxLength=2048
 	URL string `json:"url"`
-	// Ref is the full name of the one ref that is followed.
-	// +kubebuilder:validation:Pattern=`^refs/heads/[A-Za-z0-9._/-]+$`
+	// Ref is the full name of the one ref that is followed: a branch, or a
+	// signed tag.
+	// +kubebuilder:validation:Pattern=`^refs/(heads|tags)/[A-Za-z0-9._/-]+$`
 	// +kubebuilder:validation:MaxLength=255
 	// +kubebuilder:default=refs/heads/main
 	Ref string `json:"ref,omitempty"`
+	// Mainline is the branch whose history the commit of a followed tag has to be
+	// part of: approvals that name it count. Of no meaning where ref is a branch.
+	// +optional
+	// +kubebuilder:validation:Pattern=`^refs/heads/[A-Za-z0-9._/-]+$`
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:default=refs/heads/main
+	Mainline string `json:"mainline,omitempty"`
 	// Interval between two polls and between two sweeps for drift.
 	// +kubebuilder:default="1m"
 	Interval metav1.Duration `json:"interval,omitempty"`
@@ -94,6 +105,11 @@ type VerifySpec struct {
 	// everything applied descends from it and is judged by the policy in its tree.
 	// +kubebuilder:validation:Pattern=`^[0-9a-f]{40}$`
 	Anchor string `json:"anchor"`
+	// ApplyAccepted permits to apply the newest accepted commit where the tip is
+	// refused and commits before it were accepted. Without it the last applied
+	// revision stays until the tip itself is accepted.
+	// +optional
+	ApplyAccepted bool `json:"applyAccepted,omitempty"`
 }
 
 // AttestSpec says who signs and where evidence is stored.
@@ -151,6 +167,14 @@ type FactoryStatus struct {
 	// Attempted is the newest revision that was seen, applied or not.
 	// +optional
 	Attempted string `json:"attempted,omitempty"`
+	// Accepted is the newest commit whose signatures and rules were accepted,
+	// whatever became of it later.
+	// +optional
+	Accepted string `json:"accepted,omitempty"`
+	// Fresh is the proven time of the newest evidence that what is served is
+	// current: of the newest accepted commit or of a heartbeat.
+	// +optional
+	Fresh *metav1.Time `json:"fresh,omitempty"`
 	// Refused is the newest definite no; absent when the newest revision passed.
 	// +optional
 	Refused *Refused `json:"refused,omitempty"`
@@ -175,6 +199,28 @@ type Refused struct {
 	Path   string `json:"path,omitempty"`
 	Detail string `json:"detail"`
 	Hint   string `json:"hint"`
+	// Needs are the rules that are not met yet, and who could meet them.
+	// +optional
+	// +kubebuilder:validation:MaxItems=20
+	Needs []Need `json:"needs,omitempty"`
+}
+
+// Need is one rule of the trust policy that a refused change does not meet yet.
+type Need struct {
+	// Rule is its name, Role whose holders count for it.
+	Rule string `json:"rule"`
+	Role string `json:"role"`
+	// Threshold is the number of persons that it asks for, Missing how many of
+	// them are still missing.
+	Threshold int32 `json:"threshold"`
+	Missing   int32 `json:"missing"`
+	// Vouched are the persons that count already, Candidates those who could.
+	// +optional
+	// +kubebuilder:validation:MaxItems=20
+	Vouched []string `json:"vouched,omitempty"`
+	// +optional
+	// +kubebuilder:validation:MaxItems=20
+	Candidates []string `json:"candidates,omitempty"`
 }
 
 // Intent is what is about to be applied, durable before the first write.
