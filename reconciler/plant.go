@@ -6,8 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"slices"
 
@@ -26,9 +24,6 @@ import (
 	"millwright.dev/millwright/reconciler/source"
 	"millwright.dev/millwright/render"
 )
-
-// maxTrustedRoot bounds the trusted root file.
-const maxTrustedRoot = 1 << 20
 
 // maxPending bounds what is remembered of a revision that cannot be attested.
 const maxPending = 50_000
@@ -110,22 +105,22 @@ func (p *pass) prepare(ctx context.Context) error {
 	return err
 }
 
-// loadTrust reads the trusted root again when the file changed. A file that
-// cannot be read leaves the last good one in force for what is enforced, but
-// the pass says so.
+// loadTrust asks for the trusted root. Where there is none, or it ran out, the
+// last good one stays in force for what is enforced, but the pass says so and
+// takes nothing new.
 func (p *plant) loadTrust() error {
-	file, err := os.Open(p.setup.TrustedRoot)
+	trust, err := p.setup.trustSource()()
 	if err != nil {
-		return fmt.Errorf("opening the trusted root: %w", err)
+		return err
 	}
-	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, maxTrustedRoot+1))
-	if err != nil {
-		return fmt.Errorf("reading the trusted root: %w", err)
+	if err := p.believe(trust.Data); err != nil {
+		return err
 	}
-	if len(data) > maxTrustedRoot {
-		return errors.New("reading the trusted root: the file is larger than 1 MiB")
-	}
+	return trust.expired()
+}
+
+// believe makes a trusted root the one in force, if it is another.
+func (p *plant) believe(data []byte) error {
 	sum := sha256.Sum256(data)
 	digest := hex.EncodeToString(sum[:])
 	if digest == p.trust {

@@ -29,8 +29,8 @@ import (
 	"millwright.dev/millwright/render/policy"
 )
 
-// Setup is what the controller is started with. All fields but Token and Key
-// are required.
+// Setup is what the controller is started with. All fields but Token and Key,
+// and one of TrustedRoot and Trust, are required.
 type Setup struct {
 	// Client writes; Reader reads past every cache.
 	Client client.Client
@@ -38,8 +38,10 @@ type Setup struct {
 	REST   *rest.Config
 	// DataDir holds the object stores; losing it costs a clone.
 	DataDir string
-	// TrustedRoot is the path of a Sigstore trusted_root.json.
+	// TrustedRoot is the path of a Sigstore trusted_root.json; Trust gives it
+	// instead where it comes from somewhere else.
 	TrustedRoot string
+	Trust       TrustSource
 	// Policy runs the policy process.
 	Policy policy.Runner
 	// Token gives the controller's identity token; Key is the key file.
@@ -58,6 +60,14 @@ type Setup struct {
 	Watcher *drift.Watcher
 }
 
+// trustSource is where the trusted root comes from.
+func (s *Setup) trustSource() TrustSource {
+	if s.Trust != nil {
+		return s.Trust
+	}
+	return TrustFile(s.TrustedRoot)
+}
+
 // public is the key that records must be signed with, or nil.
 func (s *Setup) public() crypto.PublicKey {
 	if s.Public == nil && s.Key != nil {
@@ -72,7 +82,7 @@ func (s *Setup) validate() error {
 		return errors.New("the controller's setup is incomplete")
 	case s.DataDir == "":
 		return errors.New("a data directory is required")
-	case s.TrustedRoot == "":
+	case s.TrustedRoot == "" && s.Trust == nil:
 		return errors.New("a trusted root is required")
 	case s.Policy.Path == "":
 		return errors.New("the path of the policy process is required")

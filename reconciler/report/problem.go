@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"millwright.dev/millwright/gitverify"
+	"millwright.dev/millwright/gitverify/tufroot"
 	"millwright.dev/millwright/reconciler/plan"
 	"millwright.dev/millwright/reconciler/source"
 	"millwright.dev/millwright/render"
@@ -58,6 +59,7 @@ func describe(err error, otherwise string) Problem {
 		tested *policy.Refusal
 		plans  *plan.Refusal
 		fetch  *source.Error
+		trust  *tufroot.Error
 	)
 	switch {
 	case errors.As(err, &verify):
@@ -72,6 +74,8 @@ func describe(err error, otherwise string) Problem {
 		return Problem{Class: No, Reason: plans.Reason, Code: plans.Code, Path: plans.Object, Detail: plans.Detail, Hint: plans.Hint}
 	case errors.As(err, &fetch):
 		return Problem{Class: CouldNotTell, Reason: fetch.Reason, Detail: fetch.Error()}
+	case errors.As(err, &trust):
+		return Problem{Class: CouldNotTell, Reason: trustReason(trust.Code), Code: trust.Code, Path: trust.Role, Detail: trust.Err.Error(), Hint: trust.Hint}
 	default:
 		return Problem{Class: CouldNotTell, Reason: otherwise, Detail: err.Error()}
 	}

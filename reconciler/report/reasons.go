@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"millwright.dev/millwright/gitverify"
+	"millwright.dev/millwright/gitverify/tufroot"
 	"millwright.dev/millwright/reconciler/plan"
 	"millwright.dev/millwright/reconciler/source"
 	"millwright.dev/millwright/render"
@@ -43,6 +44,7 @@ const (
 	ReasonHealthCheckFailed    = "HealthCheckFailed"
 	ReasonHealthy              = "Healthy"
 	ReasonTrustedRoot          = "TrustedRootUnavailable"
+	ReasonTrustedRootExpired   = "TrustedRootExpired"
 	ReasonSpecInvalid          = "SpecInvalid"
 	ReasonClusterUnreachable   = "ClusterUnreachable"
 	ReasonChainBroken          = "ChainBroken"
@@ -55,6 +57,9 @@ func Reasons() []Reason {
 	for _, r := range gitverify.Reasons() {
 		rows = append(rows, Reason{Reason: r.Reason, Code: r.Code, Class: No, Hint: r.Hint})
 	}
+	for _, r := range tufroot.Reasons() {
+		rows = append(rows, Reason{Reason: trustReason(r.Code), Code: r.Code, Class: CouldNotTell, Hint: r.Hint})
+	}
 	for _, r := range render.Reasons() {
 		rows = append(rows, Reason{Reason: r.Reason, Code: r.Code, Class: No, Hint: r.Hint})
 	}
@@ -63,6 +68,14 @@ func Reasons() []Reason {
 	})
 	// Verifier and renderer both bound files: one row says it.
 	return slices.CompactFunc(rows, func(a, b Reason) bool { return a.Reason == b.Reason && a.Code == b.Code })
+}
+
+// trustReason is the reason of a code of the trusted root.
+func trustReason(code string) string {
+	if code == tufroot.CodeExpired {
+		return ReasonTrustedRootExpired
+	}
+	return ReasonTrustedRoot
 }
 
 func own() []Reason {
