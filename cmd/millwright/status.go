@@ -95,7 +95,11 @@ func factoryText(b *strings.Builder, f v1alpha1.Factory) {
 	}
 	if r := f.Status.Refused; r != nil {
 		fmt.Fprintf(b, "  refused   %s (%s) commit %s%s\n", r.Reason, r.Code, r.Commit, pathOf(r.Path))
-		fmt.Fprintf(b, "            %s\n            to mend it: %s\n", report.OneLine(r.Detail), report.OneLine(r.Hint))
+		fmt.Fprintf(b, "            %s\n", report.OneLine(r.Detail))
+		if needs := report.NeedsText(r.Needs); needs != "" {
+			fmt.Fprintf(b, "            %s\n", needs)
+		}
+		fmt.Fprintf(b, "            to mend it: %s\n", report.OneLine(r.Hint))
 	}
 	fmt.Fprintf(b, "  drift     %d corrected\n", f.Status.Drift.Corrected)
 	for _, d := range f.Status.Drift.Last {

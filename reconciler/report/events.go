@@ -71,6 +71,7 @@ func Events(before, after *v1alpha1.Factory, o Outcome) []Event {
 			out = append(out, refusedEvent(s.Problem))
 		}
 	}
+	out = append(out, newAlarms(before, after)...)
 	for _, d := range o.Drifts {
 		out = append(out, driftEvent(d))
 	}

@@ -19,6 +19,7 @@ type Metrics struct {
 	ready    *prometheus.GaugeVec
 	objects  *prometheus.GaugeVec
 	sequence *prometheus.GaugeVec
+	age      *prometheus.GaugeVec
 }
 
 // NewMetrics makes the metrics and registers them.
@@ -36,8 +37,9 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 		ready:    prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "millwright_factory_ready", Help: "1 when the Factory is Ready."}, factory),
 		objects:  prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "millwright_applied_objects", Help: "Objects of the applied revision."}, factory),
 		sequence: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "millwright_applied_sequence", Help: "Sequence of the newest record."}, factory),
+		age:      prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "millwright_source_age_seconds", Help: "Age of the newest proof that the source is current."}, factory),
 	}
-	for _, c := range []prometheus.Collector{m.passes, m.refusals, m.drift, m.stages, m.ready, m.objects, m.sequence} {
+	for _, c := range []prometheus.Collector{m.passes, m.refusals, m.drift, m.stages, m.ready, m.objects, m.sequence, m.age} {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("registering metrics: %w", err)
 		}
@@ -51,7 +53,7 @@ func (m *Metrics) Forget(key types.NamespacedName) {
 	for _, c := range []interface {
 		DeletePartialMatch(labels prometheus.Labels) int
 	}{
-		m.passes, m.refusals, m.drift, m.stages, m.ready, m.objects, m.sequence,
+		m.passes, m.refusals, m.drift, m.stages, m.ready, m.objects, m.sequence, m.age,
 	} {
 		c.DeletePartialMatch(gone)
 	}
@@ -89,5 +91,8 @@ func (m *Metrics) Outcome(key types.NamespacedName, f *v1alpha1.Factory, o Outco
 	if a := f.Status.Applied; a != nil {
 		m.objects.WithLabelValues(key.Namespace, key.Name).Set(float64(a.Objects))
 		m.sequence.WithLabelValues(key.Namespace, key.Name).Set(float64(a.Sequence))
+	}
+	if at := f.Status.Fresh; at != nil {
+		m.age.WithLabelValues(key.Namespace, key.Name).Set(o.Now.Sub(at.Time).Seconds())
 	}
 }

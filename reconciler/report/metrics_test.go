@@ -2,6 +2,7 @@ package report
 
 import (
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/types"
@@ -49,12 +50,16 @@ func TestMetricsSayWhatAPassDid(t *testing.T) {
 	}
 	pass(changed(func(o *Outcome) {
 		o.Refused = &StageProblem{Condition: v1alpha1.ConditionSourceVerified, Problem: Problem{Class: No, Reason: "Unsigned"}}
+		o.Trust = &Trust{Fresh: o.Now.Add(-90 * time.Second)}
 	}))
+	if got = gathered(t, registry); got["millwright_source_age_seconds"] != 90 {
+		t.Errorf("the source is %v s old, want 90", got["millwright_source_age_seconds"])
+	}
 	if got = gathered(t, registry); got["millwright_factory_ready"] != 0 || got["millwright_refusals_total"] != 1 {
 		t.Errorf("after a refusal: %v", got)
 	}
 	metrics.Forget(key)
-	if got = gathered(t, registry); got["millwright_factory_ready"] != 0 || got["millwright_applied_objects"] != 0 {
+	if got = gathered(t, registry); got["millwright_factory_ready"] != 0 || got["millwright_applied_objects"] != 0 || got["millwright_source_age_seconds"] != 0 {
 		t.Errorf("a Factory that is gone left series: %v", got)
 	}
 }

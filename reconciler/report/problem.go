@@ -6,6 +6,7 @@ import (
 
 	"millwright.dev/millwright/gitverify"
 	"millwright.dev/millwright/gitverify/tufroot"
+	"millwright.dev/millwright/reconciler/api/v1alpha1"
 	"millwright.dev/millwright/reconciler/plan"
 	"millwright.dev/millwright/reconciler/source"
 	"millwright.dev/millwright/render"
@@ -35,6 +36,8 @@ type Problem struct {
 	Path   string `json:"path,omitempty"`
 	Detail string `json:"detail"`
 	Hint   string `json:"hint,omitempty"`
+	// Needs are the rules of the trust policy that are not met yet.
+	Needs []v1alpha1.Need `json:"needs,omitempty"`
 }
 
 // maxDetail keeps a hostile repository from filling conditions and events.
@@ -111,6 +114,9 @@ func (p Problem) Text() string {
 		b.WriteString(" at " + OneLine(p.Path))
 	}
 	b.WriteString(": " + p.Detail)
+	if len(p.Needs) > 0 {
+		b.WriteString("; " + NeedsText(p.Needs))
+	}
 	if p.Hint != "" {
 		b.WriteString("; to mend it: " + p.Hint)
 	}

@@ -49,6 +49,9 @@ const (
 	ReasonClusterUnreachable   = "ClusterUnreachable"
 	ReasonChainBroken          = "ChainBroken"
 	ReasonControllerIncomplete = "ControllerMisconfigured"
+	ReasonSourceStale          = "SourceStale"
+	ReasonSourceBehind         = "SourceBehind"
+	ReasonRevokedApplied       = "RevokedRevisionApplied"
 )
 
 // Reasons lists every reason that is not a success, sorted by reason and code.
@@ -89,6 +92,9 @@ func own() []Reason {
 		{source.ReasonSourceRefMissing, "", CouldNotTell, "push the branch, or correct spec.source.ref; the last applied revision stays in force"},
 		{source.ReasonSourceUnsupported, "", CouldNotTell, "use an https, ssh, http or file URL of a SHA-1 repository, and the full name of a branch or a tag"},
 		{source.ReasonSourceShallow, "", CouldNotTell, "follow a repository that has its whole history: git fetch --unshallow in the mirror; it is retried"},
+		{ReasonSourceStale, "", CouldNotTell, "push a heartbeat (millwright heartbeat) or a new commit; if there is a newer one, find out who holds it back"},
+		{ReasonSourceBehind, "", CouldNotTell, "compare the ref at the forge with what the heartbeat names: the forge, a mirror or something in between serves old or other commits"},
+		{ReasonRevokedApplied, "", No, "revert the revoked commits in a signed forward commit; what is applied stays until then"},
 		{ReasonTrustedRoot, "", CouldNotTell, "put a readable Sigstore trusted_root.json where --trusted-root points; nothing new is accepted without it"},
 		{ReasonVerifyUnknown, "", CouldNotTell, "the message names the object that could not be read; the fetch is repeated"},
 		{ReasonRenderUnknown, "", CouldNotTell, "the message names what could not be read; it is retried"},

@@ -43,6 +43,8 @@ type Outcome struct {
 	Drifts []v1alpha1.DriftRecord
 	// Alerts are differences that a component's mode leaves alone.
 	Alerts []v1alpha1.DriftRecord
+	// Trust is what is known of the accepted history.
+	Trust *Trust
 	// PoliciesTested is how many policies allowed the accepted tip.
 	PoliciesTested int
 }
@@ -92,6 +94,7 @@ func Status(before *v1alpha1.Factory, o Outcome) v1alpha1.FactoryStatus {
 	markRefused(f, o)
 	markEnforced(f, o)
 	markDrift(f, o)
+	markTrust(f, o)
 	markReady(f)
 	return f.Status
 }
@@ -130,7 +133,7 @@ func markRefused(f *v1alpha1.Factory, o Outcome) {
 	mark(f, *o.Refused)
 	p := o.Refused.Problem
 	if p.Class == No {
-		f.Status.Refused = &v1alpha1.Refused{Reason: p.Reason, Code: p.Code, Commit: p.Commit, Path: p.Path, Detail: p.Detail, Hint: p.Hint}
+		f.Status.Refused = &v1alpha1.Refused{Reason: p.Reason, Code: p.Code, Commit: p.Commit, Path: p.Path, Detail: p.Detail, Hint: p.Hint, Needs: p.Needs}
 		conditions.MarkStalled(f, p.Reason, "%s", p.Text())
 	}
 }
