@@ -11,27 +11,38 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/root"
 )
 
-// fingerprints names everything in the trusted root that a proof can rest on,
+// fingerprints names everything in a trusted root that a proof can rest on,
 // sorted.
-func (t TrustedRoot) fingerprints() []string {
+func fingerprints(material *root.TrustedRoot) []string {
 	var all []string
-	for _, authority := range t.material.FulcioCertificateAuthorities() {
+	for _, authority := range material.FulcioCertificateAuthorities() {
 		if a, ok := authority.(*root.FulcioCertificateAuthority); ok {
 			all = append(all, fingerprint("ca", chainBytes(append(slices.Clip(a.Intermediates), a.Root)), a.ValidityPeriodStart, a.ValidityPeriodEnd))
 		}
 	}
-	for _, authority := range t.material.TimestampingAuthorities() {
+	for _, authority := range material.TimestampingAuthorities() {
 		if a, ok := authority.(*root.SigstoreTimestampingAuthority); ok {
 			all = append(all, fingerprint("tsa", chainBytes(append(slices.Clip(a.Intermediates), a.Leaf, a.Root)), a.ValidityPeriodStart, a.ValidityPeriodEnd))
 		}
 	}
-	for kind, logs := range map[string]map[string]*root.TransparencyLog{"ct": t.material.CTLogs(), "log": t.material.RekorLogs()} {
+	for kind, logs := range map[string]map[string]*root.TransparencyLog{"ct": material.CTLogs(), "log": material.RekorLogs()} {
 		for _, log := range logs {
 			all = append(all, logFingerprint(kind, log))
 		}
 	}
 	slices.Sort(all)
 	return slices.Compact(all)
+}
+
+// stands tells whether all that a proof rests on is in this trusted root. One
+// that does not stand must be made again: a key went, or its window changed.
+func (t TrustedRoot) stands(p proof) bool {
+	for _, f := range p.relied {
+		if _, found := slices.BinarySearch(t.names, f); !found {
+			return false
+		}
+	}
+	return len(p.relied) > 0
 }
 
 func logFingerprint(kind string, log *root.TransparencyLog) string {

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"strconv"
 	"strings"
+	"time"
 
 	rekorpb "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
 	"github.com/transparency-dev/merkle/rfc6962"
@@ -52,14 +53,22 @@ type checkpoint struct {
 	root        [sha256.Size]byte
 	index       uint64
 	leaf        [sha256.Size]byte
+	// entered is when the log says that it took the leaf in; zero if the log
+	// gave no signed time.
+	entered time.Time
 }
 
 // seenCheckpoint is what a verified entry says of its log.
 func seenCheckpoint(entry *rekorpb.TransparencyLogEntry) checkpoint {
 	p := entry.GetInclusionProof()
 	origin, _, _ := strings.Cut(p.GetCheckpoint().GetEnvelope(), "\n")
+	var entered time.Time
+	if len(entry.GetInclusionPromise().GetSignedEntryTimestamp()) != 0 {
+		entered = time.Unix(entry.GetIntegratedTime(), 0).UTC()
+	}
 	return checkpoint{
-		origin: origin, key: hex.EncodeToString(entry.GetLogId().GetKeyId()),
+		entered: entered,
+		origin:  origin, key: hex.EncodeToString(entry.GetLogId().GetKeyId()),
 		size: uint64(p.GetTreeSize()), index: uint64(p.GetLogIndex()),
 		root: [sha256.Size]byte(p.GetRootHash()),
 		leaf: [sha256.Size]byte(rfc6962.DefaultHasher.HashLeaf(entry.GetCanonicalizedBody())),

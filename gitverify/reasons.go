@@ -23,6 +23,7 @@ const (
 	codeProof         = "log/proof"
 	codeCheckpoint    = "log/checkpoint"
 	codeEntry         = "log/entry"
+	codeInconsistent  = "log/inconsistent"
 	codeUnproven      = "time/unproven"
 	codeOutside       = "time/outside-validity"
 	codeTSA           = "time/tsa"
@@ -53,18 +54,19 @@ type Reason struct{ Reason, Code, Hint string }
 
 // The condition reasons. They are few and stable; codes are finer.
 const (
-	reasonUnsigned    = "Unsigned"
-	reasonSignature   = "SignatureInvalid"
-	reasonIdentity    = "UntrustedIdentity"
-	reasonLog         = "NotInTransparencyLog"
-	reasonTime        = "SigningTimeUnproven"
-	reasonCertificate = "CertificateUntrusted"
-	reasonObject      = "MalformedObject"
-	reasonTree        = "TreeInvalid"
-	reasonForward     = "NonFastForward"
-	reasonMainline    = "NotOnMainline"
-	reasonPolicy      = "PolicyInvalid"
-	reasonLimit       = "LimitExceeded"
+	reasonUnsigned     = "Unsigned"
+	reasonSignature    = "SignatureInvalid"
+	reasonIdentity     = "UntrustedIdentity"
+	reasonLog          = "NotInTransparencyLog"
+	reasonInconsistent = "LogInconsistent"
+	reasonTime         = "SigningTimeUnproven"
+	reasonCertificate  = "CertificateUntrusted"
+	reasonObject       = "MalformedObject"
+	reasonTree         = "TreeInvalid"
+	reasonForward      = "NonFastForward"
+	reasonMainline     = "NotOnMainline"
+	reasonPolicy       = "PolicyInvalid"
+	reasonLimit        = "LimitExceeded"
 )
 
 // Hints that several rows share.
@@ -98,6 +100,7 @@ func Reasons() []Reason {
 		{reasonLog, codeProof, "the inclusion proof does not lead to the log's checkpoint: " + hintResign},
 		{reasonLog, codeCheckpoint, "the log's checkpoint is not signed by the log in the trusted root: " + hintResign},
 		{reasonLog, codeEntry, "the log entry inside the signature cannot be read, or is of a kind that gitsign does not write: " + hintResign},
+		{reasonInconsistent, codeInconsistent, "the log contradicts itself, or somebody has its key: stop, keep the objects, and ask the log's operator before anything new is accepted"},
 		{reasonTime, codeUnproven, "neither the log nor a timestamp authority says when this was signed: " + hintResign},
 		{reasonTime, codeOutside, "the signature was made when its certificate was not valid, as with a stolen key: " + hintResign},
 		{reasonTime, codeTSA, "the timestamp in the signature is not by an authority of the trusted root: add the authority, or sign again without it"},

@@ -133,7 +133,7 @@ func (v *signatureVerifier) verifyEvidence(ev evidence, payload [sha256.Size]byt
 	}
 	return proof{
 		certified: claimed, at: at, stamped: stamped > 0, logIndex: provenIndex(ev.log),
-		payload: payload, relied: v.root.fingerprints(), seen: seenCheckpoint(ev.log),
+		payload: payload, relied: v.root.names, seen: seenCheckpoint(ev.log),
 	}, nil
 }
 

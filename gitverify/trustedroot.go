@@ -26,6 +26,8 @@ const maxTrustedRoot = 1 << 20
 type TrustedRoot struct {
 	material *root.TrustedRoot
 	digest   string
+	// names are the fingerprints of all that is in it, sorted.
+	names []string
 }
 
 // Digest is "sha256:<hex>" of the file.
@@ -69,5 +71,5 @@ func ParseTrustedRoot(data []byte) (TrustedRoot, error) {
 		return TrustedRoot{}, fmt.Errorf("%w: it names no transparency log", ErrTrustedRoot)
 	}
 	sum := sha256.Sum256(data)
-	return TrustedRoot{material: material, digest: "sha256:" + hex.EncodeToString(sum[:])}, nil
+	return TrustedRoot{material: material, digest: "sha256:" + hex.EncodeToString(sum[:]), names: fingerprints(material)}, nil
 }
