@@ -47,7 +47,11 @@ type Objects interface {
 }
 
 // objectReader reads objects and believes nothing about them.
-type objectReader struct{ objects Objects }
+type objectReader struct {
+	objects Objects
+	// trees spares reading and hashing a tree twice; nil for none.
+	trees *treeCache
+}
 
 // read returns the body of an object of the wanted kind whose bytes hash to
 // its name. A body over the limit is refused with tooLarge.

@@ -44,6 +44,7 @@ const (
 	codeCommitSize    = "limits/commit-size"
 	codeSignatureSize = "limits/signature"
 	codeCommits       = "limits/commits"
+	codeUnit          = "limits/unit"
 	codeTreeSize      = "limits/tree"
 	codeFileSize      = "limits/file-size"
 )
@@ -121,6 +122,7 @@ func Reasons() []Reason {
 		{reasonLimit, codeCommitSize, "keep commits below the size limit; large text belongs into files"},
 		{reasonLimit, codeSignatureSize, "a gitsign signature is a few kilobytes: " + hintResign},
 		{reasonLimit, codeCommits, "move the anchor forward to a commit that you have verified, or raise the limit"},
+		{reasonLimit, codeUnit, "bring the change in by several smaller merges; nested directories that repeat one another stand for more paths than can be judged"},
 		{reasonLimit, codeTreeSize, "keep the number of files and their sizes below the limits, or raise them"},
 		{reasonLimit, codeFileSize, "keep the file below the size limit, or raise it"},
 	}

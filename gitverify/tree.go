@@ -29,13 +29,20 @@ type treeEntry struct {
 	id   ID
 }
 
-// readTree reads one tree object.
+// readTree reads one tree object. The entries are not to be changed.
 func (r objectReader) readTree(ctx context.Context, id ID) ([]treeEntry, error) {
+	if entries, ok := r.trees.get(id); ok {
+		return entries, nil
+	}
 	body, err := r.read(ctx, id, "tree", maxTreeObject, codeTreeSize)
 	if err != nil {
 		return nil, err
 	}
-	return parseTree(body)
+	entries, err := parseTree(body)
+	if err == nil {
+		r.trees.put(id, entries)
+	}
+	return entries, err
 }
 
 // parseTree parses a tree object and refuses all that git fsck warns of, and
@@ -107,26 +114,8 @@ func gitDirectory(name string) bool {
 	return name == ".git"
 }
 
-// find looks up an entry by its path; symlinks are entries, not ways.
+// find looks up an entry by its path, and says whether it is there.
 func (r objectReader) find(ctx context.Context, tree ID, path string) (treeEntry, bool, error) {
-	e := treeEntry{mode: modeDir, id: tree}
-	for part := range strings.SplitSeq(path, "/") {
-		if e.mode != modeDir {
-			return treeEntry{}, false, nil
-		}
-		entries, err := r.readTree(ctx, e.id)
-		if err != nil {
-			return treeEntry{}, false, err
-		}
-		found := false
-		for _, child := range entries {
-			if child.name == part {
-				e, found = child, true
-			}
-		}
-		if !found {
-			return treeEntry{}, false, nil
-		}
-	}
-	return e, true, nil
+	e, err := r.entry(ctx, tree, path)
+	return e, !e.absent(), err
 }

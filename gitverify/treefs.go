@@ -78,7 +78,7 @@ func (l TreeLimits) Open(ctx context.Context, objects Objects, v Verification) (
 		return nil, errors.New("opening a tree: nothing has been verified")
 	}
 	t := &Tree{
-		ctx: ctx, reader: objectReader{objects}, limits: l.withDefaults(), commit: v.commit, blobs: map[ID][]byte{},
+		ctx: ctx, reader: objectReader{objects: objects}, limits: l.withDefaults(), commit: v.commit, blobs: map[ID][]byte{},
 		root: &treeNode{entry: treeEntry{mode: modeDir, name: ".", id: v.tree}},
 	}
 	left := t.limits.Entries

@@ -59,7 +59,7 @@ func (v *Verifier) Verify(ctx context.Context, objects Objects, req Request) (Ve
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	w := &walk{
-		reader: objectReader{objects}, signatures: v.signatures, options: v.options,
+		reader: objectReader{objects: objects, trees: &treeCache{}}, signatures: v.signatures, options: v.options,
 		request: req, looked: map[ID]struct{}{},
 	}
 	f, err := w.runIsolated(ctx, v.frontiers[req.Anchor])
