@@ -5,55 +5,106 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // walk is one call of Verify: rule T3 of the trust model.
 type walk struct {
-	reader     objectReader
-	signatures *signatureVerifier
-	options    Options
-	request    Request
+	reader  objectReader
+	prover  *signatureVerifier
+	options Options
+	request Request
 	// looked are the commits that were looked at, which are bounded.
 	looked map[ID]struct{}
+	// proofs are signatures that were proved ahead, side by side.
+	proofs   map[ID]attempt
+	policies map[ID]decoded
+	seen     *checkpoints
+	lastDiff difference
+	// load continues a fresh frontier from where an earlier process left off.
+	load func(context.Context, *walk)
 
 	*frontier
-	// unit holds what was judged since the head was accepted, and unfinished
-	// why it was not accepted yet.
-	unit       []Checked
-	unitSeen   map[ID]struct{}
+	// unit holds what was judged since the head was accepted; unfinished says
+	// why it was not accepted yet, and rulings how far it got.
+	unit       []*record
+	pending    map[ID]*record
+	lineUnit   map[ID]bool
 	unfinished error
+	rulings    []Ruling
 }
 
-// step is one commit of the first-parent line.
-type step struct {
-	commit, tree ID
-	parents      []ID
-	policy       Policy
-	policyBlob   ID
+// outcome is where a walk ended.
+type outcome struct {
+	frontier *frontier
+	// index is the step that the candidate is, when the answer is yes.
+	index int
+	// pending is the unit that could still be completed.
+	pending *Step
+	// tag is what was followed, if it was one.
+	tag *Tag
 }
 
-// run walks from the last accepted commit to the candidate. It returns the
-// frontier that it got to also when the answer is no: what was accepted stays
-// accepted.
-func (w *walk) run(ctx context.Context, known *frontier) (*frontier, error) {
-	line, head, err := w.firstParents(ctx, known)
+func (o outcome) verification(req Request) Verification {
+	v := o.frontier.verification(req, o.index)
+	v.tag = o.tag
+	return v
+}
+
+// resolve finds the commit that a followed tag names before the walk, and holds
+// the tag against the policy after it (rule T14).
+func (w *walk) resolve(ctx context.Context, known *frontier) (outcome, error) {
+	if !strings.HasPrefix(w.request.Ref, tagPrefix) {
+		return w.run(ctx, known)
+	}
+	return w.runTag(ctx, known)
+}
+
+// run walks from the last accepted commit to the candidate. The outcome's
+// frontier counts also when the answer is no: what was accepted stays accepted.
+func (w *walk) run(ctx context.Context, known *frontier) (outcome, error) {
+	if known == nil {
+		start, err := w.start(ctx)
+		if err != nil {
+			return outcome{}, err
+		}
+		known = start
+		w.frontier = known
+		if err := w.checkAnchor(ctx, known.head().policy); err != nil {
+			return outcome{}, about(w.request.Anchor, err)
+		}
+		w.load(ctx, w)
+	}
+	w.frontier = known
+	if err := w.reprove(ctx); err != nil {
+		return outcome{frontier: w.frontier}, err
+	}
+	line, from, err := w.firstParents(ctx)
 	if err != nil {
-		return known, err
+		return outcome{frontier: w.frontier}, err
 	}
-	if w.frontier = known; known == nil || head != known.head {
-		if w.frontier, err = w.start(ctx); err != nil {
-			return known, err
+	if err := w.checkFloor(ctx, line, from); err != nil {
+		return outcome{frontier: w.frontier}, err
+	}
+	if len(line) == 0 {
+		return outcome{frontier: w.frontier, index: from}, nil
+	}
+	w.frontier = w.until(from)
+	for len(line) > 0 {
+		ahead := line[:min(len(line), proveAhead)]
+		w.proveAhead(ctx, ahead)
+		for _, commit := range ahead {
+			if err := w.advance(ctx, commit); err != nil {
+				return outcome{frontier: w.frontier}, err
+			}
 		}
+		line = line[len(ahead):]
 	}
-	if err := w.checkFloor(ctx, line); err != nil {
-		return w.frontier, err
+	out := outcome{frontier: w.frontier, index: len(w.steps) - 1}
+	if w.unfinished != nil {
+		out.pending = w.describePending()
 	}
-	for _, commit := range line {
-		if err := w.advance(ctx, commit); err != nil {
-			return w.frontier, err
-		}
-	}
-	return w.frontier, w.unfinished
+	return out, w.unfinished
 }
 
 // start is the frontier at the anchor, which is trusted by its id alone, and
@@ -68,27 +119,24 @@ func (w *walk) start(ctx context.Context) (*frontier, error) {
 	if err != nil {
 		return nil, about(anchor, err)
 	}
-	return &frontier{
-		head: anchor, tree: c.tree, policy: policy, policyBlob: blob,
-		line: map[ID]int{anchor: 0}, seen: map[ID]struct{}{anchor: {}},
-	}, nil
+	return anchored(acceptedStep{commit: anchor, tree: c.tree, policy: policy, policyBlob: blob}), nil
 }
 
 // firstParents lists the first-parent line up to the candidate, oldest first,
-// after the known frontier's head or else after the anchor, and says which.
-func (w *walk) firstParents(ctx context.Context, known *frontier) (line []ID, head ID, err error) {
+// after the newest accepted commit that lies on it, and says which step that is.
+func (w *walk) firstParents(ctx context.Context) (line []ID, from int, err error) {
 	for id := w.request.Candidate; ; {
-		if id == w.request.Anchor || known != nil && id == known.head {
+		if index, ok := w.line[id]; ok {
 			slices.Reverse(line)
-			return line, id, nil
+			return line, index, nil
 		}
 		c, err := w.commit(ctx, id)
 		if err != nil {
-			return nil, "", err
+			return nil, 0, err
 		}
 		line = append(line, id)
 		if len(c.parents) == 0 {
-			return nil, "", w.offLine(ctx, w.request.Anchor, "the anchor")
+			return nil, 0, w.offLine(ctx, w.request.Anchor, "the anchor")
 		}
 		id = c.parents[0]
 	}
@@ -114,9 +162,12 @@ func (w *walk) body(ctx context.Context, id ID) ([]byte, error) {
 
 // checkFloor makes sure that the candidate descends from the last applied
 // revision (rule T10), on its first-parent line like everything accepted.
-func (w *walk) checkFloor(ctx context.Context, line []ID) error {
+func (w *walk) checkFloor(ctx context.Context, line []ID, from int) error {
 	floor := w.request.Floor
-	if _, accepted := w.line[floor]; floor == "" || accepted || slices.Contains(line, floor) {
+	if floor == "" || slices.Contains(line, floor) {
+		return nil
+	}
+	if index, accepted := w.line[floor]; accepted && index <= from {
 		return nil
 	}
 	// An anchor that was moved forward past the last applied revision is fine.
@@ -149,24 +200,19 @@ func orElse(err, otherwise error) error {
 // reaches tells whether the target is the start or one of its ancestors, as far
 // as the objects are there.
 func (w *walk) reaches(ctx context.Context, from, target ID) (bool, error) {
-	seen, err := w.ancestorsOf(ctx, from)
-	_, ok := seen[target]
-	return ok, err
-}
-
-// ancestorsOf collects a commit and its ancestors, as far as the objects are
-// there; the names of missing ones count.
-func (w *walk) ancestorsOf(ctx context.Context, from ID) (map[ID]struct{}, error) {
 	seen := map[ID]struct{}{from: {}}
 	for queue := []ID{from}; len(queue) > 0; {
 		id := queue[0]
 		queue = queue[1:]
+		if id == target {
+			return true, nil
+		}
 		body, err := w.body(ctx, id)
 		if errors.Is(err, ErrObjectMissing) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("looking at the history of %s: %w", from, err)
+			return false, fmt.Errorf("looking at the history of %s: %w", from, err)
 		}
 		for _, p := range looseParents(body) {
 			if _, ok := seen[p]; !ok {
@@ -175,7 +221,7 @@ func (w *walk) ancestorsOf(ctx context.Context, from ID) (map[ID]struct{}, error
 			}
 		}
 	}
-	return seen, nil
+	return false, nil
 }
 
 // advance judges one commit of the first-parent line with all that it merges,
@@ -186,49 +232,40 @@ func (w *walk) advance(ctx context.Context, commit ID) error {
 	if err != nil {
 		return err
 	}
-	var s step
+	if len(added) > 1 {
+		w.proveAhead(ctx, added)
+	}
 	for _, id := range added {
-		c, err := w.judge(ctx, id)
-		if err != nil {
+		if err := w.judge(ctx, id); err != nil {
 			return err
 		}
-		s = step{commit: id, tree: c.tree, parents: c.parents}
 	}
-	w.unfinished = w.checkPolicyChange(ctx, &s)
+	w.lineUnit[commit] = true
+	tip := w.pending[commit]
+	s := acceptedStep{commit: commit, tree: tip.tree}
+	w.unfinished = w.complete(ctx, tip, &s)
 	var refusal *Refusal
 	switch {
 	case w.unfinished == nil:
-		w.acceptUnit(s)
+		s.rulings = w.rulings
+		w.accept(s, w.unit)
+		w.newUnit()
 	case !errors.As(w.unfinished, &refusal):
 		return w.unfinished
 	}
 	return nil
 }
 
-// judge verifies the signature of one commit under the policy in force.
-func (w *walk) judge(ctx context.Context, id ID) (rawCommit, error) {
-	c, err := w.commit(ctx, id)
-	if err != nil {
-		return rawCommit{}, err
-	}
-	p, signer, err := w.signatures.verify(c, w.policy)
-	if err != nil {
-		return rawCommit{}, about(id, err)
-	}
-	if w.unitSeen == nil {
-		w.unitSeen = map[ID]struct{}{}
-	}
-	w.unitSeen[id] = struct{}{}
-	w.unit = append(w.unit, Checked{Commit: id, Signer: signer, SignedAt: p.at, LogIndex: p.logIndex})
-	return c, nil
+func (w *walk) newUnit() {
+	w.unit, w.pending, w.lineUnit, w.rulings = nil, map[ID]*record{}, map[ID]bool{}, nil
 }
 
-func (w *walk) acceptUnit(s step) {
-	for id := range w.unitSeen {
-		w.seen[id] = struct{}{}
+// describePending tells how far the unfinished unit got.
+func (w *walk) describePending() *Step {
+	step := &Step{PolicyVersion: w.head().policy.Version, Rulings: w.rulings}
+	for _, r := range w.unit {
+		step.Commit = r.Commit
+		step.Commits = append(step.Commits, r.Checked)
 	}
-	w.checked = append(w.checked, w.unit...)
-	w.line[s.commit] = len(w.checked)
-	w.accept(s)
-	w.unit, w.unitSeen = nil, nil
+	return step
 }

@@ -3,7 +3,6 @@ package gitverify
 import (
 	"crypto/x509"
 	"encoding/asn1"
-	"strings"
 )
 
 // certified is the identity that a certificate names: what Fulcio was told,
@@ -80,32 +79,3 @@ func extension(cert *x509.Certificate, id asn1.ObjectIdentifier) ([]byte, bool) 
 	}
 	return nil, false
 }
-
-// match finds the listed identity with exactly this issuer, subject and kind of
-// subject.
-func (p Policy) match(c certified) (Identity, bool) {
-	for _, id := range p.Identities {
-		if id.Issuer == c.issuer && id.Subject == c.subject && subjectIsURI(id.Subject) == c.isURI {
-			return Identity{Name: id.Name, Person: id.Person, Issuer: id.Issuer, Subject: id.Subject}, true
-		}
-	}
-	return Identity{}, false
-}
-
-// unknown refuses a proven identity that the policy does not list, and says
-// which half of it is wrong.
-func (p Policy) unknown(c certified) error {
-	for _, id := range p.Identities {
-		switch {
-		case id.Subject != c.subject:
-		case id.Issuer == c.issuer:
-			return refuse(codeSANType, "%q is listed, but the certificate has it as another kind of name", c.subject)
-		default:
-			return refuse(codeIssuer, "signed by %q of %s; the policy lists that subject of %s only", c.subject, c.issuer, id.Issuer)
-		}
-	}
-	return refuse(codeSubject, "signed by %q of %s, whom the policy in force does not list", c.subject, c.issuer)
-}
-
-// subjectIsURI tells the two kinds of subject apart: a URI has a scheme.
-func subjectIsURI(subject string) bool { return strings.Contains(subject, "://") }

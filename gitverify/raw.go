@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -21,6 +22,13 @@ type rawCommit struct {
 	armored []byte
 	// payload is what was signed: the commit without its gpgsig header.
 	payload []byte
+	// email and when are what the committer line claims.
+	email string
+	when  int64
+	// message is all after the headers; encoded says that a header gives its
+	// bytes another meaning than UTF-8 (row A21).
+	message []byte
+	encoded bool
 }
 
 // The headers that a commit may have, in the only order that git writes them.
@@ -89,6 +97,7 @@ func splitCommit(body []byte) (rawCommit, error) {
 	if s.payload == nil {
 		s.payload = body
 	}
+	s.message = body[end+2:]
 	return s.rawCommit, nil
 }
 
@@ -147,7 +156,7 @@ func (s *splitter) order(rank int, key string) error {
 
 // identLine is what git writes after author and committer: a name, an address
 // in angle brackets, seconds, and a zone.
-var identLine = regexp.MustCompile(`^[^<>\n]*<[^<>\n]*> (0|[1-9][0-9]{0,18}) [+-][0-9]{4}$`)
+var identLine = regexp.MustCompile(`^[^<>\n]*<([^<>\n]*)> (0|[1-9][0-9]{0,17}) [+-][0-9]{4}$`)
 
 func (s *splitter) take(rank int, value string) error {
 	switch rank {
@@ -159,11 +168,26 @@ func (s *splitter) take(rank int, value string) error {
 	case rankParent:
 		return s.parent(ID(value))
 	case rankAuthor, rankCommitter:
-		if !identLine.MatchString(value) {
-			return refuse(codeMalformed, "an author or committer line that git would not write")
-		}
+		return s.ident(rank, value)
+	case rankEncoding:
+		s.encoded = true
 	case rankSignature:
 		s.armored = []byte(strings.ReplaceAll(value, "\n ", "\n") + "\n")
+	}
+	return nil
+}
+
+func (s *splitter) ident(rank int, value string) error {
+	m := identLine.FindStringSubmatch(value)
+	if m == nil {
+		return refuse(codeMalformed, "an author or committer line that git would not write")
+	}
+	when, err := strconv.ParseInt(m[2], 10, 64)
+	if err != nil {
+		return refuse(codeMalformed, "an author or committer line with an impossible time")
+	}
+	if rank == rankCommitter {
+		s.email, s.when = m[1], when
 	}
 	return nil
 }

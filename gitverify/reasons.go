@@ -79,7 +79,7 @@ const (
 
 // Reasons lists every refusal that this package can make.
 func Reasons() []Reason {
-	return []Reason{
+	return append(ruleReasons(), []Reason{
 		{reasonUnsigned, codeMissing, "sign the commit with gitsign (git commit -S), or put the change into a new signed commit"},
 		{reasonSignature, codeDigest, "the signature is for other content: " + hintResign},
 		{reasonSignature, codeSigInvalid, "the key of the certificate did not make this signature: " + hintResign},
@@ -125,7 +125,7 @@ func Reasons() []Reason {
 		{reasonLimit, codeUnit, "bring the change in by several smaller merges; nested directories that repeat one another stand for more paths than can be judged"},
 		{reasonLimit, codeTreeSize, "keep the number of files and their sizes below the limits, or raise them"},
 		{reasonLimit, codeFileSize, "keep the file below the size limit, or raise it"},
-	}
+	}...)
 }
 
 // reasonFor finds the row of a code. A test makes sure that every code has one.

@@ -22,6 +22,9 @@ type Refusal struct {
 	Detail string
 	// Hint says what would make it a yes.
 	Hint string
+	// Needs are the rules that are not met yet, when more people are what is
+	// missing.
+	Needs []Ruling
 }
 
 // Error is one line: reason, code, commit, path, what was found.
@@ -80,4 +83,12 @@ func printable(s string) string {
 		b.WriteRune(c)
 	}
 	return b.String()
+}
+
+// codeOf is the code of a refusal, and empty for any other error.
+func codeOf(err error) string {
+	if no, ok := errors.AsType[*Refusal](err); ok {
+		return no.Code
+	}
+	return ""
 }

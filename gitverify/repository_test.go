@@ -128,6 +128,9 @@ metadata: {name: factory}
 spec:
   version: VERSION
   repository: millwright.dev/factory
+  history: {committer: any}
+  rules:
+  - {name: everything, paths: ["**"], role: maintainer, threshold: 1}
   identities:
   - {name: alice, person: alice, issuer: "ISSUER", subject: ALICE, roles: [maintainer]}
   - {name: bob, person: bob, issuer: "ISSUER", subject: BOB, roles: [maintainer]}

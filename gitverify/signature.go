@@ -51,19 +51,6 @@ func newSignatureVerifier(root TrustedRoot) (*signatureVerifier, error) {
 	return &signatureVerifier{root: root, sigstore: v}, nil
 }
 
-// verify is prove and the policy together.
-func (v *signatureVerifier) verify(c rawCommit, policy Policy) (proof, Identity, error) {
-	p, err := v.prove(context.Background(), c.payload, c.armored, nil)
-	if err != nil {
-		return proof{}, Identity{}, err
-	}
-	signer, ok := policy.match(p.certified)
-	if !ok {
-		return proof{}, Identity{}, policy.unknown(p.certified)
-	}
-	return p, signer, nil
-}
-
 // prove says who signed the payload, and when. An armored of nil is an unsigned
 // commit or tag. A signature without a log entry is looked up where a look-up
 // is given, and refused where none is. A panic in any parser below is a refusal

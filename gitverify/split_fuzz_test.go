@@ -75,38 +75,3 @@ func FuzzParseTree(f *testing.F) {
 		}
 	})
 }
-
-// FuzzDecodePolicy: what is accepted is a policy that somebody can satisfy.
-func FuzzDecodePolicy(f *testing.F) {
-	const good = `apiVersion: millwright.dev/v1alpha1
-kind: TrustPolicy
-metadata: {name: factory}
-spec:
-  version: 1
-  repository: millwright.dev/factory
-  identities:
-  - {name: a, person: a, issuer: "https://i", subject: a@example.test, roles: [r]}
-`
-	for _, seed := range []string{good, good + "---\n", "{", "&a [*a]", strings.Replace(good, "1", "!!int 1", 1), good + "x: <<"} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		p, err := DecodePolicy(data)
-		if err != nil {
-			var no *Refusal
-			if !errors.As(err, &no) || no.Reason != reasonPolicy {
-				t.Fatalf("refused as %v", err)
-			}
-			return
-		}
-		if p.Version < 1 || p.Repository == "" || len(p.Identities) == 0 || p.digest == "" {
-			t.Fatalf("accepted %+v", p)
-		}
-		for _, id := range p.Identities {
-			who := certified{issuer: id.Issuer, subject: id.Subject, isURI: subjectIsURI(id.Subject)}
-			if got, ok := p.match(who); !ok || got.Name != id.Name {
-				t.Fatalf("%+v is listed and does not match", id)
-			}
-		}
-	})
-}

@@ -120,16 +120,23 @@ func TestAttacksOnTheTree(t *testing.T) { // row D04
 			t.Parallel()
 			r := newRepository(t)
 			sub := r.put("tree", []byte(build(r.put("blob", []byte("x")), r.put("tree", nil))))
-			// The bad tree lies beside the policy, so that only opening it can tell.
 			top := r.put("tree", []byte(treeLine("40000", "bad", sub)+treeLine("40000", "factory-config", r.subtree("factory-config"))))
-			_, err := gitverify.OpenTree(t.Context(), r, r.treeWith(top))
-			var no *gitverify.Refusal
-			if !errors.As(err, &no) || no.Path != "bad" && no.Path != "bad/a" || no.Commit == "" {
-				t.Fatalf("got %v", err)
+			check := func(err error) {
+				var no *gitverify.Refusal
+				if !errors.As(err, &no) || no.Path != "bad" && no.Path != "bad/a" || no.Commit == "" {
+					t.Fatalf("got %v", err)
+				}
+				if want := "obj/tree"; no.Code != want && !strings.HasPrefix(name, "a file") {
+					t.Errorf("got %v", err)
+				}
 			}
-			if want := "obj/tree"; no.Code != want && !strings.HasPrefix(name, "a file") {
-				t.Errorf("got %v", err)
-			}
+			good := r.anchor()
+			_, err := r.verifier().Verify(t.Context(), r, request(good, r.put("commit", r.sign(unsigned(top, "bad", good), honest))))
+			check(err)
+			// The anchor is trusted by its id, and nothing was compared with it.
+			bad := r.put("commit", unsigned(top, "bad anchor"))
+			_, err = gitverify.OpenTree(t.Context(), r, r.wantYes(r.verifier(), request(bad, bad)))
+			check(err)
 		})
 	}
 }

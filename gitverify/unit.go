@@ -20,7 +20,10 @@ type reach struct {
 // newCommits lists what is reachable from a commit and was not judged yet,
 // parents first: on all sides of merges (row C04).
 func (w *walk) newCommits(ctx context.Context, tip ID) ([]ID, error) {
-	found, err := w.descend(ctx, tip)
+	found, err := w.descend(ctx, tip, func(id ID) bool {
+		_, pending := w.pending[id]
+		return pending || w.judged(id)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -29,10 +32,8 @@ func (w *walk) newCommits(ctx context.Context, tip ID) ([]ID, error) {
 	}
 	// A side branch may have forked before the anchor: what the anchor itself
 	// descends from is not in the range.
-	if w.ancestors == nil {
-		if w.ancestors, err = w.ancestorsOf(ctx, w.request.Anchor); err != nil {
-			return nil, err
-		}
+	if err := w.readAncestors(ctx); err != nil {
+		return nil, err
 	}
 	old := func(id ID) bool { _, ok := w.ancestors[id]; return ok }
 	for _, id := range slices.Sorted(maps.Keys(found.missing)) {
@@ -52,9 +53,31 @@ func (w *walk) newCommits(ctx context.Context, tip ID) ([]ID, error) {
 	return slices.DeleteFunc(found.order, old), nil
 }
 
-// descend walks down from a commit to what was judged, without recursion,
-// since a history may be longer than a stack.
-func (w *walk) descend(ctx context.Context, tip ID) (reach, error) {
+// readAncestors numbers what the anchor descends from, as far as the objects
+// are there; the names of missing ones count. All numbers are below the
+// anchor's, which is 0.
+func (w *walk) readAncestors(ctx context.Context) error {
+	if w.ancestors != nil {
+		return nil
+	}
+	found, err := w.descend(ctx, w.anchor(), func(ID) bool { return false })
+	if err != nil {
+		return err
+	}
+	ancestors := map[ID]int{}
+	for id := range found.missing {
+		ancestors[id] = -len(found.order) - 1
+	}
+	for i, id := range found.order {
+		ancestors[id] = i + 1 - len(found.order)
+	}
+	w.ancestors = ancestors
+	return nil
+}
+
+// descend walks down from a commit to what is known, without recursion, since
+// a history may be longer than a stack.
+func (w *walk) descend(ctx context.Context, tip ID, known func(ID) bool) (reach, error) {
 	found := reach{missing: map[ID]error{}}
 	visited := map[ID]struct{}{}
 	type frame struct {
@@ -63,10 +86,7 @@ func (w *walk) descend(ctx context.Context, tip ID) (reach, error) {
 	}
 	var stack []frame
 	enter := func(id ID) error {
-		if w.judged(id) {
-			return nil
-		}
-		if _, ok := visited[id]; ok {
+		if _, ok := visited[id]; ok || known(id) {
 			return nil
 		}
 		visited[id] = struct{}{}
@@ -104,86 +124,56 @@ func (w *walk) descend(ctx context.Context, tip ID) (reach, error) {
 	return found, nil
 }
 
-func (w *walk) judged(id ID) bool {
-	_, accepted := w.seen[id]
-	_, pending := w.unitSeen[id]
-	return accepted || pending
-}
-
-// policyOf reads the trust policy of a tree.
-func (w *walk) policyOf(ctx context.Context, tree ID) (Policy, ID, error) {
-	path := w.options.PolicyPath
-	e, ok, err := w.reader.find(ctx, tree, path)
+// parentsOf and order make the walk a graph: accepted and pending commits from
+// memory, what lies before the anchor from the objects.
+func (w *walk) parentsOf(ctx context.Context, id ID) ([]ID, error) {
+	if r, ok := w.record(id); ok {
+		return r.parents, nil
+	}
+	body, err := w.body(ctx, id)
+	if errors.Is(err, ErrObjectMissing) {
+		if _, old := w.ancestors[id]; old {
+			return nil, nil
+		}
+	}
 	if err != nil {
-		return Policy{}, "", fmt.Errorf("reading the trust policy: %w", err)
+		return nil, err
 	}
-	if !ok {
-		return Policy{}, "", at(path, refuse(codePolicy, "the file is not there"))
-	}
-	if w.frontier != nil && e.id == w.policyBlob && e.mode == modeFile {
-		return w.policy, e.id, nil
-	}
-	if e.mode != modeFile {
-		return Policy{}, "", at(path, refuse(codePolicy, "not a regular file"))
-	}
-	body, err := w.reader.read(ctx, e.id, "blob", maxPolicy, codePolicy)
-	if err != nil {
-		return Policy{}, "", at(path, err)
-	}
-	policy, err := DecodePolicy(body)
-	return policy, e.id, at(path, err)
+	return looseParents(body), nil
 }
 
-// at names the file in a refusal.
-func at(path string, err error) error {
-	var r *Refusal
-	if !errors.As(err, &r) {
-		return err
+func (w *walk) record(id ID) (*record, bool) {
+	if r, ok := w.pending[id]; ok {
+		return r, true
 	}
-	named := *r
-	named.Path = path
-	return &named
+	r, ok := w.known[id]
+	return r, ok
 }
 
-// checkPolicyChange fills in the policy that the step brings, and refuses one
-// that is not newer than that of the last accepted commit and of every parent
-// it differs from (rule T8): an old policy must not come back by a merge or a
-// plain revert.
-func (w *walk) checkPolicyChange(ctx context.Context, s *step) error {
-	var err error
-	if s.policy, s.policyBlob, err = w.policyOf(ctx, s.tree); err != nil {
-		return about(s.commit, err)
+// descent is the walk as mergeBases wants it.
+type descent struct{ *walk }
+
+func (d descent) parents(ctx context.Context, id ID) ([]ID, error) { return d.parentsOf(ctx, id) }
+
+func (d descent) order(id ID) (int, bool) {
+	if id == d.anchor() {
+		return 0, true
 	}
-	if err := s.newerThan(w.policy, w.policyBlob, w.head, w.options.PolicyPath); err != nil {
-		return err
+	if r, ok := d.record(id); ok {
+		return r.order, true
 	}
-	for _, parent := range s.parents {
-		if _, old := w.ancestors[parent]; old || parent == w.head {
-			continue // trusted by the anchor's id, or compared already
-		}
-		c, err := w.commit(ctx, parent)
-		if err != nil {
-			return err
-		}
-		policy, blob, err := w.policyOf(ctx, c.tree)
-		// Bytes that are not the parent's own must not hide the version it states.
-		if no, ok := errors.AsType[*Refusal](err); ok && no.Code != codeHash && no.Code != codeCollision {
-			continue // it states no version to be compared with
-		}
-		if err != nil {
-			return err
-		}
-		if err := s.newerThan(policy, blob, parent, w.options.PolicyPath); err != nil {
-			return err
-		}
-	}
-	return nil
+	n, ok := d.ancestors[id]
+	return n, ok
 }
 
-func (s *step) newerThan(old Policy, blob, commit ID, path string) error {
-	if s.policyBlob == blob || s.policy.Version > old.Version {
-		return nil
+// treeOf is the tree of any commit that the walk may compare with.
+func (w *walk) treeOf(ctx context.Context, id ID) (ID, error) {
+	if id == w.anchor() {
+		return w.steps[0].tree, nil
 	}
-	return about(s.commit, at(path, refuse(codePolicyVersion,
-		"the policy changed, but its version %d is not higher than version %d of %s", s.policy.Version, old.Version, commit)))
+	if r, ok := w.record(id); ok {
+		return r.tree, nil
+	}
+	c, err := w.commit(ctx, id)
+	return c.tree, err
 }

@@ -2,6 +2,7 @@ package gitverify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -14,22 +15,36 @@ type Options struct {
 	PolicyPath string
 	// MaxCommits bounds the commits that one call looks at; 100 000 if zero.
 	MaxCommits int
+	// Log is asked for entries that signatures do not carry, where the policy in
+	// force allows that; nil: never.
+	Log LogLookup
+	// FrontierFile keeps what was accepted for the next process, under FrontierKey
+	// (at least 32 secret bytes). Both or none. A file that is lost, of another
+	// build, or altered in any way means that everything is verified again.
+	FrontierFile string
+	FrontierKey  []byte
+	// Build names this build of the verifier. A frontier of another one is not
+	// used, since another one may have judged otherwise.
+	Build string
 }
 
 // maxCommit bounds one commit object (row A25).
 const maxCommit = 1 << 20
 
-// Verifier verifies ranges of history. It keeps what it has accepted in
-// memory, so that a later call verifies new commits only; what it answers does
-// not depend on that. It may be used by many goroutines at once.
+// Verifier verifies ranges of history. It keeps what it has accepted, so that a
+// later call verifies new commits only; what it answers does not depend on
+// that. It may be used by many goroutines at once.
 type Verifier struct {
-	signatures *signatureVerifier
-	options    Options
+	options Options
 
-	mu sync.Mutex
+	mu     sync.Mutex
+	prover *signatureVerifier
 	// frontiers are keyed by anchor; trusted root and policy path are the
 	// verifier's own, and the policy in force follows from the commits.
 	frontiers map[ID]*frontier
+	files     map[ID]*frontierFile
+	seen      *checkpoints
+	trees     *treeCache
 }
 
 // New makes a Verifier for a trusted root.
@@ -43,45 +58,145 @@ func New(root TrustedRoot, options Options) (*Verifier, error) {
 	if options.MaxCommits == 0 {
 		options.MaxCommits = 100_000
 	}
-	signatures, err := newSignatureVerifier(root)
+	if (options.FrontierFile != "") != (len(options.FrontierKey) != 0) || len(options.FrontierKey) != 0 && len(options.FrontierKey) < 32 {
+		return nil, errors.New("a frontier file needs a key of at least 32 bytes, and the other way round")
+	}
+	prover, err := newSignatureVerifier(root)
 	if err != nil {
 		return nil, err
 	}
-	return &Verifier{signatures: signatures, options: options, frontiers: map[ID]*frontier{}}, nil
+	return &Verifier{
+		options: options, prover: prover,
+		frontiers: map[ID]*frontier{}, files: map[ID]*frontierFile{}, seen: &checkpoints{},
+		trees: &treeCache{limit: 16 << 20},
+	}, nil
+}
+
+// Replace changes the trusted root, as when a key is rotated. What was accepted
+// stays accepted where all that it rests on is in the new root too; the rest is
+// proved again by the next call.
+func (v *Verifier) Replace(root TrustedRoot) error {
+	if root.material == nil {
+		return fmt.Errorf("%w: none was given", ErrTrustedRoot)
+	}
+	prover, err := newSignatureVerifier(root)
+	if err != nil {
+		return err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.prover = prover
+	for _, f := range v.frontiers {
+		f.suspect(prover)
+	}
+	return nil
+}
+
+// suspect marks what rests on something that the trusted root does not have.
+func (f *frontier) suspect(prover *signatureVerifier) {
+	f.suspects = nil
+	for _, r := range f.records {
+		if r.Forge == "" && !prover.root.stands(r.proof) {
+			f.suspects = append(f.suspects, r)
+		}
+	}
+}
+
+// reprove proves again what a change of the trusted root made doubtful. The
+// first that does not hold any more takes its step with it, and all after it.
+func (w *walk) reprove(ctx context.Context) error {
+	for len(w.suspects) > 0 {
+		r := w.suspects[0]
+		c, err := w.commit(ctx, r.Commit)
+		if err != nil {
+			return err
+		}
+		a := w.prove(ctx, c, w.options.Log)
+		switch _, refused := errors.AsType[*Refusal](a.err); {
+		case refused:
+			w.frontier = w.until(w.of(r) - 1) // the walk meets it again and says so
+		case a.err != nil:
+			return about(r.Commit, a.err)
+		case a.proof.certified != r.proof.certified || !a.proof.at.Equal(r.proof.at):
+			// Another authority proves another time: the unit has to be judged again.
+			w.frontier = w.until(w.of(r) - 1)
+		default:
+			r.proof = a.proof
+			w.suspects = w.suspects[1:]
+		}
+	}
+	return nil
 }
 
 // Verify judges the candidate. A nil error is a yes, a [*Refusal] (errors.As)
 // a no, and any other error means that it could not be told.
 func (v *Verifier) Verify(ctx context.Context, objects Objects, req Request) (Verification, error) {
-	if err := req.check(); err != nil {
-		return Verification{}, fmt.Errorf("verifying: %w", err)
-	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	w := &walk{
-		reader: objectReader{objects: objects, trees: &treeCache{}}, signatures: v.signatures, options: v.options,
-		request: req, looked: map[ID]struct{}{},
-	}
-	f, err := w.runIsolated(ctx, v.frontiers[req.Anchor])
-	if f != nil {
-		v.frontiers[req.Anchor] = f
-	}
+	answer, err := v.answer(ctx, objects, req)
 	if err != nil {
 		return Verification{}, err
 	}
-	return f.verification(req), nil
+	return answer.verification(req), nil
+}
+
+// Explain judges the candidate and tells all of the answer, a no included. An
+// error means that it could not be told.
+func (v *Verifier) Explain(ctx context.Context, objects Objects, req Request) (Explanation, error) {
+	answer, err := v.answer(ctx, objects, req)
+	no, refused := errors.AsType[*Refusal](err)
+	if err != nil && !refused {
+		return Explanation{}, err
+	}
+	e := Explanation{Refusal: no, Pending: answer.pending}
+	f := answer.frontier
+	if f == nil {
+		return e, nil
+	}
+	if !refused {
+		e.Verification = answer.verification(req)
+		e.Steps, e.Accepted = e.Verification.Steps(), e.Verification.Commit()
+		return e, nil
+	}
+	last := len(f.steps) - 1
+	e.Steps, e.Accepted = f.explain(min(f.since(req.Floor), last), last), f.head().commit
+	return e, nil
+}
+
+// answer runs one walk and keeps what it accepted.
+func (v *Verifier) answer(ctx context.Context, objects Objects, req Request) (outcome, error) {
+	if err := req.check(); err != nil {
+		return outcome{}, fmt.Errorf("verifying: %w", err)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	w := v.newWalk(objects, req)
+	out, err := w.runIsolated(ctx, v.frontiers[req.Anchor])
+	if f := out.frontier; f != nil {
+		v.frontiers[req.Anchor] = f
+		v.keep(f)
+	}
+	return out, err
+}
+
+func (v *Verifier) newWalk(objects Objects, req Request) *walk {
+	w := &walk{
+		reader: objectReader{objects, v.trees}, prover: v.prover, options: v.options, request: req,
+		looked: map[ID]struct{}{}, proofs: map[ID]attempt{}, policies: map[ID]decoded{}, seen: v.seen,
+		load: v.load,
+	}
+	w.newUnit()
+	return w
 }
 
 // runIsolated turns a panic, in whatever reads the objects too, into an
 // inability to tell: nothing is accepted, and the process lives on (row B33).
 // The frontier changes only once a unit is complete, so it stays sound.
-func (w *walk) runIsolated(ctx context.Context, known *frontier) (f *frontier, err error) {
+func (w *walk) runIsolated(ctx context.Context, known *frontier) (out outcome, err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			f, err = known, fmt.Errorf("verifying %s: the verifier failed: %s", w.request.Candidate, printable(fmt.Sprint(cause)))
+			out, err = outcome{frontier: known}, fmt.Errorf("verifying %s: the verifier failed: %s", w.request.Candidate, printable(fmt.Sprint(cause)))
 		}
 	}()
-	return w.run(ctx, known)
+	return w.resolve(ctx, known)
 }
 
 // check finds requests that no history could answer; they are faults of the
@@ -90,6 +205,8 @@ func (r Request) check() error {
 	switch {
 	case !strings.HasPrefix(r.Ref, "refs/"):
 		return fmt.Errorf("%q is not the full name of a ref", printable(r.Ref))
+	case r.Mainline != "" && !strings.HasPrefix(r.Mainline, "refs/heads/"):
+		return fmt.Errorf("mainline %q is not the full name of a branch", printable(r.Mainline))
 	case !r.Candidate.valid():
 		return fmt.Errorf("candidate %q is not a full commit id", printable(string(r.Candidate)))
 	case !r.Anchor.valid():

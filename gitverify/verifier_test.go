@@ -77,13 +77,15 @@ func TestACancelledContextIsNeitherYesNorNo(t *testing.T) {
 
 func TestTheTableOfReasonsIsCompleteAndWellFormed(t *testing.T) {
 	t.Parallel()
-	source, err := os.ReadFile("reasons.go")
-	if err != nil {
-		t.Fatal(err)
-	}
 	codes := map[string]bool{}
-	for _, m := range regexp.MustCompile(`code\w+\s+= "([a-z]+/[a-z0-9-]+)"`).FindAllStringSubmatch(string(source), -1) {
-		codes[m[1]] = true
+	for _, file := range []string{"reasons.go", "rulereasons.go"} {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`code\w+\s+= "([a-z]+/[a-z0-9-]+)"`).FindAllStringSubmatch(string(source), -1) {
+			codes[m[1]] = true
+		}
 	}
 	camel := regexp.MustCompile(`^([A-Z][a-z]+)+$`)
 	for _, r := range gitverify.Reasons() {

@@ -299,6 +299,8 @@ metadata: {name: factory}
 spec:
   version: 1
   repository: millwright.dev/test
+  rules:
+  - {name: everything, paths: ["**"], role: maintainer, threshold: 1}
   identities:
   - {name: alice, person: alice, issuer: %q, subject: alice@factory.example, roles: [maintainer]}
 `

@@ -140,12 +140,8 @@ func newSetup(cfg *rest.Config, m manager.Manager, o options, wake chan<- event.
 	if err != nil {
 		return nil, fmt.Errorf("resolving --policy-engine: %w", err)
 	}
-	trust, err := trustSource(m, o, ctrl.Log)
-	if err != nil {
-		return nil, err
-	}
 	setup := &reconciler.Setup{
-		Client: m.GetClient(), Reader: m.GetAPIReader(), REST: cfg, DataDir: o.dataDir, Trust: trust,
+		Client: m.GetClient(), Reader: m.GetAPIReader(), REST: cfg, DataDir: o.dataDir, TrustedRoot: o.trustedRoot,
 		Policy: policy.Runner{Path: engine}, Release: version, Clock: time.Now, Version: versions,
 		Events: m.GetEventRecorder("millwright-controller"), Metrics: metrics, Watcher: watcher,
 	}

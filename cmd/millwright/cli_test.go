@@ -85,7 +85,7 @@ func TestVerifySaysWhoSignedAndWhoMayNot(t *testing.T) {
 	if err := os.MkdirAll(filepath.Dir(policy), 0o750); err != nil {
 		t.Fatal(err)
 	}
-	text := fmt.Sprintf("apiVersion: millwright.dev/v1alpha1\nkind: TrustPolicy\nmetadata: {name: factory}\nspec:\n  version: 1\n  repository: millwright.dev/test\n  identities:\n  - {name: alice, person: alice, issuer: %q, subject: alice@factory.example, roles: [maintainer]}\n", sigstore.IssuerURL(sigstoretest.Person))
+	text := fmt.Sprintf("apiVersion: millwright.dev/v1alpha1\nkind: TrustPolicy\nmetadata: {name: factory}\nspec:\n  version: 1\n  repository: millwright.dev/test\n  rules:\n  - {name: everything, paths: [\"**\"], role: maintainer, threshold: 1}\n  identities:\n  - {name: alice, person: alice, issuer: %q, subject: alice@factory.example, roles: [maintainer]}\n", sigstore.IssuerURL(sigstoretest.Person))
 	if err := os.WriteFile(policy, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,8 @@ import (
 func (s *Site) Policy(version int, people ...Person) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "apiVersion: millwright.dev/v1alpha1\nkind: TrustPolicy\nmetadata: {name: factory}\nspec:\n"+
-		"  version: %d\n  repository: %s\n  identities:\n", version, s.RepoURL)
+		"  version: %d\n  repository: %s\n"+
+		"  rules:\n  - {name: everything, paths: [\"**\"], role: maintainer, threshold: 1}\n  identities:\n", version, s.RepoURL)
 	for _, p := range people {
 		fmt.Fprintf(&b, "  - name: %[1]s\n    person: %[1]s\n    issuer: %[3]s\n    subject: %[2]s\n    roles: [maintainer]\n",
 			p.Name, p.Email, s.Sigstore.IssuerURL(sigstoretest.Person))

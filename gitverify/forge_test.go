@@ -1,0 +1,125 @@
+package gitverify_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"millwright.dev/millwright/gitverify"
+	"millwright.dev/millwright/gitverify/forgekey"
+	"millwright.dev/millwright/gitverify/forgekey/forgekeytest"
+)
+
+// forgeScene is a strict repository whose policy lists a forge's key.
+type forgeScene struct {
+	scene
+	forge *forgekeytest.Forge
+	with  func(changes ...string) map[string]string
+}
+
+func newForgeScene(t *testing.T, kind string) forgeScene {
+	t.Helper()
+	forge, err := forgekeytest.New(kind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := forge.Key("web")
+	r := newRepository(t)
+	policy := strings.Replace(strict("1"), "history: {committer: any}",
+		fmt.Sprintf("history:\n    committer: any\n    forgeKeys:\n    - {name: web, type: %s, fingerprint: %q, publicKey: %q}", key.Type, key.Fingerprint, key.PublicKey), 1)
+	with := func(changes ...string) map[string]string {
+		return files(append([]string{policyPath, policy}, changes...)...)
+	}
+	return forgeScene{scene{r, r.put("commit", unsigned(r.tree(with()), "anchor"))}, forge, with}
+}
+
+// merge is a commit that the forge signed.
+func (s forgeScene) merge(tree map[string]string, parents ...gitverify.ID) gitverify.ID {
+	s.t.Helper()
+	body, err := s.forge.SignCommit(unsigned(s.tree(tree), "merge", parents...))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return s.put("commit", body)
+}
+
+func TestWhatAForgeMayMerge(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{forgekey.PGP, forgekey.SSH} {
+		for _, a := range forgeAttacks() {
+			t.Run(a.row+" "+kind+" "+a.name, func(t *testing.T) {
+				t.Parallel()
+				s := newForgeScene(t, kind)
+				bad, blamed, twin := a.build(s)
+				v := s.verifier()
+				s.wantNo(v, request(s.anchor, bad), a.code, blamed)
+				s.wantYes(v, request(s.anchor, twin))
+			})
+		}
+	}
+}
+
+type forgeAttack struct {
+	row, name, code string
+	build           func(s forgeScene) (bad, blamed, twin gitverify.ID)
+}
+
+func forgeAttacks() []forgeAttack {
+	return []forgeAttack{
+		{"T6", "squash", "forge/content", func(s forgeScene) (bad, blamed, twin gitverify.ID) {
+			docs := s.with("docs/x", "1")
+			side := s.by("bob", approveMain, docs, s.by("alice", "c", docs, s.anchor))
+			bad = s.merge(docs, s.anchor)
+			return bad, bad, s.merge(docs, s.anchor, side)
+		}},
+		{"C05", "evil merge", "forge/content", func(s forgeScene) (bad, blamed, twin gitverify.ID) {
+			docs := s.with("docs/x", "1")
+			side := s.by("bob", approveMain, docs, s.by("alice", "c", docs, s.anchor))
+			bad = s.merge(s.with("docs/x", "2"), s.anchor, side)
+			return bad, bad, s.merge(docs, s.anchor, side)
+		}},
+		{"T6", "both sides changed a path", "forge/content", func(s forgeScene) (bad, blamed, twin gitverify.ID) {
+			main := s.by("alice", "main", s.with("docs/x", "1"), s.anchor)
+			other := s.with("docs/x", "2")
+			side := s.by("bob", approveMain, other, s.by("alice", "side", other, s.anchor))
+			bad = s.merge(other, main, side)
+			return bad, bad, s.by("bob", "merge", other, main, side)
+		}},
+		{"T7", "approval that is missing", "rule/intent", func(s forgeScene) (bad, blamed, twin gitverify.ID) {
+			docs := s.with("docs/x", "1")
+			side := s.by("alice", "c", docs, s.anchor)
+			bad = s.merge(docs, s.anchor, side)
+			return bad, bad, s.merge(docs, s.anchor, s.by("alice", approveMain, docs, side))
+		}},
+		{"T5", "forge that would be the second person", "rule/threshold", func(s forgeScene) (bad, blamed, twin gitverify.ID) {
+			prod := s.with("prod/a", "1")
+			side := s.by("alice", approveMain, prod, s.by("alice", "c", prod, s.anchor))
+			bad = s.merge(prod, s.anchor, side)
+			return bad, bad, s.merge(prod, s.anchor, s.by("bob", approveMain, prod, side))
+		}},
+		{"B08", "forge that the policy does not list", "forge/key", func(s forgeScene) (bad, blamed, twin gitverify.ID) {
+			docs := s.with("docs/x", "1")
+			side := s.by("bob", approveMain, docs, s.by("alice", "c", docs, s.anchor))
+			stranger, err := forgekeytest.New(forgekey.SSH)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			bad = forgeScene{s.scene, stranger, s.with}.merge(docs, s.anchor, side)
+			return bad, bad, s.merge(docs, s.anchor, side)
+		}},
+		{"T6", "octopus", "forge/content", func(s forgeScene) (bad, blamed, twin gitverify.ID) {
+			a, b := s.with("docs/a", "1"), s.with("docs/b", "1")
+			one := s.by("bob", approveMain, a, s.by("alice", "a", a, s.anchor))
+			two := s.by("bob", approveMain, b, s.by("alice", "b", b, s.anchor))
+			both := s.with("docs/a", "1", "docs/b", "1")
+			bad = s.merge(both, s.anchor, one, two)
+			return bad, bad, s.merge(both, s.merge(a, s.anchor, one), two)
+		}},
+		{"T2", "unsigned commit below a forge's merge", "sig/missing", func(s forgeScene) (bad, blamed, twin gitverify.ID) {
+			docs := s.with("docs/x", "1")
+			blamed = s.put("commit", unsigned(s.tree(docs), "c", s.anchor))
+			bad = s.merge(docs, s.anchor, s.by("bob", approveMain, docs, blamed))
+			return bad, blamed, s.merge(docs, s.anchor, s.by("bob", approveMain, docs, s.by("alice", "c", docs, s.anchor)))
+		}},
+	}
+}
