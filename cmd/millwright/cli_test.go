@@ -19,7 +19,7 @@ func TestMain(m *testing.M) { os.Exit(sigstoretest.Main(m)) }
 func answer(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, err bytes.Buffer
-	a := &app{out: &out, err: &err, now: time.Now}
+	a := &app{in: strings.NewReader(""), out: &out, err: &err, now: time.Now}
 	code = a.run(t.Context(), args)
 	return code, out.String(), err.String()
 }

@@ -12,6 +12,8 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"golang.org/x/term"
 )
 
 // version is set by the linker.
@@ -19,13 +21,21 @@ var version = "dev"
 
 // app is what every verb gets.
 type app struct {
+	in       io.Reader
 	out, err io.Writer
-	now      func() time.Time
+	// terminal says that somebody can answer a question.
+	terminal bool
+	// env is the environment of git and of what git starts to sign.
+	env []string
+	now func() time.Time
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	a := &app{out: os.Stdout, err: os.Stderr, now: time.Now}
+	a := &app{
+		in: os.Stdin, out: os.Stdout, err: os.Stderr, now: time.Now, env: os.Environ(),
+		terminal: term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd())),
+	}
 	code := a.run(ctx, os.Args[1:])
 	stop()
 	os.Exit(code)

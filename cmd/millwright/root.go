@@ -62,7 +62,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
 		newVendorCommand(a), newVerifyCommand(a), newRenderCommand(a), newPlanCommand(a),
-		newStatusCommand(a), newAuditCommand(a), newVersionCommand(a),
+		newStatusCommand(a), newAuditCommand(a), newApproveCommand(a), newHeartbeatCommand(a), newVersionCommand(a),
 	)
 	cmd, err := root.ExecuteContextC(ctx)
 	return a.conclude(cmd, err)
@@ -71,9 +71,10 @@ func (a *app) run(ctx context.Context, args []string) int {
 // conclude prints what an error means and turns it into an exit code.
 func (a *app) conclude(cmd *cobra.Command, err error) int {
 	var (
-		usage    usageError
-		upstreem *upstream.Refusal
-		evidence *attest.Refusal
+		usage     usageError
+		upstreem  *upstream.Refusal
+		evidence  *attest.Refusal
+		worthless refused
 	)
 	switch {
 	case err == nil:
@@ -83,7 +84,7 @@ func (a *app) conclude(cmd *cobra.Command, err error) int {
 	case errors.As(err, &usage), isCobraUsage(err):
 		a.say("%s\n\nSee '%s --help'.\n", report.OneLine(err.Error()), cmd.CommandPath())
 		return exitUsage
-	case errors.As(err, &upstreem), errors.As(err, &evidence):
+	case errors.As(err, &upstreem), errors.As(err, &evidence), errors.As(err, &worthless):
 		a.say("no: %s\n", report.OneLine(err.Error()))
 		return exitNo
 	}
@@ -128,22 +129,36 @@ func exactly(what string) cobra.PositionalArgs {
 	}
 }
 
+func atMostOne(what string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) <= 1 {
+			return nil
+		}
+		return usageError{fmt.Errorf("name %s, or nothing; %d arguments were given", what, len(args))}
+	}
+}
+
 // output is the -o flag.
 type output string
 
+const (
+	outputText     output = "text"
+	outputJSON     output = "json"
+	outputMarkdown output = "markdown"
+)
+
 func (o *output) add(cmd *cobra.Command) {
-	*o = "text"
-	cmd.Flags().StringVarP((*string)(o), "output", "o", "text", "text or json")
+	cmd.Flags().StringVarP((*string)(o), "output", "o", string(outputText), "text or json")
 }
 
 // print writes v as JSON, or the text that text makes.
 func (a *app) print(o output, v any, text func() string) error {
 	switch o {
-	case "json":
+	case outputJSON:
 		encoder := json.NewEncoder(a.out)
 		encoder.SetIndent("", "  ")
 		return encoder.Encode(v)
-	case "text":
+	case outputText:
 		_, err := fmt.Fprint(a.out, text())
 		return err
 	}

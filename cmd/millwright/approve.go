@@ -1,0 +1,194 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"millwright.dev/millwright/gitverify"
+	"millwright.dev/millwright/reconciler/report"
+)
+
+const approveLong = `approve says yes to a branch in Git itself: it puts an empty commit on top of it,
+signed by you with gitsign, which names the repository and the branch that the
+change is meant for. A later change of the approved files makes it void.
+
+First it shows which paths are changed and what the trust policy asks about
+them. Neither index nor work tree is looked at: staged changes stay staged, and
+are not part of the approval. The branch moves only when the signature is one
+that a verifier can accept, by somebody whom the policy lists.`
+
+const approveExample = `  git fetch && git switch feature && git diff origin/main...
+  millwright approve --push origin
+  millwright approve feature --base 4b825dc642cb6eb9a060e54bf8d69288fbee4904 --yes`
+
+// trailerKey begins the line that says what an approval is for (rule T7).
+const trailerKey = "Millwright-Approve: "
+
+type approve struct {
+	repository
+	branch, ref, base, id, remote string
+	yes                           bool
+}
+
+func newApproveCommand(a *app) *cobra.Command {
+	var v approve
+	cmd := &cobra.Command{
+		Use: "approve [BRANCH]", Short: "Approve a branch with a signed, empty commit", Long: approveLong, Example: approveExample,
+		Args: atMostOne("the BRANCH"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if v.env = a.env; len(args) == 1 {
+				v.branch = args[0]
+			}
+			if err := v.check(); err != nil {
+				return err
+			}
+			return v.run(cmd.Context(), a)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&v.dir, "repo", ".", "`directory` of the repository")
+	f.StringVar(&v.ref, "ref", "refs/heads/main", "full name of the `branch` that the change is to be merged into")
+	f.StringVar(&v.base, "base", "", "`commit` to measure the change against (default: --ref as it was last fetched)")
+	f.StringVar(&v.id, "repository", "", "repository `id` to approve for (default: the one in the trust policy)")
+	f.StringVar(&v.remote, "push", "", "push the branch to this `remote` afterwards")
+	f.BoolVarP(&v.yes, "yes", "y", false, "do not ask; needed where there is no terminal")
+	return cmd
+}
+
+func (v *approve) check() error {
+	for what, name := range map[string]string{"the branch": v.branch, "--ref": v.ref, "--base": v.base, "--repository": v.id, "--push": v.remote} {
+		if err := plain(what, name); err != nil {
+			return err
+		}
+	}
+	return branchRef(v.ref)
+}
+
+func (v *approve) run(ctx context.Context, a *app) error {
+	p, err := v.examine(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := v.requireGitsign(ctx); err != nil {
+		return err
+	}
+	fmt.Fprint(a.out, p.text())
+	if err := v.confirm(ctx, a); err != nil {
+		return err
+	}
+	made, err := v.sign(ctx, p)
+	if err != nil {
+		return err
+	}
+	who, warnings, err := p.accept(made.claim, a.now())
+	if err != nil {
+		return err
+	}
+	for _, w := range warnings {
+		a.say("warning: %s\n", w)
+	}
+	// The old value: somebody who moved the branch meanwhile is not overwritten.
+	if _, err := v.git(ctx, nil, "update-ref", "-m", "millwright approve", p.fullBranch(), made.id, p.tip); err != nil {
+		return unknown{reasonNotSigned, "look at what was added to " + p.branch + " meanwhile, then approve again", err}
+	}
+	fmt.Fprintf(a.out, "approved by %s: %s is now at %s\n", who, report.OneLine(p.branch), made.id)
+	if v.remote == "" {
+		fmt.Fprintf(a.out, "to publish it: git push REMOTE %s\n", report.OneLine(p.branch))
+		return nil
+	}
+	return v.push(ctx, a, v.remote, made.id+":"+p.fullBranch())
+}
+
+// confirm asks where somebody can answer, and takes silence for a no.
+func (v *approve) confirm(ctx context.Context, a *app) error {
+	if v.yes {
+		return nil
+	}
+	if !a.terminal {
+		return usageError{errors.New("there is no terminal to ask on: read what is above, then give --yes")}
+	}
+	who, err := v.line(ctx, "var", "GIT_COMMITTER_IDENT")
+	if err != nil {
+		return unknown{reasonNotSigned, "git config --global user.name and user.email", err}
+	}
+	who, _, _ = strings.Cut(who, "> ")
+	fmt.Fprintf(a.out, "\napprove this as %s>? [y/N] ", report.OneLine(who))
+	answer, err := bufio.NewReader(io.LimitReader(a.in, 100)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("reading the answer: %w", err)
+	}
+	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
+		a.say("not approved\n")
+		return errNo
+	}
+	return nil
+}
+
+// signedObject is an object that was just signed and belongs to no ref yet.
+type signedObject struct {
+	id    string
+	claim gitverify.Claim
+}
+
+// sign makes the commit from the tip's own tree. git commit would take the
+// index, and whatever is staged in it, for what is approved.
+func (v *approve) sign(ctx context.Context, p proposal) (signedObject, error) {
+	message := fmt.Sprintf("Approve %s for %s\n\nThe policy of %s (version %d) is asked about %s.\n\n%s%s %s\n",
+		p.tip[:12], strings.TrimPrefix(p.ref, "refs/heads/"), p.target[:12], p.policy.Version, counted(len(p.changes), "changed path"),
+		trailerKey, p.repository, p.ref)
+	out, err := v.git(ctx, []byte(message), "commit-tree", "-S", "-p", p.tip, "-F", "-", p.tree)
+	if err != nil {
+		return signedObject{}, unknown{reasonNotSigned, hintGitsign, err}
+	}
+	made := signedObject{id: strings.TrimSpace(string(out))}
+	body, err := v.git(ctx, nil, "cat-file", "commit", made.id)
+	if err != nil {
+		return signedObject{}, err
+	}
+	if made.claim, err = gitverify.ClaimOfCommit(body); err != nil {
+		return signedObject{}, err
+	}
+	parents := []gitverify.ID{gitverify.ID(p.tip)}
+	if c := made.claim; string(c.Tree) != p.tree || !slices.Equal(c.Parents, parents) || !bytes.Equal(c.Message, []byte(message)) {
+		return signedObject{}, fmt.Errorf("git made another commit than it was asked for: %s; the branch was not moved", made.id)
+	}
+	return made, nil
+}
+
+// accept looks at who signed with the eyes of the policy. A signature by
+// somebody unknown would refuse the branch for good (rule T2), and one without
+// the role counts for nothing (rule T5).
+func (p proposal) accept(c gitverify.Claim, now time.Time) (who string, warnings []string, err error) {
+	identity, err := listed(p.policy, c, now)
+	if err != nil {
+		return "", nil, err
+	}
+	var wanted []string
+	for _, d := range p.demands {
+		if identity.HasRole(d.rule.Role) && identity.Person != "" {
+			wanted = nil
+			break
+		}
+		wanted = append(wanted, d.rule.Role)
+	}
+	who = report.OneLine(c.Subject)
+	switch {
+	case identity.Person == "":
+		warnings = append(warnings, fmt.Sprintf("%s is a machine in the policy; it may sign, and counts for no rule", identity.Name))
+	case len(wanted) > 0:
+		warnings = append(warnings, fmt.Sprintf("%s has none of the roles that are asked for (%s); the approval counts for nothing", identity.Name, strings.Join(slices.Compact(wanted), ", ")))
+	}
+	if p.repository != p.policy.Repository {
+		warnings = append(warnings, fmt.Sprintf("the policy calls the repository %s; the approval names %s and counts only there", p.policy.Repository, p.repository))
+	}
+	return who, warnings, nil
+}

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"millwright.dev/millwright/gitverify"
+	"millwright.dev/millwright/gitverify/trustpolicy"
+	"millwright.dev/millwright/reconciler/report"
+)
+
+const heartbeatLong = `heartbeat says, signed, which commit is the tip of the followed branch now. It makes
+a signed tag object named heartbeat under refs/millwright/heartbeat, and with --push
+replaces the one on the remote.
+
+A factory whose trust policy has spec.freshness.maxAge becomes Stale, an alarm, when
+neither a new commit nor a heartbeat came for that long: a server that withholds
+commits can hold back the heartbeat too, but it cannot make one. Run it from a
+scheduled job, which fetched just before, with an identity of role heartbeat.`
+
+const heartbeatExample = `  git fetch origin && millwright heartbeat --push origin
+  millwright heartbeat --ref refs/heads/release origin/release`
+
+// Where the heartbeat is, and what its tag is called (rule T11).
+const (
+	heartbeatRef  = "refs/millwright/heartbeat"
+	heartbeatName = "heartbeat"
+)
+
+type heartbeat struct {
+	repository
+	name, ref, remote string
+}
+
+func newHeartbeatCommand(a *app) *cobra.Command {
+	var v heartbeat
+	cmd := &cobra.Command{
+		Use: "heartbeat [COMMIT]", Short: "Sign which commit is the tip now", Long: heartbeatLong, Example: heartbeatExample,
+		Args: atMostOne("the COMMIT"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if v.env = a.env; len(args) == 1 {
+				v.name = args[0]
+			}
+			if err := v.check(); err != nil {
+				return err
+			}
+			return v.run(cmd.Context(), a)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&v.dir, "repo", ".", "`directory` of the repository")
+	f.StringVar(&v.ref, "ref", "refs/heads/main", "full name of the followed `branch`; without COMMIT, its tip as it was last fetched")
+	f.StringVar(&v.remote, "push", "", "push the heartbeat to this `remote`")
+	return cmd
+}
+
+func (v *heartbeat) check() error {
+	for what, name := range map[string]string{"the commit": v.name, "--ref": v.ref, "--push": v.remote} {
+		if err := plain(what, name); err != nil {
+			return err
+		}
+	}
+	return branchRef(v.ref)
+}
+
+func (v *heartbeat) run(ctx context.Context, a *app) error {
+	tip, err := v.tip(ctx)
+	if err != nil {
+		return err
+	}
+	policy, err := v.policyAt(ctx, tip)
+	if err != nil {
+		return err
+	}
+	program, err := v.requireGitsign(ctx)
+	if err != nil {
+		return err
+	}
+	tag, claim, err := v.sign(ctx, program, fmt.Sprintf("object %s\ntype commit\ntag %s\n", tip, heartbeatName),
+		fmt.Sprintf("Tip of %s of %s\n", v.ref, policy.Repository))
+	if err != nil {
+		return err
+	}
+	identity, err := listed(policy, claim, a.now())
+	if err != nil {
+		return err
+	}
+	if !identity.HasRole(trustpolicy.RoleHeartbeat) {
+		return refused{fmt.Sprintf("%s does not have the role %s in the policy", identity.Name, trustpolicy.RoleHeartbeat), "sign as somebody who has it; nothing was changed"}
+	}
+	id, err := v.git(ctx, tag, "mktag")
+	if err != nil {
+		return err
+	}
+	object := strings.TrimSpace(string(id))
+	if _, err := v.git(ctx, nil, "update-ref", "-m", "millwright heartbeat", heartbeatRef, object); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.out, "heartbeat %s by %s: the tip of %s is %s\n", object, report.OneLine(claim.Subject), v.ref, tip)
+	if v.remote == "" {
+		return nil
+	}
+	// There is one heartbeat, and the new one takes the place of the old.
+	return v.push(ctx, a, v.remote, "+"+heartbeatRef+":"+heartbeatRef)
+}
+
+func (v *heartbeat) tip(ctx context.Context) (string, error) {
+	names := []string{v.name}
+	if v.name == "" {
+		names = v.known(v.ref, v.remote)
+	}
+	for _, name := range names {
+		if id, err := v.commit(ctx, name); err != nil || id != "" {
+			return id, err
+		}
+	}
+	return "", refused{cmp.Or(v.name, v.ref) + " is no commit that is known here", "git fetch, or name the commit"}
+}
+
+// sign makes a signed tag object. git tag would put it under refs/tags, for
+// everybody to see and to push by accident; so the signing program is asked as
+// git asks it (git-config, gpg.program): the content on its standard input.
+func (r repository) sign(ctx context.Context, program, header, message string) ([]byte, gitverify.Claim, error) {
+	tagger, err := r.line(ctx, "var", "GIT_COMMITTER_IDENT")
+	if err != nil {
+		return nil, gitverify.Claim{}, unknown{reasonNotSigned, "git config user.name and user.email", err}
+	}
+	payload := []byte(header + "tagger " + tagger + "\n\n" + message)
+	who, _, _ := strings.Cut(tagger, "> ")
+	armored, said, err := r.run(ctx, payload, "gitsign", exec.CommandContext(ctx, program, "--status-fd=2", "-bsau", who+">"))
+	if err == nil && !strings.Contains("\n"+string(said), "\n[GNUPG:] SIG_CREATED ") {
+		err = errors.New("gitsign did not say that it signed")
+	}
+	if err != nil {
+		return nil, gitverify.Claim{}, unknown{reasonNotSigned, hintGitsign, err}
+	}
+	claim, err := gitverify.ClaimOfSignature(armored, payload)
+	if err != nil {
+		return nil, gitverify.Claim{}, err
+	}
+	_, claim.Committer, _ = strings.Cut(who, "<")
+	return append(payload, armored...), claim, nil
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"slices"
+	"time"
+
+	"millwright.dev/millwright/gitverify"
+	"millwright.dev/millwright/gitverify/trustpolicy"
+	"millwright.dev/millwright/reconciler/report"
+)
+
+const (
+	reasonNotSigned = "NotSigned"
+	reasonNotPushed = "NotPushed"
+	hintGitsign     = "see that gitsign signs an ordinary commit (git commit -S); nothing was changed"
+)
+
+// requireGitsign says early what would otherwise be a riddle after signing.
+func (r repository) requireGitsign(ctx context.Context) (program string, err error) {
+	format, err := r.config(ctx, "gpg.format")
+	if err != nil {
+		return "", err
+	}
+	if program, err = r.config(ctx, "--type=path", "gpg.x509.program"); err != nil {
+		return "", err
+	}
+	if format != "x509" || program == "" {
+		return "", unknown{
+			reasonNotSigned, "git config --global gpg.format x509; git config --global gpg.x509.program gitsign; git config --global gitsign.rekorMode offline",
+			errors.New("git is not set up to sign with gitsign"),
+		}
+	}
+	return program, nil
+}
+
+// listed finds who signed, and refuses a signature that would do harm: one by
+// somebody who is unknown, or not in force, refuses every commit after it (T2).
+func listed(policy *trustpolicy.Policy, c gitverify.Claim, now time.Time) (*trustpolicy.Identity, error) {
+	const hint = "sign as somebody whom the policy lists; nothing was changed"
+	identity, err := policy.Identify(c.Issuer, c.Subject, c.URI)
+	if err != nil {
+		return nil, refused{report.OneLine(err.Error()) + ": such a signature would refuse all that it stands on", hint}
+	}
+	if !identity.InForce(now) {
+		return nil, refused{fmt.Sprintf("%s is listed in the policy for another time than now", identity.Name), hint}
+	}
+	if r, ok := policy.RevokedIdentity(identity.Name, now); ok {
+		return nil, refused{fmt.Sprintf("%s is revoked in the policy since %s", identity.Name, r.From.UTC().Format(time.RFC3339)), hint}
+	}
+	if policy.History.Committer != trustpolicy.CommitterAny && len(identity.Emails) > 0 && !slices.Contains(identity.Emails, c.Committer) {
+		return nil, refused{
+			fmt.Sprintf("signed by %s, but git has the committer address %s", report.OneLine(c.Subject), report.OneLine(c.Committer)),
+			"git config user.email " + identity.Emails[0] + "; nothing was changed",
+		}
+	}
+	return identity, nil
+}
+
+// push sends one object to one ref of the remote, never by force unless the
+// refspec says so.
+func (r repository) push(ctx context.Context, a *app, remote, refspec string) error {
+	if _, err := r.git(ctx, nil, "push", "--porcelain", "--no-follow-tags", "--recurse-submodules=no", remote, refspec); err != nil {
+		return unknown{reasonNotPushed, "it is signed and in this repository; push it when the remote takes it, or if the remote has moved on, fetch that and look again", err}
+	}
+	fmt.Fprintf(a.out, "pushed to %s\n", report.OneLine(remote))
+	return nil
+}
+
+// exitCode is that of a program that ran and said no; -1 for anything else.
+func exitCode(err error) int {
+	if exited := new(exec.ExitError); errors.As(err, &exited) {
+		return exited.ExitCode()
+	}
+	return -1
+}
