@@ -92,6 +92,15 @@ func TestDefaultsAreTheStrictOnes(t *testing.T) {
 	}
 }
 
+func TestHexThatLooksLikeANumberNeedsNoQuotes(t *testing.T) {
+	t.Parallel()
+	for _, anchor := range []string{strings.Repeat("0123456789", 4), "1234567e" + strings.Repeat("1", 32), "0" + strings.Repeat("7", 39)} {
+		if got := decode(t, small+"  history: {anchor: "+anchor+"}\n").History.Anchor; got != anchor {
+			t.Errorf("%s became %s", anchor, got)
+		}
+	}
+}
+
 // small is the least that a policy can say.
 const small = `apiVersion: millwright.dev/v1alpha1
 kind: TrustPolicy

@@ -39,7 +39,7 @@ func formRefusals() map[string]refusal {
 		"T8: version zero":                   {version, "  version: 0\n", version, "1 or more"},
 		"T8: a negative version":             {version, "  version: -1\n", version, "1 or more"},
 		"T8: a version in octal":             {version, "  version: 010\n", "  version: 10\n", "1 or more"},
-		"T8: a version too large":            {version, "  version: 99999999999999999999\n", "  version: 9223372036854775807\n", "1 or more"},
+		"T8: a version too large":            {version, "  version: 99999999999999999999\n", "  version: 9007199254740991\n", "1 or more"},
 		"T7: no repository":                  {"  repository: millwright.dev/factory\n", "", "  repository: f\n", "spec.repository is missing"},
 		"T7: a repository of two words":      {"millwright.dev/factory", "millwright factory", "millwright-factory", "no space"},
 	}
@@ -176,7 +176,7 @@ func paths(n int) string {
 
 func otherRefusals() map[string]refusal {
 	const (
-		anchor    = "anchor: 0123456789012345678901234567890123456789"
+		anchor    = `anchor: "0123456789012345678901234567890123456789"`
 		pgp       = "fingerprint: 000000000000000000000000000000000000000A"
 		ssh       = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f forge"
 		carol     = "{identity: carol, from: 2026-10-01T00:00:00Z, reason: laptop stolen}"
