@@ -19,7 +19,7 @@
 //
 //   - anything but one armored block: armor headers, carriage returns, a wrong
 //     checksum, ragged lines, text before or after. GitHub ends its blocks with an
-//     empty line; that one is allowed.
+//     empty line, and pads RSA signatures to the size of the key; both are allowed.
 //   - blocks over 64 KiB, trailing bytes, partial and non-minimal lengths
 //   - algorithms other than Ed25519, ECDSA on P-256, P-384, P-521, and RSA of 2048
 //     to 8192 bits, with SHA-256, SHA-384 or SHA-512

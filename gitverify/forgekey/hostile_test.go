@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/bits"
 	"slices"
 	"strings"
 	"testing"
@@ -238,6 +239,53 @@ func TestTheChecksumOfPGPArmorMayBeMissingButNotWrong(t *testing.T) {
 	} {
 		if _, err := forgekey.Verify(keys, []byte(payload), text); !errors.Is(err, forgekey.ErrMalformed) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestAnRSANumberIsShortOrAsLongAsItsKey(t *testing.T) {
+	t.Parallel()
+	forge := must(forgekeytest.NewPGP(packet.Config{Algorithm: packet.PubKeyAlgoRSA, RSABits: 2048}))(t)
+	keys := []forgekey.Key{forge.Key("forge")}
+	// Signatures are of one size; content is tried until the number is shorter by
+	// a whole octet, which about one of 256 is.
+	var content, body, number []byte
+	for i := range 1 << 16 {
+		content = fmt.Appendf(nil, "%s%d", payload, i)
+		whole := forgery(t, forge.Entity().PrivateKey, packet.Signature{Hash: crypto.SHA256}, string(content))
+		size := int(whole[1]-192)<<8 + int(whole[2]) + 192
+		if body = whole[3:]; len(body) != size {
+			t.Fatalf("not a signature packet of two octets' length: % x", whole[:3])
+		}
+		end := 6 + int(body[4])<<8 + int(body[5]) + 2 + 2
+		if number = body[end+2:]; len(number) == 255 && int(body[end])<<8+int(body[end+1]) < 2040 {
+			body = body[:end]
+			break
+		}
+	}
+	if len(number) != 255 {
+		t.Fatal("no signature was short")
+	}
+	shortest := bits.Len8(number[0]) + 8*254
+	for name, c := range map[string]struct {
+		count  int
+		number []byte
+		want   error
+	}{
+		"shortest":                   {shortest, number, nil},
+		"as long as its key":         {2048, append([]byte{0}, number...), nil},
+		"of whole octets":            {2040, number, forgekey.ErrMalformed},
+		"longer than its key":        {2056, append([]byte{0, 0}, number...), forgekey.ErrMalformed},
+		"one bit more than it has":   {shortest + 1, number, forgekey.ErrMalformed},
+		"one bit less":               {shortest - 1, number, forgekey.ErrMalformed},
+		"empty":                      {0, nil, forgekey.ErrMalformed},
+		"as long as its key, of one": {2048, append(make([]byte, 255), 1), forgekey.ErrBadSignature},
+	} {
+		packetBody := slices.Concat(body, []byte{byte(c.count >> 8), byte(c.count)}, c.number)
+		size := len(packetBody) - 192
+		whole := slices.Concat([]byte{0xc2, byte(size>>8) + 192, byte(size)}, packetBody)
+		if _, err := forgekey.Verify(keys, content, forgekeytest.ArmorPGP("PGP SIGNATURE", whole)); !errors.Is(err, c.want) {
+			t.Errorf("%s: got %v, want %v", name, err, c.want)
 		}
 	}
 }

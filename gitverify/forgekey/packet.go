@@ -120,15 +120,20 @@ func subpackets(area []byte) ([]subpacket, error) {
 }
 
 // takeMPI cuts a big number off: its bits as a count, then no more octets than
-// they need (RFC 9580 §3.2).
-func takeMPI(data []byte) (rest []byte, err error) {
+// they need (RFC 9580 §3.2). It is padded when the count is not that of its bits
+// but of whole octets.
+func takeMPI(data []byte) (number, rest []byte, padded bool, err error) {
 	if len(data) < 3 {
-		return nil, fmt.Errorf("%w: a PGP number is missing", ErrMalformed)
+		return nil, nil, false, fmt.Errorf("%w: a PGP number is missing", ErrMalformed)
 	}
 	bits := int(binary.BigEndian.Uint16(data))
 	size := (bits + 7) / 8
-	if bits == 0 || size > len(data)-2 || int(data[2])>>((bits-1)%8) != 1 {
-		return nil, fmt.Errorf("%w: a PGP number that is not in its shortest form", ErrMalformed)
+	if bits == 0 || size > len(data)-2 {
+		return nil, nil, false, fmt.Errorf("%w: a PGP number ends too soon", ErrMalformed)
 	}
-	return data[2+size:], nil
+	padded = int(data[2])>>((bits-1)%8) != 1
+	if padded && bits%8 != 0 {
+		return nil, nil, false, fmt.Errorf("%w: a PGP number does not have the bits that it counts", ErrMalformed)
+	}
+	return data[2 : 2+size], data[2+size:], padded, nil
 }

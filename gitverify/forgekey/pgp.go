@@ -2,6 +2,7 @@ package forgekey
 
 import (
 	"bytes"
+	"crypto/rsa"
 	_ "crypto/sha256" // the hash algorithms that packet.Signature names
 	_ "crypto/sha512"
 	"encoding/binary"
@@ -18,6 +19,9 @@ type pgpSignature struct {
 	// issuer is the key id that it names, fingerprint the whole name if given.
 	issuer      uint64
 	fingerprint []byte
+	// padded is the size of an RSA number that is padded to that size; 0 if it has
+	// its shortest form.
+	padded int
 }
 
 func verifyPGP(keys []Key, payload, armored []byte) (Key, error) {
@@ -69,6 +73,9 @@ func (s pgpSignature) names(fingerprint string) bool {
 func (s pgpSignature) verify(public *packet.PublicKey, payload []byte) error {
 	if public.PubKeyAlgo != s.PubKeyAlgo {
 		return ErrBadSignature
+	}
+	if key, ok := public.PublicKey.(*rsa.PublicKey); s.padded != 0 && (!ok || s.padded != key.Size()) {
+		return fmt.Errorf("%w: the number in it is padded, but not to its key's size", ErrMalformed)
 	}
 	h := s.Hash.New()
 	h.Write(payload)
@@ -130,7 +137,7 @@ func splitPGP(body []byte) (pgpSignature, error) {
 	if len(rest) < 2 {
 		return pgpSignature{}, fmt.Errorf("%w: the PGP signature ends too soon", ErrMalformed)
 	}
-	return sig, checkPGPNumbers(body[2], rest[2:])
+	return sig, sig.numbers(body[2], rest[2:])
 }
 
 func checkPGPAlgorithms(kind, algorithm, hash byte) error {
@@ -217,9 +224,9 @@ func (s *pgpSignature) issuedBy(sub subpacket) error {
 	return nil
 }
 
-// checkPGPNumbers sees that the signature's numbers are there, short, and last.
-func checkPGPNumbers(algorithm byte, data []byte) error {
-	numbers := 2
+// numbers sees that the signature's numbers are there, in one form, and last.
+func (s *pgpSignature) numbers(algorithm byte, data []byte) error {
+	count := 2 // of ECDSA and EdDSA
 	switch packet.PublicKeyAlgorithm(algorithm) {
 	case packet.PubKeyAlgoEd25519: // 64 octets as they are
 		if len(data) != 64 {
@@ -227,14 +234,20 @@ func checkPGPNumbers(algorithm byte, data []byte) error {
 		}
 		return nil
 	case packet.PubKeyAlgoRSA:
-		numbers = 1
-	default: // ECDSA and EdDSA have two
+		count = 1
+	default:
 	}
-	var err error
-	for range numbers {
-		if data, err = takeMPI(data); err != nil {
+	for range count {
+		number, rest, padded, err := takeMPI(data)
+		switch {
+		case err != nil:
 			return err
+		case padded && count > 1:
+			return fmt.Errorf("%w: a PGP number that is not in its shortest form", ErrMalformed)
+		case padded: // so GitHub writes most of its signatures
+			s.padded = len(number)
 		}
+		data = rest
 	}
 	if len(data) > 0 {
 		return fmt.Errorf("%w: bytes behind the PGP signature", ErrMalformed)
