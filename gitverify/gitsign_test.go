@@ -181,3 +181,53 @@ func TestAStrangerWithARealSignatureIsRefused(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestTagsOfTheRealGitsignVerify(t *testing.T) {
+	t.Parallel()
+	w := newWorkshop(t)
+	policy := strings.ReplaceAll(taggedPolicy(1), issuer, w.sigstore.IssuerURL(sigstoretest.Person))
+	w.write(gitverify.DefaultPolicyPath, policy)
+	anchor := w.commit(nobody, "anchor")
+	w.write("a", "1\n")
+	tip := w.commit(aliceCommits, "change")
+	carolTags := sigstoretest.Committer{Name: "Carol", Email: carol, Stamp: true}
+	daveTags := sigstoretest.Committer{Name: "Dave", Email: dave}
+	w.git(carolTags, "tag", "--sign", "--message", "release\n\nof Mühlenbau ☃", "v1")
+	w.git(aliceCommits, "tag", "--sign", "--message", "no release", "v2")
+	w.git(nobody, "tag", "--annotate", "--message", "not signed", "v3")
+	w.git(nobody, "tag", "v4")
+	w.git(daveTags, "tag", "--sign", "--message", "tip", "heartbeat")
+	id := func(name string) gitverify.ID {
+		return gitverify.ID(strings.TrimSpace(w.git(nobody, "rev-parse", "refs/tags/"+name)))
+	}
+	r, v := w.load(), w.verifier()
+	follow := func(name string) (gitverify.Verification, error) {
+		return v.Verify(t.Context(), r, gitverify.Request{Ref: "refs/tags/" + name, Candidate: id(name), Anchor: anchor})
+	}
+	got, err := follow("v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tag, ok := got.Tag()
+	if !ok || got.Commit() != tip || tag.Target != tip || tag.Signer.Person != "carol" || tag.SignedAt.IsZero() {
+		t.Errorf("verified %s by %+v", got.Commit(), tag)
+	}
+	for name, code := range map[string]string{"v2": "tag/role", "v3": "tag/unsigned", "v4": "tag/unsigned", "heartbeat": "tag/role"} {
+		_, err := follow(name)
+		if no, ok := errors.AsType[*gitverify.Refusal](err); !ok || no.Code != code {
+			t.Errorf("%s: got %v, want %s", name, err, code)
+		}
+	}
+	beat, err := v.Heartbeat(t.Context(), r, gitverify.HeartbeatRequest{Tag: id("heartbeat"), Anchor: anchor})
+	if err != nil || !beat.Known || beat.Target != tip || beat.Signer.Name != "dave" {
+		t.Errorf("heartbeat %+v, %v", beat, err)
+	}
+	good := r.objects[id("v1")].body
+	for i := range good {
+		bad := bytes.Clone(good)
+		bad[i] ^= 1 << (i % 8)
+		if _, err := v.Verify(t.Context(), r, gitverify.Request{Ref: "refs/tags/v1", Candidate: r.put("tag", bad), Anchor: anchor}); err == nil {
+			t.Errorf("byte %d (%q) of the tag became %q, and it is verified still", i, good[i], bad[i])
+		}
+	}
+}

@@ -79,7 +79,7 @@ const (
 
 // Reasons lists every refusal that this package can make.
 func Reasons() []Reason {
-	return append(ruleReasons(), []Reason{
+	return append(append(ruleReasons(), tagReasons()...), []Reason{
 		{reasonUnsigned, codeMissing, "sign the commit with gitsign (git commit -S), or put the change into a new signed commit"},
 		{reasonSignature, codeDigest, "the signature is for other content: " + hintResign},
 		{reasonSignature, codeSigInvalid, "the key of the certificate did not make this signature: " + hintResign},

@@ -78,7 +78,7 @@ func TestACancelledContextIsNeitherYesNorNo(t *testing.T) {
 func TestTheTableOfReasonsIsCompleteAndWellFormed(t *testing.T) {
 	t.Parallel()
 	codes := map[string]bool{}
-	for _, file := range []string{"reasons.go", "rulereasons.go"} {
+	for _, file := range []string{"reasons.go", "rulereasons.go", "tagreasons.go"} {
 		source, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
