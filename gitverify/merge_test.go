@@ -192,19 +192,28 @@ func TestMergesThatLookMechanicalAndAreNot(t *testing.T) { // rule T6
 		want                    []string
 	}{
 		"T6 each side its own file": {
-			leaves{"a": file("0"), "b": file("0")}, leaves{"a": file("1"), "b": file("0")}, leaves{"a": file("0"), "b": file("1")},
-			leaves{"a": file("1"), "b": file("1")}, nil,
+			leaves{"a": file("0"), "b": file("0")},
+			leaves{"a": file("1"), "b": file("0")},
+			leaves{"a": file("0"), "b": file("1")},
+			leaves{"a": file("1"), "b": file("1")},
+			nil,
 		},
 		"T6 both sides the same change": {
 			leaves{"a": file("0")}, leaves{"a": file("1")}, leaves{"a": file("1")}, leaves{"a": file("1")}, nil,
 		},
 		"C05 an evil merge adds a file": {
-			leaves{"a": file("0"), "b": file("0")}, leaves{"a": file("1"), "b": file("0")}, leaves{"a": file("0"), "b": file("1")},
-			leaves{"a": file("1"), "b": file("1"), "evil": file("x")}, []string{"evil"},
+			leaves{"a": file("0"), "b": file("0")},
+			leaves{"a": file("1"), "b": file("0")},
+			leaves{"a": file("0"), "b": file("1")},
+			leaves{"a": file("1"), "b": file("1"), "evil": file("x")},
+			[]string{"evil"},
 		},
 		"C06 a merge keeps its own side only": {
-			leaves{"a": file("0"), "b": file("0")}, leaves{"a": file("1"), "b": file("0")}, leaves{"a": file("0"), "b": file("1")},
-			leaves{"a": file("1"), "b": file("0")}, []string{"b"},
+			leaves{"a": file("0"), "b": file("0")},
+			leaves{"a": file("1"), "b": file("0")},
+			leaves{"a": file("0"), "b": file("1")},
+			leaves{"a": file("1"), "b": file("0")},
+			[]string{"b"},
 		},
 		"T6 lines of one file put together": {
 			leaves{"a": file("0\n0\n")}, leaves{"a": file("1\n0\n")}, leaves{"a": file("0\n1\n")}, leaves{"a": file("1\n1\n")}, []string{"a"},
@@ -213,23 +222,35 @@ func TestMergesThatLookMechanicalAndAreNot(t *testing.T) { // rule T6
 			leaves{"a": file("0")}, leaves{"a": {modeExecutable, "0"}}, leaves{"a": file("1")}, leaves{"a": {modeExecutable, "1"}}, []string{"a"},
 		},
 		"T6 a rename that git follows": {
-			leaves{"a": file("0"), "z": file("0")}, leaves{"b": file("0"), "z": file("0")}, leaves{"a": file("1"), "z": file("0")},
-			leaves{"b": file("1"), "z": file("0")}, []string{"a", "b"},
+			leaves{"a": file("0"), "z": file("0")},
+			leaves{"b": file("0"), "z": file("0")},
+			leaves{"a": file("1"), "z": file("0")},
+			leaves{"b": file("1"), "z": file("0")},
+			[]string{"a", "b"},
 		},
 		"T6 a new file in a directory that the other side renamed": {
-			leaves{"d/a": file("0")}, leaves{"e/a": file("0")}, leaves{"d/a": file("0"), "d/b": file("1")},
-			leaves{"e/a": file("0"), "e/b": file("1")}, []string{"d/b", "e/b"},
+			leaves{"d/a": file("0")},
+			leaves{"e/a": file("0")},
+			leaves{"d/a": file("0"), "d/b": file("1")},
+			leaves{"e/a": file("0"), "e/b": file("1")},
+			[]string{"d/b", "e/b"},
 		},
 		"T6 a file here and a directory there": {
-			leaves{"z": file("0")}, leaves{"z": file("0"), "d": file("1")}, leaves{"z": file("0"), "d/f": file("1")},
-			leaves{"z": file("0"), "d": file("1")}, []string{"d", "d/f"},
+			leaves{"z": file("0")},
+			leaves{"z": file("0"), "d": file("1")},
+			leaves{"z": file("0"), "d/f": file("1")},
+			leaves{"z": file("0"), "d": file("1")},
+			[]string{"d", "d/f"},
 		},
 		"T6 a deletion against a change": {
 			leaves{"a": file("0"), "z": file("0")}, leaves{"z": file("0")}, leaves{"a": file("1"), "z": file("0")}, leaves{"z": file("0")}, []string{"a"},
 		},
 		"T6 one side alone turns a directory into a file": {
-			leaves{"d/f": file("0"), "z": file("0")}, leaves{"d": file("1"), "z": file("0")}, leaves{"d/f": file("0"), "z": file("1")},
-			leaves{"d": file("1"), "z": file("1")}, nil,
+			leaves{"d/f": file("0"), "z": file("0")},
+			leaves{"d": file("1"), "z": file("0")},
+			leaves{"d/f": file("0"), "z": file("1")},
+			leaves{"d": file("1"), "z": file("1")},
+			nil,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -67,7 +68,7 @@ func (g *realGit) load() {
 	for {
 		var id, kind string
 		var size int
-		if _, err := fmt.Fscanf(out, "%s %s %d\n", &id, &kind, &size); err == io.EOF {
+		if _, err := fmt.Fscanf(out, "%s %s %d\n", &id, &kind, &size); errors.Is(err, io.EOF) {
 			return
 		} else if err != nil {
 			g.t.Fatal(err)

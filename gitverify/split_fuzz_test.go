@@ -66,7 +66,7 @@ func FuzzParseTree(f *testing.F) {
 		size := 0
 		for i, e := range entries {
 			size += len(e.mode) + len(e.name) + 22
-			if i > 0 && entries[i-1].sortKey() >= e.sortKey() {
+			if i > 0 && gitKey(entries[i-1]) >= gitKey(e) {
 				t.Fatalf("%q before %q", entries[i-1].name, e.name)
 			}
 		}
@@ -74,4 +74,12 @@ func FuzzParseTree(f *testing.F) {
 			t.Fatalf("%d of %d bytes were read", size, len(body))
 		}
 	})
+}
+
+// gitKey orders the entries of a tree, as git's documentation has it.
+func gitKey(e treeEntry) string {
+	if e.mode == modeDir {
+		return e.name + "/"
+	}
+	return e.name
 }

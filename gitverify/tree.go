@@ -48,38 +48,56 @@ func (r objectReader) readTree(ctx context.Context, id ID) ([]treeEntry, error) 
 // parseTree parses a tree object and refuses all that git fsck warns of, and
 // all names that some system takes for another name (rows D04, CVE-2026-45571).
 func parseTree(body []byte) ([]treeEntry, error) {
-	var entries []treeEntry
-	seen := map[string]bool{}
-	last := ""
-	for len(body) > 0 {
-		head, rest, ok := bytes.Cut(body, []byte{0})
-		mode, name, spaced := strings.Cut(string(head), " ")
-		if !ok || !spaced || len(rest) < 20 {
+	// One copy of the body and one of its ids in hex, of which the entries are
+	// parts: an object is parsed once for every commit that changes it.
+	n := bytes.Count(body, []byte{0}) // ids may hold zero bytes too
+	entries := make([]treeEntry, 0, min(n, len(body)/minTreeEntry))
+	ids := make([]byte, 0, 2*idSize*cap(entries))
+	for text := string(body); text != ""; {
+		head, rest, ok := strings.Cut(text, "\x00")
+		mode, name, spaced := strings.Cut(head, " ")
+		if !ok || !spaced || len(rest) < idSize {
 			return nil, refuse(codeTree, "a tree entry is cut short")
 		}
-		e := treeEntry{mode: entryMode(mode), name: name, id: ID(hex.EncodeToString(rest[:20]))}
+		e := treeEntry{mode: entryMode(mode), name: name}
 		if err := e.check(); err != nil {
 			return nil, err
 		}
-		if seen[name] {
-			return nil, refuse(codeTree, "two entries named %q", name)
+		if err := e.follows(entries); err != nil {
+			return nil, err
 		}
-		key := e.sortKey()
-		if key <= last {
-			return nil, refuse(codeTree, "entry %q is out of order", name)
-		}
-		seen[name], last = true, key
-		entries, body = append(entries, e), rest[20:]
+		ids = hex.AppendEncode(ids, []byte(rest[:idSize]))
+		entries, text = append(entries, e), rest[idSize:]
+	}
+	hexIDs := string(ids)
+	for i := range entries {
+		entries[i].id = ID(hexIDs[2*idSize*i : 2*idSize*(i+1)])
 	}
 	return entries, nil
 }
 
-// sortKey orders entries as git does: a directory as if its name ended in a slash.
-func (e treeEntry) sortKey() string {
-	if e.mode == modeDir {
-		return e.name + "/"
+// idSize is the size of an object's name in a tree.
+const idSize = 20
+
+// minTreeEntry is the size of the smallest entry: mode, space, one byte of a
+// name, zero, id.
+const minTreeEntry = 5 + 1 + 1 + 1 + idSize
+
+// follows makes sure that an entry may stand behind those before it: in git's
+// order, and under a name of its own. A directory sorts behind the file that
+// has its name, perhaps not directly.
+func (e treeEntry) follows(before []treeEntry) error {
+	if len(before) == 0 {
+		return nil
 	}
-	return e.name
+	last := before[len(before)-1]
+	if last.name == e.name || e.mode == modeDir && !named(before, e.name).absent() {
+		return refuse(codeTree, "two entries named %q", e.name)
+	}
+	if last.compare(e) >= 0 {
+		return refuse(codeTree, "entry %q is out of order", e.name)
+	}
+	return nil
 }
 
 func (e treeEntry) check() error {
