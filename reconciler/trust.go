@@ -50,6 +50,19 @@ func TrustFile(path string) TrustSource {
 	}
 }
 
+// TrustRepository takes what a client of a TUF repository fetched last. Past
+// the expiry of its metadata it goes on for the grace, and then freezes. The
+// client is refreshed by somebody else, beside the passes.
+func TrustRepository(client *tufroot.Client, grace time.Duration, clock func() time.Time) TrustSource {
+	return func() (Trust, error) {
+		data, status, err := client.Current()
+		if err != nil {
+			return Trust{}, err
+		}
+		return Trust{Data: data, State: status.State(clock(), grace), Expires: status.Expires}, nil
+	}
+}
+
 // expired says why no new revision is taken: the metadata of the trusted root
 // ran out longer ago than the grace (row B28).
 func (t Trust) expired() error {

@@ -14,6 +14,7 @@ type options struct {
 	tokenFile, keyFile                 string
 	poke, metrics, health              string
 	leaderElect, debug                 bool
+	trust                              repositoryOptions
 }
 
 func parse(args []string, out io.Writer) (options, error) {
@@ -23,7 +24,8 @@ func parse(args []string, out io.Writer) (options, error) {
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig `file`; without it the in-cluster configuration is used")
 	f.StringVar(&o.namespace, "namespace", "millwright-system", "the `namespace` of the leader election lease")
 	f.StringVar(&o.dataDir, "data-dir", "", "`directory` of the object stores; losing it costs a clone (required)")
-	f.StringVar(&o.trustedRoot, "trusted-root", "", "Sigstore trusted_root.json `file` with the authorities and logs that are believed (required)")
+	f.StringVar(&o.trustedRoot, "trusted-root", "", "Sigstore trusted_root.json `file` with the authorities and logs that are believed (required, unless --trusted-root-tuf is given)")
+	o.trust.add(f)
 	f.StringVar(&o.policyEngine, "policy-engine", "", "absolute path of the millwright-policy `program` (required)")
 	f.StringVar(&o.tokenFile, "identity-token-file", "", "`file` with the controller's OIDC token or JWT-SVID, read again for every signature")
 	f.StringVar(&o.keyFile, "attest-key", "", "PEM `file` with the ECDSA P-256 private key for factories that sign with a key")
@@ -48,10 +50,8 @@ func (o options) validate(rest []string) error {
 		return fmt.Errorf("unexpected argument %q", rest[0])
 	case o.dataDir == "":
 		return errors.New("--data-dir is required")
-	case o.trustedRoot == "":
-		return errors.New("--trusted-root is required")
 	case o.policyEngine == "":
 		return errors.New("--policy-engine is required")
 	}
-	return nil
+	return o.trust.validate(o.trustedRoot)
 }

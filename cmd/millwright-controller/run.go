@@ -140,8 +140,12 @@ func newSetup(cfg *rest.Config, m manager.Manager, o options, wake chan<- event.
 	if err != nil {
 		return nil, fmt.Errorf("resolving --policy-engine: %w", err)
 	}
+	trust, err := trustSource(m, o, ctrl.Log)
+	if err != nil {
+		return nil, err
+	}
 	setup := &reconciler.Setup{
-		Client: m.GetClient(), Reader: m.GetAPIReader(), REST: cfg, DataDir: o.dataDir, TrustedRoot: o.trustedRoot,
+		Client: m.GetClient(), Reader: m.GetAPIReader(), REST: cfg, DataDir: o.dataDir, Trust: trust,
 		Policy: policy.Runner{Path: engine}, Release: version, Clock: time.Now, Version: versions,
 		Events: m.GetEventRecorder("millwright-controller"), Metrics: metrics, Watcher: watcher,
 	}

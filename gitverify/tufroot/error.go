@@ -71,10 +71,10 @@ func bad(code, role, format string, args ...any) *Error {
 	return &Error{Code: code, Role: role, Hint: hintFor(code), Err: fmt.Errorf(format, args...)}
 }
 
-// because gives an error of the TUF library its code.
+// because gives an error of the TUF library its code; none stays none.
 func because(role string, err error) error {
 	var known *Error
-	if errors.As(err, &known) {
+	if err == nil || errors.As(err, &known) {
 		return err
 	}
 	code := CodeMalformed

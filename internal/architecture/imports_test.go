@@ -22,7 +22,7 @@ type layer struct {
 
 // layers go from what everything may use to what nothing may use.
 var layers = []layer{
-	{"a question each, answered without knowing who asks", []string{"reconciler/api", "reconciler/api/v1alpha1", "gitverify", "gitverify/forgekey", "gitverify/trustpolicy", "gitverify/tufroot", "render"}},
+	{"a question each, answered without knowing who asks", []string{"reconciler/api", "reconciler/api/v1alpha1", "gitverify", "gitverify/forgekey", "gitverify/trustpolicy", "gitverify/tufroot", "gitverify/publicgood", "render"}},
 	{"they read what the first layer made, and write nothing to a cluster", []string{"render/policy", "render/factory", "render/upstream", "reconciler/source", "reconciler/plan"}},
 	{"stages that act or report: that one need not know another is what makes them testable alone", []string{"reconciler/apply", "reconciler/drift", "reconciler/attest", "reconciler/report"}},
 	{"the loop is the only place where stages meet", []string{"reconciler"}},
@@ -31,7 +31,7 @@ var layers = []layer{
 
 // kits are for tests and the demonstration. A product that can start a
 // pretended Fulcio, or build programs, is one accident away from doing so.
-var kits = []string{"gitverify/sigstoretest", "gitverify/forgekey/forgekeytest", "reconciler/kubetest", "render/policy/policytest", "tools/", "e2e", "e2e/"}
+var kits = []string{"gitverify/sigstoretest", "gitverify/forgekey/forgekeytest", "gitverify/tufroot/tuftest", "reconciler/kubetest", "render/policy/policytest", "tools/", "e2e", "e2e/"}
 
 // links are rules on everything that ends up in a binary, not only on imports.
 var links = []struct {
@@ -56,6 +56,7 @@ var links = []struct {
 	{"cmd/millwright", "github.com/kyverno", "docs/decisions/0001: its graph does not fit ours"},
 	{"cmd/millwright-controller", "github.com/kyverno", "docs/decisions/0001: its graph does not fit ours"},
 	{"cmd/millwright-controller", "github.com/sigstore/cosign", "docs/decisions/0002: library code that calls log.Fatal"},
+	{"cmd/millwright-controller", "github.com/sigstore/sigstore-go/pkg/testing", "a controller follows a trusted root that expires, not the snapshot in a package for tests"},
 }
 
 // listed is what the go command says of one package.
