@@ -1,6 +1,7 @@
 package gitverify_test
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -173,4 +174,12 @@ func TestARefusalNamesWhoIsMissing(t *testing.T) {
 	if want := "needs 1 more of role security (rule prod): bob"; no.Detail != want {
 		t.Errorf("got %q", no.Detail)
 	}
+}
+
+func codeOf(err error) string {
+	var no *gitverify.Refusal
+	if errors.As(err, &no) {
+		return no.Code
+	}
+	return ""
 }
