@@ -3,6 +3,7 @@ package gitverify
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -76,72 +77,68 @@ func pathDemands(policy *trustpolicy.Policy, paths []string) (demands []demand, 
 	return demands, unruled
 }
 
-// counts tells whether the signer of a commit counts for the rule: a person
-// whose signing identity has the role in the policy that the rule is of.
-func (d demand) counts(r *record) bool {
-	if r.Signer.Person == "" {
-		return false
-	}
+// person is who signed a commit, by the policy that the rule is of, and whether
+// they count for it: a person whose signing identity has the role.
+func (d demand) person(r *record) (string, bool) {
 	id, err := d.policy.Identify(r.proof.issuer, r.proof.subject, r.proof.isURI)
-	return err == nil && id.Person != "" && id.HasRole(d.rule.Role)
-}
-
-// person is who signed, by the policy that the rule is of.
-func (d demand) person(r *record) string {
-	if id, err := d.policy.Identify(r.proof.issuer, r.proof.subject, r.proof.isURI); err == nil {
-		return id.Person
+	if err != nil || id.Person == "" || !id.HasRole(d.rule.Role) {
+		return "", false
 	}
-	return ""
+	return id.Person, true
 }
 
 // ruling counts distinct persons for each path; what is missing is what the
 // worst path lacks.
 func (d demand) ruling(paths []string, found []vouched) Ruling {
-	covers := map[string]pathSet{}
-	for _, v := range found {
-		if !d.counts(v.by) {
-			continue
-		}
-		who := d.person(v.by)
-		if covers[who] == nil {
-			covers[who] = newPathSet(len(paths))
-		}
-		covers[who].merge(v.paths.and(d.paths))
+	covers := d.covers(len(paths), found)
+	out := Ruling{
+		Rule: d.rule.Name, Role: d.rule.Role, Threshold: d.rule.Threshold,
+		PathCount: d.paths.count(), Vouchers: slices.Sorted(maps.Keys(covers)),
 	}
-	out := Ruling{Rule: d.rule.Name, Role: d.rule.Role, Threshold: d.rule.Threshold, PathCount: d.paths.count()}
-	for who, set := range covers {
-		if set.count() > 0 {
-			out.Vouchers = append(out.Vouchers, who)
-		}
-	}
-	slices.Sort(out.Vouchers)
 	for i, p := range paths {
 		if !d.paths.has(i) {
 			continue
 		}
-		have := 0
+		lacks := d.rule.Threshold
 		for _, set := range covers {
 			if set.has(i) {
-				have++
+				lacks--
 			}
 		}
-		lacks := d.rule.Threshold - have
-		if lacks > out.Missing {
-			// The paths that lack most are the ones to name.
+		if lacks > out.Missing { // the paths that lack most are the ones to name
 			out.Missing, out.Paths = lacks, nil
 		}
 		if max(lacks, 0) == out.Missing && len(out.Paths) < MaxRulingPaths {
 			out.Paths = append(out.Paths, p)
 		}
 	}
-	if out.Missing > 0 {
-		for _, who := range d.policy.People(d.rule.Role) {
-			if set, ok := covers[who]; !ok || set.count() < out.PathCount {
-				out.Candidates = append(out.Candidates, who)
-			}
+	if out.Missing == 0 {
+		return out
+	}
+	for _, who := range d.policy.People(d.rule.Role) {
+		if set, ok := covers[who]; !ok || set.count() < out.PathCount {
+			out.Candidates = append(out.Candidates, who)
 		}
 	}
 	return out
+}
+
+// covers says for each person who counts which of the rule's paths they vouch
+// for: two identities of one person are one.
+func (d demand) covers(paths int, found []vouched) map[string]pathSet {
+	covers := map[string]pathSet{}
+	for _, v := range found {
+		who, ok := d.person(v.by)
+		vouched := v.paths.and(d.paths)
+		if !ok || vouched.count() == 0 {
+			continue
+		}
+		if covers[who] == nil {
+			covers[who] = newPathSet(paths)
+		}
+		covers[who].merge(vouched)
+	}
+	return covers
 }
 
 // unmet refuses a unit whose rulings lack somebody, and says who could help.
@@ -195,7 +192,7 @@ func (w *walk) checkIntent(demands []demand, u unitRange, found []vouched) error
 		if v.by.Kind != KindApproval || v.paths.count() < len(u.paths) {
 			continue
 		}
-		if slices.ContainsFunc(demands, func(d demand) bool { return d.counts(v.by) }) {
+		if slices.ContainsFunc(demands, func(d demand) bool { _, counts := d.person(v.by); return counts }) {
 			return nil
 		}
 	}

@@ -131,9 +131,3 @@ func gitDirectory(name string) bool {
 	}
 	return name == ".git"
 }
-
-// find looks up an entry by its path, and says whether it is there.
-func (r objectReader) find(ctx context.Context, tree ID, path string) (treeEntry, bool, error) {
-	e, err := r.entry(ctx, tree, path)
-	return e, !e.absent(), err
-}

@@ -3,6 +3,7 @@ package gitverify
 import (
 	"context"
 	"math/bits"
+	"slices"
 )
 
 // Vouching is rule T5 path by path. Content *stands* in a commit as long as a
@@ -94,8 +95,7 @@ func (w *walk) vouchers(ctx context.Context, u unitRange) ([]vouched, error) {
 		inside[r.Commit] = true
 	}
 	var found []vouched
-	for i := len(u.members) - 1; i >= 0; i-- { // children before parents
-		r := u.members[i]
+	for _, r := range slices.Backward(u.members) { // children before parents
 		stands := standing[r.Commit]
 		if stands == nil || stands.count() == 0 {
 			continue
@@ -126,18 +126,14 @@ func (w *walk) vouchers(ctx context.Context, u unitRange) ([]vouched, error) {
 // split tells, of the paths that stand in a commit, which it is the origin of
 // and which each of its parents passed on to it.
 func (w *walk) split(ctx context.Context, r *record, stands pathSet, index map[string]int) (own pathSet, passed map[ID]pathSet, err error) {
-	n := len(index)
 	changed := make([]pathSet, len(r.parents))
 	for i, parent := range r.parents {
 		if changed[i], err = w.changedFrom(ctx, parent, r.tree, index); err != nil {
 			return nil, nil, err
 		}
 	}
-	decided := newPathSet(n)
-	switch {
-	case len(r.parents) == 1:
-		decided = changed[0]
-	default:
+	decided := changed[0]
+	if len(r.parents) > 1 {
 		if decided, err = w.decided(ctx, r, changed, index); err != nil {
 			return nil, nil, err
 		}
