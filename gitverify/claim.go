@@ -1,10 +1,5 @@
 package gitverify
 
-import (
-	"bytes"
-	"strings"
-)
-
 // Claim is what a signed object says of itself, and nothing of it is proven. It
 // is for whoever has just signed: to see, before anybody else does, as whom, and
 // whether a verifier could accept such a signature at all.
@@ -36,11 +31,7 @@ func ClaimOfCommit(body []byte) (Claim, error) {
 	if err != nil {
 		return Claim{}, err
 	}
-	head, message, _ := bytes.Cut(body, []byte("\n\n"))
-	_, committer, _ := strings.Cut(string(head), "\ncommitter ")
-	_, committer, _ = strings.Cut(committer, "<")
-	claim.Committer, _, _ = strings.Cut(committer, ">")
-	claim.Tree, claim.Parents, claim.Message = raw.tree, raw.parents, message
+	claim.Tree, claim.Parents, claim.Committer, claim.Message = raw.tree, raw.parents, raw.email, raw.message
 	return claim, nil
 }
 

@@ -2,8 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -61,52 +59,6 @@ func TestExitCodesAndMessagesSayWhatToDo(t *testing.T) {
 				t.Errorf("the message has %d lines:\n%s", lines+1, stderr)
 			}
 		})
-	}
-}
-
-func TestVerifySaysWhoSignedAndWhoMayNot(t *testing.T) {
-	t.Parallel()
-	sigstore := sigstoretest.Shared(t)
-	repo := t.TempDir()
-	git := func(who sigstoretest.Committer, message string) string {
-		id, err := sigstore.Commit(t.Context(), repo, who, message)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return id
-	}
-	alice := sigstoretest.Committer{Name: "Alice", Email: "alice@factory.example"}
-	plain := alice
-	plain.Unsigned = true
-	if _, err := sigstore.Git(t.Context(), repo, plain, "init", "-q"); err != nil {
-		t.Fatal(err)
-	}
-	policy := filepath.Join(repo, "factory-config/trust/policy.yaml")
-	if err := os.MkdirAll(filepath.Dir(policy), 0o750); err != nil {
-		t.Fatal(err)
-	}
-	text := fmt.Sprintf("apiVersion: millwright.dev/v1alpha1\nkind: TrustPolicy\nmetadata: {name: factory}\nspec:\n  version: 1\n  repository: millwright.dev/test\n  rules:\n  - {name: everything, paths: [\"**\"], role: maintainer, threshold: 1}\n  identities:\n  - {name: alice, person: alice, issuer: %q, subject: alice@factory.example, roles: [maintainer]}\n", sigstore.IssuerURL(sigstoretest.Person))
-	if err := os.WriteFile(policy, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	anchor := git(plain, "anchor")
-	good := git(alice, "good")
-	bad := git(plain, "bad")
-
-	verify := func(head string) (int, string, string) {
-		return answer(t, "verify", "--repo", repo, "--trusted-root", sigstore.TrustedRootPath, "-o", "json", anchor+".."+head)
-	}
-	code, stdout, stderr := verify(good)
-	var v verified
-	if err := json.Unmarshal([]byte(stdout), &v); err != nil || code != exitYes {
-		t.Fatalf("exit %d, %v\n%s%s", code, err, stdout, stderr)
-	}
-	if len(v.Commits) != 1 || v.Commits[0].Subject != alice.Email || v.Commit != good {
-		t.Errorf("verified: %+v", v)
-	}
-	code, stdout, stderr = verify(bad)
-	if code != exitNo || stdout != "" || !strings.Contains(stderr, "Unsigned") || !strings.Contains(stderr, bad) || !strings.Contains(stderr, "gitsign") {
-		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
 	}
 }
 

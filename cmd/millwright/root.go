@@ -161,6 +161,7 @@ func (a *app) print(o output, v any, text func() string) error {
 	case outputText:
 		_, err := fmt.Fprint(a.out, text())
 		return err
+	case outputMarkdown: // only some verbs have it, and print it themselves
 	}
 	return usageError{fmt.Errorf("-o must be text or json, not %q", string(o))}
 }

@@ -1,10 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -12,82 +12,102 @@ import (
 	"millwright.dev/millwright/reconciler/source"
 )
 
-const verifyLong = `verify judges the commits of a local repository as the controller would: every
-commit after BASE up to HEAD, on all sides of merges, must be signed (gitsign,
-rekorMode=offline) by somebody whom the trust policy in force before it lists.
+const verifyLong = `verify judges the commits of a local repository as the controller would, and
+explains its answer: for every step of the first-parent line after BASE who signed
+which commit and when, which rules of the trust policy asked for how many people,
+and who vouched; and for a step that is not accepted, who is missing.
 
-BASE is the anchor: it is trusted by its full id alone. The trusted root is a
-Sigstore trusted_root.json. Nothing is asked over the network.`
+BASE is the anchor: it and its policy are trusted by its full id alone. Nothing is
+asked over the network. To ask before merging whether a branch would be accepted,
+give the tip of main as BASE and the branch as HEAD.
+
+-o markdown is for a comment on a pull request; docs/verify.md names the fields of
+-o json.`
 
 const verifyExample = `  millwright verify --trusted-root trusted_root.json 4b825dc642cb6eb9a060e54bf8d69288fbee4904..HEAD
-  millwright verify --trusted-root trusted_root.json -o json ANCHOR..refs/heads/main`
+  millwright verify --trusted-root trusted_root.json -o markdown main..feature
+  millwright verify --trusted-root trusted_root.json ANCHOR..refs/tags/v1.2.0`
 
-// verified is the answer in JSON.
-type verified struct {
-	Commit        string          `json:"commit"`
-	Anchor        string          `json:"anchor"`
-	Ref           string          `json:"ref"`
-	PolicyVersion int64           `json:"policyVersion"`
-	PolicyDigest  string          `json:"policyDigest"`
-	Commits       []verifiedEntry `json:"commits"`
-}
-
-type verifiedEntry struct {
-	Commit   string    `json:"commit"`
-	Name     string    `json:"name"`
-	Subject  string    `json:"subject"`
-	Issuer   string    `json:"issuer"`
-	SignedAt time.Time `json:"signedAt"`
-	LogIndex int64     `json:"logIndex"`
+type verify struct {
+	repo, trustedRoot, ref, mainline, floor string
+	out                                     output
 }
 
 func newVerifyCommand(a *app) *cobra.Command {
-	var (
-		repo, trustedRoot, ref, floor string
-		out                           output
-	)
+	var v verify
 	cmd := &cobra.Command{
-		Use: "verify BASE..HEAD", Short: "Say who signed each commit, and whether they may", Long: verifyLong, Example: verifyExample,
+		Use: "verify BASE..HEAD", Short: "Say who changed what, whether they may, and who is missing", Long: verifyLong, Example: verifyExample,
 		Args: exactly("the range BASE..HEAD"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			base, head, ok := strings.Cut(args[0], "..")
-			if !ok || base == "" || head == "" {
+			if !ok || base == "" || head == "" || strings.HasPrefix(head, ".") {
 				return usageError{fmt.Errorf("%q is not of the form BASE..HEAD", args[0])}
 			}
-			store, err := source.OpenLocal(repo)
-			if err != nil {
-				return local(err)
+			if strings.HasPrefix(head, "refs/tags/") && !cmd.Flags().Changed("ref") {
+				v.ref = head
 			}
-			request := gitverify.Request{Ref: ref, Floor: gitverify.ID(floor)}
-			if request.Anchor, err = store.Resolve(base); err != nil {
-				return local(err)
-			}
-			if request.Candidate, err = store.Resolve(head); err != nil {
-				return local(err)
-			}
-			trusted, err := gitverify.LoadTrustedRootFile(trustedRoot)
-			if err != nil {
-				return noTrustedRoot(err)
-			}
-			verifier, err := gitverify.New(trusted, gitverify.Options{})
-			if err != nil {
-				return err
-			}
-			verification, err := verifier.Verify(cmd.Context(), store, request)
-			if err != nil {
-				return err
-			}
-			v := describeVerification(verification)
-			return a.print(out, v, v.text)
+			return v.run(cmd.Context(), a, base, head)
 		},
 	}
-	cmd.Flags().StringVar(&repo, "repo", ".", "`directory` of the repository, bare or not")
-	cmd.Flags().StringVar(&trustedRoot, "trusted-root", "", "Sigstore trusted_root.json `file`")
-	cmd.Flags().StringVar(&ref, "ref", "refs/heads/main", "full name of the followed ref")
-	cmd.Flags().StringVar(&floor, "floor", "", "last applied `commit`, which HEAD must descend from")
+	f := cmd.Flags()
+	f.StringVar(&v.repo, "repo", ".", "`directory` of the repository, bare or not")
+	f.StringVar(&v.trustedRoot, "trusted-root", "", "Sigstore trusted_root.json `file`")
+	f.StringVar(&v.ref, "ref", "refs/heads/main", "full name of the followed `ref`, which approvals must name (default for a tag: the tag)")
+	f.StringVar(&v.mainline, "mainline", "", "where --ref is a tag, the `branch` that must have its commit (default refs/heads/main)")
+	f.StringVar(&v.floor, "floor", "", "last applied `commit`, which HEAD must descend from; what comes before it is not listed")
 	_ = cmd.MarkFlagRequired("trusted-root")
-	out.add(cmd)
+	f.StringVarP((*string)(&v.out), "output", "o", string(outputText), "text, json or markdown")
 	return cmd
+}
+
+func (v *verify) run(ctx context.Context, a *app, base, head string) error {
+	if v.out != outputText && v.out != outputJSON && v.out != outputMarkdown {
+		return usageError{fmt.Errorf("-o must be text, json or markdown, not %q", string(v.out))}
+	}
+	store, request, err := v.request(base, head)
+	if err != nil {
+		return local(err)
+	}
+	trusted, err := gitverify.LoadTrustedRootFile(v.trustedRoot)
+	if err != nil {
+		return noTrustedRoot(err)
+	}
+	verifier, err := gitverify.New(trusted, gitverify.Options{})
+	if err != nil {
+		return err
+	}
+	answer, err := verifier.Explain(ctx, store, request)
+	if err != nil {
+		return err
+	}
+	e := explain(request, answer)
+	if v.out == outputMarkdown {
+		_, err = fmt.Fprint(a.out, e.markdown())
+	} else {
+		err = a.print(v.out, e, e.text)
+	}
+	if err == nil && answer.Refusal != nil {
+		return errNo
+	}
+	return err
+}
+
+func (v *verify) request(base, head string) (*source.Store, gitverify.Request, error) {
+	request := gitverify.Request{Ref: v.ref, Mainline: v.mainline}
+	store, err := source.OpenLocal(v.repo)
+	if err != nil {
+		return nil, request, err
+	}
+	if request.Anchor, err = store.Resolve(base); err != nil {
+		return nil, request, err
+	}
+	if request.Candidate, err = store.Resolve(head); err != nil {
+		return nil, request, err
+	}
+	if v.floor != "" {
+		request.Floor, err = store.Resolve(v.floor)
+	}
+	return store, request, err
 }
 
 // local keeps the reason; its usual hint is about the remote of a Factory.
@@ -99,26 +119,64 @@ func local(err error) error {
 	return unknown{known.Reason, "name a repository with --repo, and commits that it has", err}
 }
 
-func describeVerification(v gitverify.Verification) verified {
-	out := verified{
-		Commit: string(v.Commit()), Anchor: string(v.Anchor()), Ref: v.Ref(),
-		PolicyVersion: v.PolicyVersion(), PolicyDigest: v.PolicyDigest(), Commits: []verifiedEntry{},
+// explain puts the verifier's answer into the words of JSON.
+func explain(request gitverify.Request, x gitverify.Explanation) explanation {
+	e := explanation{
+		Answer: answerYes, Ref: request.Ref, Anchor: string(request.Anchor), Floor: string(request.Floor),
+		Commit: string(request.Candidate), Accepted: string(x.Accepted), Steps: []explainedStep{},
 	}
-	for _, c := range v.Checked() {
-		out.Commits = append(out.Commits, verifiedEntry{
-			Commit: string(c.Commit), Name: c.Signer.Name, Subject: c.Signer.Subject, Issuer: c.Signer.Issuer,
-			SignedAt: c.SignedAt.UTC(), LogIndex: c.LogIndex,
-		})
+	for _, s := range x.Steps {
+		e.Steps = append(e.Steps, explainStep(s))
 	}
-	return out
+	if x.Pending != nil {
+		pending := explainStep(*x.Pending)
+		pending.Void = pending.voidApprovals()
+		e.Pending = &pending
+	}
+	if r := x.Refusal; r != nil {
+		e.Answer = answerNo
+		e.Refusal = &explainedNo{
+			Reason: r.Reason, Code: r.Code, Commit: string(r.Commit), Path: r.Path, Detail: r.Detail, Hint: r.Hint, Needs: explainRulings(r.Needs),
+		}
+		return e
+	}
+	proof := x.Verification
+	e.Commit, e.PolicyVersion, e.PolicyDigest = string(proof.Commit()), proof.PolicyVersion(), proof.PolicyDigest()
+	if proof.NeedsImpact() {
+		e.AfterRendering = &afterRendering{list(proof.Overlays())}
+	}
+	for _, r := range proof.Revoked() {
+		e.Revoked = append(e.Revoked, explainedRevoked{string(r.Commit), r.Why})
+	}
+	return e
 }
 
-func (v verified) text() string {
-	var b strings.Builder
-	for _, c := range v.Commits {
-		fmt.Fprintf(&b, "%s  %s  %-30s log %d\n", c.Commit[:12], c.SignedAt.Format(time.RFC3339), c.Subject, c.LogIndex)
+func explainStep(s gitverify.Step) explainedStep {
+	step := explainedStep{Commit: string(s.Commit), PolicyVersion: s.PolicyVersion, Commits: []explainedCommit{}, Rulings: explainRulings(s.Rulings)}
+	for _, c := range s.Commits {
+		commit := explainedCommit{
+			Commit: string(c.Commit), Kind: string(c.Kind), Name: c.Signer.Name, Person: c.Signer.Person,
+			Subject: c.Signer.Subject, Issuer: c.Signer.Issuer, Forge: c.Forge, LogIndex: c.LogIndex, Payload: c.Payload, Warnings: c.Warnings,
+		}
+		if !c.SignedAt.IsZero() {
+			at := c.SignedAt.UTC()
+			commit.SignedAt = &at
+		}
+		step.Commits = append(step.Commits, commit)
 	}
-	fmt.Fprintf(&b, "yes: %d commits from %s to %s are signed as policy version %d asks\n",
-		len(v.Commits), v.Anchor[:12], v.Commit[:12], v.PolicyVersion)
-	return b.String()
+	return step
 }
+
+func explainRulings(rulings []gitverify.Ruling) []explainedRuling {
+	all := make([]explainedRuling, 0, len(rulings))
+	for _, r := range rulings {
+		all = append(all, explainedRuling{
+			Rule: r.Rule, Role: r.Role, Threshold: r.Threshold, Paths: list(r.Paths), PathCount: r.PathCount,
+			Vouchers: list(r.Vouchers), Missing: r.Missing, Candidates: list(r.Candidates),
+		})
+	}
+	return all
+}
+
+// list is never null in JSON.
+func list(s []string) []string { return append([]string{}, s...) }
