@@ -45,6 +45,8 @@ type walk struct {
 	open  []string
 	dirs  int
 	bytes int64
+	// looked are the paths that were looked at, where somebody wants to know.
+	looked map[string]bool
 }
 
 // reach returns the closure of the kustomization in dir.
@@ -102,6 +104,7 @@ func (w *walk) find(dir string) (string, error) {
 	}
 	var found []string
 	for _, name := range konfig.RecognizedKustomizationFileNames() {
+		w.look(path.Join(dir, name))
 		if _, ok := entries[name]; ok {
 			found = append(found, path.Join(dir, name))
 		}
@@ -149,6 +152,7 @@ func (w *walk) lookup(at, name string) (fs.FileMode, error) {
 			return 0, err
 		}
 		dir = path.Join(dir, element)
+		w.look(dir)
 		found, ok := entries[element]
 		switch {
 		case !ok:
