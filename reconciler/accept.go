@@ -1,11 +1,13 @@
 package reconciler
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 
 	"millwright.dev/millwright/gitverify"
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
@@ -29,27 +31,45 @@ func (p *pass) fetch(ctx context.Context) (source.Checkout, error) {
 	if err != nil {
 		return source.Checkout{}, at(v1alpha1.ConditionSourceVerified, source.ReasonSourceUnreachable, err)
 	}
-	p.out.Attempted = string(checkout.Commit)
+	p.checkout, p.out.Attempted = checkout, string(checkout.Commit)
 	return checkout, nil
 }
 
 func (p *pass) verify(ctx context.Context, checkout source.Checkout) (gitverify.Verification, error) {
 	defer p.plant.time("verify")()
-	request := gitverify.Request{Ref: checkout.Ref, Candidate: checkout.Commit, Anchor: gitverify.ID(p.factory.Spec.Verify.Anchor)}
-	var verification gitverify.Verification
 	floors := p.floors()
-	if len(floors) == 0 {
-		floors = []gitverify.ID{""} // from the anchor
+	if p.head.commit == "" {
+		floors = append(floors, "") // nothing is attested: what is listed begins at the anchor
 	}
+	var verification gitverify.Verification
 	// The attested floor is the last: what is listed as checked begins there.
-	for _, request.Floor = range floors {
+	for _, floor := range floors {
 		var err error
-		if verification, err = p.plant.verifier.Verify(ctx, checkout.Objects(), request); err != nil {
+		if verification, err = p.plant.verifier.Verify(ctx, checkout.Objects(), p.request(checkout, floor)); err != nil {
 			return gitverify.Verification{}, at(v1alpha1.ConditionSourceVerified, report.ReasonVerifyUnknown, err)
 		}
 	}
+	p.note(verification)
 	return verification, nil
 }
+
+func (p *pass) request(c source.Checkout, floor gitverify.ID) gitverify.Request {
+	return gitverify.Request{
+		Ref: c.Ref, Mainline: p.mainline(), Candidate: c.Tip(), Floor: floor, Anchor: gitverify.ID(p.factory.Spec.Verify.Anchor),
+	}
+}
+
+// mainline is the branch whose history counts: the followed ref, or where that
+// is a tag, the one that the tag's commit has to be on (rule T14).
+func (p *pass) mainline() string {
+	spec := p.factory.Spec.Source
+	if !strings.HasPrefix(spec.Ref, tagPrefix) {
+		return spec.Ref
+	}
+	return cmp.Or(spec.Mainline, "refs/heads/main")
+}
+
+const tagPrefix = "refs/tags/"
 
 func (p *pass) tree(ctx context.Context, checkout source.Checkout, v gitverify.Verification) (fs.FS, error) {
 	tree, err := checkout.Tree(ctx, v)

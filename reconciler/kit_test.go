@@ -54,6 +54,11 @@ var (
 	alice   = sigstoretest.Committer{Name: "Alice", Email: "alice@factory.example"}
 	mallory = sigstoretest.Committer{Name: "Mallory", Email: "mallory@elsewhere.example"}
 	nobody  = sigstoretest.Committer{Name: "Alice", Email: "alice@factory.example", Unsigned: true}
+	// Bob and Carol hold the role security; the others sign what is no commit.
+	bob     = sigstoretest.Committer{Name: "Bob", Email: "bob@factory.example"}
+	carol   = sigstoretest.Committer{Name: "Carol", Email: "carol@factory.example"}
+	pulse   = sigstoretest.Committer{Name: "Pulse", Email: "pulse@factory.example"}
+	release = sigstoretest.Committer{Name: "Release", Email: "release@factory.example"}
 )
 
 // plant is a factory with everything real around it: API server, Git server,
@@ -70,11 +75,21 @@ type plant struct {
 	setup     *reconciler.Setup
 	loop      *reconciler.Reconciler
 	events    *events.FakeRecorder
+	// rules are those of the trust policy beside the one for everything.
+	rules string
+	// late is how far the controller's clock is ahead.
+	late time.Duration
 }
 
 func newPlant(t *testing.T) *plant {
 	t.Helper()
-	p := &plant{t: t, cluster: kubetest.Shared(t), sigstore: sigstoretest.Shared(t), work: t.TempDir()}
+	return newPlantWith(t, "")
+}
+
+// newPlantWith adds rules and whatever else to the trust policy of the anchor.
+func newPlantWith(t *testing.T, rules string) *plant {
+	t.Helper()
+	p := &plant{t: t, cluster: kubetest.Shared(t), sigstore: sigstoretest.Shared(t), work: t.TempDir(), rules: rules}
 	p.namespace = "t-" + strings.ToLower(strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' {
 			return r
@@ -103,7 +118,7 @@ func (p *plant) must(err error) {
 // seed writes the first tree of the factory repository and pins its commit.
 func (p *plant) seed() {
 	p.write("factory-config/factory.yaml", factoryConfig)
-	p.write("factory-config/trust/policy.yaml", fmt.Sprintf(trustPolicy, p.sigstore.IssuerURL(sigstoretest.Person)))
+	p.setPolicy(1, p.rules)
 	p.write("overlays/local/base/kustomization.yaml", "resources: [objects.yaml]\n")
 	p.write("overlays/local/base/objects.yaml", strings.ReplaceAll(baseObjects, "NAMESPACE", p.namespace+"-work"))
 	p.write("overlays/local/app/kustomization.yaml", "resources: [config.yaml]\n")
@@ -118,6 +133,11 @@ func (p *plant) write(path, text string) {
 	full := filepath.Join(p.work, path)
 	p.must(os.MkdirAll(filepath.Dir(full), 0o750))
 	p.must(os.WriteFile(full, []byte(text), 0o600))
+}
+
+// setPolicy writes a trust policy of a version.
+func (p *plant) setPolicy(version int, rules string) {
+	p.write("factory-config/trust/policy.yaml", fmt.Sprintf(trustPolicy, version, p.sigstore.IssuerURL(sigstoretest.Person))+rules)
 }
 
 // setConfig changes the one ConfigMap of the component app.
@@ -204,7 +224,7 @@ func (p *plant) restart() {
 	}
 	p.events = events.NewFakeRecorder(200)
 	p.setup.Client, p.setup.Reader, p.setup.REST = p.client, p.client, p.cluster.Config()
-	p.setup.Policy, p.setup.Release, p.setup.Clock, p.setup.Version = policytest.Runner(p.t), "test", time.Now, versions
+	p.setup.Policy, p.setup.Release, p.setup.Clock, p.setup.Version = policytest.Runner(p.t), "test", func() time.Time { return time.Now().Add(p.late) }, versions
 	p.setup.Events, p.setup.Metrics, p.setup.Watcher = p.events, metrics, watcher
 	p.loop, err = reconciler.New(p.setup)
 	p.must(err)
@@ -297,12 +317,18 @@ const trustPolicy = `apiVersion: millwright.dev/v1alpha1
 kind: TrustPolicy
 metadata: {name: factory}
 spec:
-  version: 1
+  version: %[1]d
   repository: millwright.dev/test
   rules:
   - {name: everything, paths: ["**"], role: maintainer, threshold: 1}
   identities:
-  - {name: alice, person: alice, issuer: %q, subject: alice@factory.example, roles: [maintainer]}
+  - {name: alice, person: alice, issuer: %[2]q, subject: alice@factory.example, roles: [maintainer]}
+  - {name: bob, person: bob, issuer: %[2]q, subject: bob@factory.example, roles: [security]}
+  - {name: carol, person: carol, issuer: %[2]q, subject: carol@factory.example, roles: [security, maintainer]}
+  - {name: pulse, issuer: %[2]q, subject: pulse@factory.example, roles: [heartbeat]}
+  - {name: release, issuer: %[2]q, subject: release@factory.example, roles: [release]}
+  rules:
+  - {name: everything, paths: ["**"], role: maintainer, threshold: 1}
 `
 
 const baseObjects = `apiVersion: v1

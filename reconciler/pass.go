@@ -8,6 +8,7 @@ import (
 	"millwright.dev/millwright/gitverify"
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
 	"millwright.dev/millwright/reconciler/report"
+	"millwright.dev/millwright/reconciler/source"
 	"millwright.dev/millwright/render"
 	"millwright.dev/millwright/render/factory"
 	"millwright.dev/millwright/render/policy"
@@ -25,6 +26,13 @@ type pass struct {
 	// untrusted is why the trusted root could not be read in this pass, while
 	// an older one is in force: nothing new is accepted.
 	untrusted error
+	// checkout is what was fetched; empty when nothing could be.
+	checkout source.Checkout
+	// halfway is the newest accepted commit before a tip that is refused.
+	halfway gitverify.ID
+	// again says that a revision is examined that was in force before, permitted
+	// that the rules of what it affects were met then.
+	again, permitted bool
 }
 
 // accepted is a revision that passed every stage before the cluster.
@@ -32,6 +40,10 @@ type accepted struct {
 	verification gitverify.Verification
 	rendered
 	verdict policy.Verdict
+	// rulings are those of what the revision affects (rule T12), tag the tag that
+	// was followed.
+	rulings []gitverify.Ruling
+	tag     gitverify.ID
 	// trust is the digest of the trusted root that it was verified with,
 	// floors the revisions that it was found to descend from.
 	trust  string

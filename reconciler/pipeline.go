@@ -23,9 +23,11 @@ func (p *pass) run(ctx context.Context) report.Outcome {
 		p.refused(err)
 		if revision, err = p.lastGood(ctx); err != nil {
 			p.unenforced(err)
+			p.watch(ctx)
 			return p.out
 		}
 	}
+	p.watch(ctx)
 	p.enforce(ctx, revision)
 	return p.out
 }
@@ -43,11 +45,13 @@ func (p *pass) accept(ctx context.Context) (accepted, error) {
 	if known, ok := p.remembered(checkout); ok {
 		return known, nil
 	}
-	if err := p.judged(checkout); err != nil {
-		return accepted{}, err
+	if no, known := p.judged(checkout); known {
+		p.halfway = no.accepted
+		return accepted{}, no.err
 	}
 	revision, err := p.examine(ctx, checkout)
 	if err != nil {
+		p.halfway = p.acceptedBefore(ctx, checkout, err)
 		return accepted{}, p.judge(checkout, err)
 	}
 	return revision, nil
@@ -68,11 +72,15 @@ func (p *pass) examine(ctx context.Context, checkout source.Checkout) (accepted,
 	if err != nil {
 		return accepted{}, err
 	}
+	rulings, err := p.permit(ctx, verification, rendered, tree)
+	if err != nil {
+		return accepted{}, err
+	}
 	verdict, err := p.test(ctx, rendered.manifests)
 	if err != nil {
 		return accepted{}, err
 	}
-	return p.remember(accepted{verification: verification, rendered: rendered, verdict: verdict}), nil
+	return p.remember(accepted{tag: checkout.Tag, verification: verification, rendered: rendered, rulings: rulings, verdict: verdict}), nil
 }
 
 // enforce makes the cluster what an accepted revision says, and leaves the

@@ -4,10 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
+	"strings"
 
 	"github.com/sigstore/sigstore-go/pkg/root"
 	corev1 "k8s.io/api/core/v1"
@@ -48,8 +47,11 @@ type plant struct {
 	good *accepted
 	// refetched is the newest tip that was fetched as a whole a second time.
 	refetched gitverify.ID
-	// no is the newest definite no, which stays one until its input changes.
-	no *refusal
+	// no are the newest definite answers, which stay until their input changes.
+	no map[gitverify.ID]refusal
+	// newest is what was verified last, beat the heartbeat that was looked at.
+	newest gitverify.Verification
+	beat   beat
 	// pending gathers what was changed for a revision that is not attested yet.
 	pending []apply.Result
 	// behind are the lists of the newest record until the registry has them.
@@ -57,13 +59,6 @@ type plant struct {
 	trustedHead v1alpha1.AppliedRevisionSpec
 	cluster     cluster
 	failures    int
-}
-
-// refusal remembers what was refused, and everything that the answer rests on.
-type refusal struct {
-	commit gitverify.ID
-	input  string
-	err    error
 }
 
 // cluster is the identity of the cluster that is written to.
@@ -80,7 +75,7 @@ func newPlant(setup *Setup, key types.NamespacedName) (*plant, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &plant{setup: setup, key: key, store: store, engine: engine}, nil
+	return &plant{setup: setup, key: key, store: store, engine: engine, no: map[gitverify.ID]refusal{}}, nil
 }
 
 // prepare loads what every stage needs: the trusted root, the identity of the
@@ -97,8 +92,9 @@ func (p *pass) prepare(ctx context.Context) error {
 	}
 	// Caches of another repository or anchor are of another history.
 	spec := p.factory.Spec
-	if now := spec.Source.URL + "\n" + spec.Source.Ref + "\n" + spec.Verify.Anchor + "\n" + spec.Environment; now != p.plant.source {
+	if now := strings.Join([]string{spec.Source.URL, spec.Source.Ref, p.mainline(), spec.Verify.Anchor, spec.Environment}, "\n"); now != p.plant.source {
 		p.plant.source, p.plant.last, p.plant.good = now, nil, nil
+		p.plant.newest, p.plant.beat = gitverify.Verification{}, beat{}
 	}
 	var err error
 	p.head, err = p.headOf(ctx)
@@ -134,13 +130,32 @@ func (p *plant) believe(data []byte) error {
 	if err != nil {
 		return err
 	}
-	verifier, err := gitverify.New(trusted, gitverify.Options{})
+	// Another root makes a verifier prove again what relied on what went with the
+	// old one, and nothing else.
+	if p.verifier == nil {
+		p.verifier, err = gitverify.New(trusted, p.options())
+	} else {
+		err = p.verifier.Replace(trusted)
+	}
 	if err != nil {
 		return err
 	}
-	p.trust, p.verifier, p.material, p.last = digest, verifier, material, nil
+	p.trust, p.material, p.last = digest, material, nil
+	p.newest, p.beat = gitverify.Verification{}, beat{}
 	p.good, p.trustedHead = nil, v1alpha1.AppliedRevisionSpec{}
 	return nil
+}
+
+// options keep what was verified for the next process, where there is a key
+// that nobody who may write the data directory can guess (row C25).
+func (p *plant) options() gitverify.Options {
+	if len(p.setup.FrontierKey) == 0 {
+		return gitverify.Options{}
+	}
+	return gitverify.Options{
+		FrontierFile: filepath.Join(p.setup.DataDir, p.key.Namespace, p.key.Name, "frontier"),
+		FrontierKey:  p.setup.FrontierKey, Build: p.setup.Build,
+	}
 }
 
 func (p *plant) identify(ctx context.Context) error {
@@ -169,98 +184,6 @@ func (p *plant) credentials(ctx context.Context, f *v1alpha1.Factory) (map[strin
 		return nil, fmt.Errorf("reading the credentials of the source: %w", err)
 	}
 	return secret.Data, nil
-}
-
-// remembered answers for a tip that already passed every stage under the same
-// trusted root and above the same floors: nothing of its answer can have
-// changed. A floor that somebody else's record added is asked for anew.
-func (p *pass) remembered(c source.Checkout) (accepted, bool) {
-	last := p.plant.last
-	if last == nil || last.commit() != c.Commit || last.trust != p.plant.trust {
-		return accepted{}, false
-	}
-	for _, floor := range p.floors() {
-		if floor != last.commit() && !slices.Contains(last.floors, floor) {
-			return accepted{}, false
-		}
-	}
-	return *last, true
-}
-
-func (p *pass) remember(a accepted) accepted {
-	if last := p.plant.last; last == nil || last.commit() != a.commit() {
-		p.plant.pending = nil
-	}
-	a.trust, a.floors = p.plant.trust, p.floors()
-	p.plant.last = &a
-	return a
-}
-
-// judged answers for a tip that was refused before. A definite no is not worked out again: it is
-// final until commit, trusted root or floor are others.
-func (p *pass) judged(c source.Checkout) error {
-	if no := p.plant.no; no != nil && no.commit == c.Commit && no.input == p.input() {
-		return no.err
-	}
-	return nil
-}
-
-func (p *pass) judge(c source.Checkout, err error) error {
-	if errors.Is(err, gitverify.ErrObjectMissing) && p.plant.refetched != c.Commit {
-		// The store lacks what it should have, and a fetch would not notice: it
-		// has the tip. Fetch all of it, once for each tip (fault I07).
-		p.plant.refetched = c.Commit
-		p.plant.store.Refetch()
-	}
-	if report.Describe(err, report.ReasonVerifyUnknown).Class == report.No {
-		p.plant.no = &refusal{commit: c.Commit, input: p.input(), err: err}
-	}
-	return err
-}
-
-func (p *pass) input() string {
-	return fmt.Sprintf("%s %v %s", p.plant.trust, p.floors(), p.plant.source)
-}
-
-// lastGood is the newest revision that was applied. From memory while the
-// process lives; after a restart it is verified and rendered again like any
-// other, from the objects in the store.
-func (p *pass) lastGood(ctx context.Context) (accepted, error) {
-	// A source that does not answer takes nothing back: what was accepted and
-	// is not applied completely yet goes on.
-	if last := p.plant.last; last != nil && p.out.Attempted == "" {
-		if known, ok := p.remembered(p.plant.store.Checkout(last.commit(), p.factory.Spec.Source.Ref)); ok {
-			return known, nil
-		}
-	}
-	return p.floor(ctx)
-}
-
-// floor is the newest revision that evidence or status say was applied.
-func (p *pass) floor(ctx context.Context) (accepted, error) {
-	err := errors.New("nothing was applied yet")
-	for _, floor := range p.floors() {
-		if good := p.plant.good; good != nil && good.commit() == floor && p.attested(*good) {
-			return *good, nil
-		}
-		checkout := p.plant.store.Checkout(floor, p.factory.Spec.Source.Ref)
-		if known, ok := p.remembered(checkout); ok {
-			return known, nil
-		}
-		// What is attested is its own floor. What only the status names has to
-		// descend from that: an edited status takes nothing back (rule T10).
-		below := *p
-		below.factory = p.factory.DeepCopy()
-		below.factory.Status.Applied = nil
-		if string(floor) == p.head.commit {
-			below.head = head{}
-		}
-		var revision accepted
-		if revision, err = below.examine(ctx, checkout); err == nil {
-			return revision, nil
-		}
-	}
-	return accepted{}, err
 }
 
 func (p *plant) hold(inv plan.Inventory)  { p.setup.Watcher.Hold(p.key, inv) }

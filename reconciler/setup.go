@@ -50,6 +50,11 @@ type Setup struct {
 	// Public verifies records of factories that sign with a key where Key is
 	// not at hand.
 	Public crypto.PublicKey
+	// FrontierKey, of at least 32 secret bytes, seals what was verified in
+	// DataDir for the next process of the same Build; without it every process
+	// verifies anew.
+	FrontierKey []byte
+	Build       string
 	// Release is this program's version.
 	Release string
 	Clock   func() time.Time

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"log/slog"
@@ -154,6 +155,14 @@ func newSetup(cfg *rest.Config, m manager.Manager, o options, wake chan<- event.
 	}
 	if o.keyFile != "" {
 		if setup.Key, err = keyFrom(o.keyFile); err != nil {
+			return nil, err
+		}
+	}
+	if o.frontierKey != "" {
+		if setup.FrontierKey, err = frontierKey(o.frontierKey, rand.Reader); err != nil {
+			return nil, err
+		}
+		if setup.Build, err = buildOf(version); err != nil {
 			return nil, err
 		}
 	}

@@ -140,6 +140,14 @@ type Checkout struct {
 	store *Store
 }
 
+// Tip is the object that the ref pointed at: the commit, or the tag.
+func (c Checkout) Tip() gitverify.ID {
+	if c.Tag != "" {
+		return c.Tag
+	}
+	return c.Commit
+}
+
 // Tree opens the tree of the checkout. The verification is the key: it must be
 // of this very commit and ref, otherwise nothing is opened.
 func (c Checkout) Tree(ctx context.Context, v gitverify.Verification) (fs.FS, error) {

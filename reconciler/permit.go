@@ -1,0 +1,127 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"millwright.dev/millwright/gitverify"
+	"millwright.dev/millwright/gitverify/trustpolicy"
+	"millwright.dev/millwright/reconciler/api/v1alpha1"
+	"millwright.dev/millwright/reconciler/report"
+	"millwright.dev/millwright/render"
+	"millwright.dev/millwright/render/factory"
+)
+
+// permit asks whether those who vouch for a change may make it, going by what
+// it affects and not only by where it is written (rule T12). It compares the
+// rendered revision with the newest attested one, or with the anchor.
+func (p *pass) permit(ctx context.Context, v gitverify.Verification, now rendered, tree fs.FS) ([]gitverify.Ruling, error) {
+	if p.permitted || !v.NeedsImpact() {
+		return nil, nil
+	}
+	defer p.plant.time("permit")()
+	impact, err := p.impact(ctx, v, now, tree)
+	if err != nil {
+		return nil, at(v1alpha1.ConditionSourceVerified, report.ReasonVerifyUnknown, err)
+	}
+	rulings, err := p.plant.verifier.Permit(ctx, p.plant.store, v, impact)
+	if err != nil {
+		return nil, at(v1alpha1.ConditionSourceVerified, report.ReasonVerifyUnknown, err)
+	}
+	return rulings, nil
+}
+
+// impact works out what a revision changes beyond the files that it touches.
+func (p *pass) impact(ctx context.Context, v gitverify.Verification, now rendered, tree fs.FS) (gitverify.Impact, error) {
+	since, treeBefore, err := p.before(ctx)
+	if err != nil {
+		return gitverify.Impact{}, err
+	}
+	before, err := Render(&p.plant.renderer, treeBefore, p.factory.Spec.Environment)
+	if err != nil && report.Describe(err, report.ReasonRenderUnknown).Class != report.No {
+		return gitverify.Impact{}, fmt.Errorf("rendering %s, which the revision is compared with: %w", since, err)
+	}
+	// What could not be rendered declared nothing: then every object is new.
+	impact := gitverify.Impact{Since: since, Closures: map[string][]string{}, Objects: differing(before.manifests, now.manifests)}
+	for _, overlay := range v.Overlays() {
+		if impact.Closures[overlay], err = p.closure(overlay, treeBefore, tree); err != nil {
+			return gitverify.Impact{}, err
+		}
+	}
+	for _, overlay := range slices.Compact([]string{before.environment.Overlay, now.environment.Overlay}) {
+		if overlay == "" {
+			continue
+		}
+		read, err := p.closure(overlay, treeBefore, tree)
+		if err != nil {
+			return gitverify.Impact{}, err
+		}
+		impact.Rendered = append(impact.Rendered, read...)
+	}
+	return impact, nil
+}
+
+// before is what a revision is compared with: what is attested, or the anchor.
+// The status does not count, since whoever may edit it could have a change
+// taken for one that was permitted already.
+func (p *pass) before(ctx context.Context) (gitverify.ID, fs.FS, error) {
+	anchor := gitverify.ID(p.factory.Spec.Verify.Anchor)
+	since := anchor
+	if p.head.commit != "" {
+		since = gitverify.ID(p.head.commit)
+	}
+	checkout := p.plant.store.Checkout(since, p.mainline())
+	verification, err := p.plant.verifier.Verify(ctx, checkout.Objects(), p.request(checkout, ""))
+	var no *gitverify.Refusal
+	if errors.As(err, &no) && since != anchor {
+		// The anchor was moved forward past it, or the candidate would not have
+		// been accepted.
+		checkout = p.plant.store.Checkout(anchor, p.mainline())
+		verification, err = p.plant.verifier.Verify(ctx, checkout.Objects(), p.request(checkout, ""))
+	}
+	if err != nil {
+		return "", nil, fmt.Errorf("verifying %s, which the revision is compared with: %w", since, err)
+	}
+	tree, err := checkout.Tree(ctx, verification)
+	return checkout.Commit, tree, err
+}
+
+// closure lists what an overlay is made of in either tree. The factory's own
+// configuration is part of every one: it says what is rendered and how.
+func (p *pass) closure(overlay string, trees ...fs.FS) ([]string, error) {
+	paths := []string{factory.Path}
+	for _, tree := range trees {
+		read, err := p.plant.renderer.Closure(tree, overlay, render.DefaultLimits())
+		if err != nil {
+			return nil, fmt.Errorf("working out what %s is made of: %w", overlay, err)
+		}
+		paths = append(paths, read...)
+	}
+	slices.Sort(paths)
+	return slices.Compact(paths), nil
+}
+
+// differing names the objects that are not alike in two renderings.
+func differing(before, after render.Manifests) []trustpolicy.Object {
+	digests := map[render.ID]string{}
+	for _, o := range before.Objects() {
+		digests[o.ID()] = o.Digest()
+	}
+	var out []trustpolicy.Object
+	add := func(id render.ID) {
+		out = append(out, trustpolicy.Object{Group: id.Group, Kind: id.Kind, Namespace: id.Namespace, Name: id.Name})
+	}
+	for _, o := range after.Objects() {
+		if digests[o.ID()] != o.Digest() {
+			add(o.ID())
+		}
+		delete(digests, o.ID())
+	}
+	for id := range digests {
+		add(id)
+	}
+	return out
+}
