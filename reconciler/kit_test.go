@@ -319,8 +319,6 @@ metadata: {name: factory}
 spec:
   version: %[1]d
   repository: millwright.dev/test
-  rules:
-  - {name: everything, paths: ["**"], role: maintainer, threshold: 1}
   identities:
   - {name: alice, person: alice, issuer: %[2]q, subject: alice@factory.example, roles: [maintainer]}
   - {name: bob, person: bob, issuer: %[2]q, subject: bob@factory.example, roles: [security]}

@@ -66,7 +66,7 @@ func describe(err error, otherwise string) Problem {
 	)
 	switch {
 	case errors.As(err, &verify):
-		return Problem{Class: No, Reason: verify.Reason, Code: verify.Code, Commit: string(verify.Commit), Path: verify.Path, Detail: verify.Detail, Hint: verify.Hint}
+		return Problem{Class: No, Reason: verify.Reason, Code: verify.Code, Commit: string(verify.Commit), Path: verify.Path, Detail: verify.Detail, Hint: verify.Hint, Needs: needsOf(verify.Needs)}
 	case errors.As(err, &rend):
 		return Problem{Class: No, Reason: rend.Reason, Code: rend.Code, Path: rend.Path, Detail: rend.Detail, Hint: rend.Hint}
 	case errors.As(err, &config):

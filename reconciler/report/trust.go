@@ -9,6 +9,7 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"millwright.dev/millwright/gitverify"
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
 )
 
@@ -73,6 +74,35 @@ func newestEvidence(fresh time.Time) string {
 		return "no signature proves when the source was current"
 	}
 	return "the newest signature that proves the source current is of " + fresh.UTC().Format(time.RFC3339)
+}
+
+// Bounds of what a refusal lists: those of the API.
+const (
+	maxNeeds  = 20
+	maxPeople = 20
+)
+
+// needsOf takes the rulings that are not met.
+func needsOf(rulings []gitverify.Ruling) []v1alpha1.Need {
+	var out []v1alpha1.Need
+	for _, r := range rulings {
+		if r.Missing == 0 || len(out) == maxNeeds {
+			continue
+		}
+		out = append(out, v1alpha1.Need{
+			Rule: OneLine(r.Rule), Role: OneLine(r.Role), Threshold: int32(r.Threshold), Missing: int32(r.Missing), //nolint:gosec // persons of a policy
+			Vouched: people(r.Vouchers), Candidates: people(r.Candidates),
+		})
+	}
+	return out
+}
+
+func people(names []string) []string {
+	var out []string
+	for _, name := range names[:min(len(names), maxPeople)] {
+		out = append(out, OneLine(name))
+	}
+	return out
 }
 
 // NeedsText says what is missing: "needs 1 more of role security: alice or bob".
