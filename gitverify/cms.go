@@ -6,12 +6,11 @@ import (
 	"crypto/elliptic"
 	"crypto/sha256"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/asn1"
-	"encoding/pem"
+	"math/big"
+	"slices"
 
-	"github.com/github/smimesign/ietf-cms/oid"
-	"github.com/github/smimesign/ietf-cms/protocol"
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
 // Bounds on what one signature may carry (row B30). gitsign writes one
@@ -21,152 +20,198 @@ const (
 	maxCertificates = 8
 )
 
-const pemType = "SIGNED MESSAGE"
-
-// The evidence beside a signature, both in unsigned attributes.
-func logEntryOID() asn1.ObjectIdentifier {
-	return asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57264, 3, 1}
-}
-
-func timestampOID() asn1.ObjectIdentifier {
-	return asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 16, 2, 14} // RFC 3161 appendix A
-}
+// The parts of a signature that can only be what gitsign writes, as DER: object
+// identifiers without their headers, and whole values.
+const (
+	oidData         = "\x2a\x86\x48\x86\xf7\x0d\x01\x07\x01"
+	oidSignedData   = "\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02"
+	oidContentType  = "\x2a\x86\x48\x86\xf7\x0d\x01\x09\x03"
+	oidDigest       = "\x2a\x86\x48\x86\xf7\x0d\x01\x09\x04"
+	oidSigningTime  = "\x2a\x86\x48\x86\xf7\x0d\x01\x09\x05"
+	oidTimestamp    = "\x2a\x86\x48\x86\xf7\x0d\x01\x09\x10\x02\x0e" // RFC 3161 appendix A
+	oidLogEntry     = "\x2b\x06\x01\x04\x01\x83\xbf\x30\x03\x01"     // 1.3.6.1.4.1.57264.3.1, Sigstore
+	algorithmSHA256 = "\x30\x0b\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01"
+	algorithmECDSA  = "\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02" // with SHA-256
+)
 
 // cmsSignature is one signature over a commit, taken apart but not verified.
 type cmsSignature struct {
 	leaf *x509.Certificate
+	key  *ecdsa.PublicKey
 	// signed is the DER of the signed attributes as a SET (RFC 5652 §5.4): the
-	// bytes that the key signed and that the log recorded.
+	// bytes that the key signed and that the log recorded. digest is of them.
 	signed    []byte
+	digest    [sha256.Size]byte
 	signature []byte
-	// entry is the encoded log entry, nil when there is none; timestamps are
-	// RFC 3161 tokens.
-	entry      []byte
-	timestamps [][]byte
+	// entry is the encoded log entry, token an RFC 3161 timestamp; nil if absent.
+	entry, token []byte
 }
 
 // parseSignature takes the armored signature of a payload apart and refuses
 // every form but the one that gitsign writes, so that nobody can give the same
 // signed content another name (rule T9), and so that no two readers can take
-// different parts of it for the signature.
-func parseSignature(armored, payload []byte) (cmsSignature, error) {
+// different parts of it for the signature. cryptobyte reads DER and nothing
+// else; what it does not look into is compared or signed.
+func parseSignature(armored []byte, payload [sha256.Size]byte) (cmsSignature, error) {
 	der, err := decodePEM(armored)
 	if err != nil {
 		return cmsSignature{}, err
 	}
-	data, err := decodeSignedData(der)
+	data, err := readSignedData(der)
 	if err != nil {
 		return cmsSignature{}, err
 	}
-	info := data.SignerInfos[0]
-	if err := checkAlgorithms(data, info); err != nil {
-		return cmsSignature{}, err
-	}
-	leaf, err := signerCertificate(data, info)
+	info, err := data.onlySigner()
 	if err != nil {
 		return cmsSignature{}, err
 	}
-	signed, err := signedBytes(info, payload)
+	leaf, err := signerCertificate(data.certificates, info)
 	if err != nil {
 		return cmsSignature{}, err
 	}
-	sig := cmsSignature{leaf: leaf, signed: signed, signature: info.Signature}
-	return sig, sig.takeEvidence(info.UnsignedAttrs)
+	key, ok := leaf.PublicKey.(*ecdsa.PublicKey)
+	if !ok || key.Curve != elliptic.P256() {
+		return cmsSignature{}, refuse(codeAlgorithm, "the signer's key is not on P-256")
+	}
+	if err := checkSignedAttributes(info.signedAttributes, payload); err != nil {
+		return cmsSignature{}, err
+	}
+	sig := cmsSignature{leaf: leaf, key: key, signed: asSet(info.signedAttributes), signature: info.signature}
+	sig.digest = sha256.Sum256(sig.signed)
+	return sig, sig.takeEvidence(info.unsignedAttributes)
 }
 
-// decodePEM accepts exactly what pem.Encode writes.
-func decodePEM(armored []byte) ([]byte, error) {
-	if len(armored) > maxSignature {
-		return nil, refuse(codeSignatureSize, "the signature has %d bytes, more than %d", len(armored), maxSignature)
-	}
-	begin, _, _ := bytes.Cut(armored, []byte("\n"))
-	if bytes.HasPrefix(begin, []byte("-----BEGIN ")) && string(begin) != "-----BEGIN "+pemType+"-----" {
-		return nil, refuse(codeType, "the signature begins with %q", string(begin))
-	}
-	block, _ := pem.Decode(armored)
-	if block == nil {
-		return nil, refuse(codeEncoding, "the signature is not a PEM block")
-	}
-	if len(block.Headers) != 0 || !bytes.Equal(pem.EncodeToMemory(block), armored) {
-		return nil, refuse(codeEncoding, "the signature is not one canonical PEM block")
-	}
-	return block.Bytes, nil
+// signedData is SignedData (RFC 5652 §5.1): detached, with one list of
+// certificates and one of signers.
+type signedData struct {
+	digests, certificates, signers cryptobyte.String
 }
 
-// decodeSignedData parses a detached CMS SignedData with one signer. Whatever
-// the standard decoder lets pass shows up as a difference when it is encoded
-// again.
-func decodeSignedData(der []byte) (*protocol.SignedData, error) {
-	var info protocol.ContentInfo
-	if rest, err := asn1.Unmarshal(der, &info); err != nil || len(rest) != 0 {
-		return nil, refuse(codeEncoding, "the signature is not one DER value")
+// readSignedData reads a whole signature as detached signed data.
+func readSignedData(der []byte) (signedData, error) {
+	input := cryptobyte.String(der)
+	var info, kind, wrapped, body cryptobyte.String
+	if !input.ReadASN1(&info, asn1.SEQUENCE) || !input.Empty() || !info.ReadASN1(&kind, asn1.OBJECT_IDENTIFIER) {
+		return signedData{}, refuse(codeEncoding, "the signature is not one DER value")
 	}
-	if !info.ContentType.Equal(oid.ContentTypeSignedData) {
-		return nil, refuse(codeType, "the signature is CMS, but not signed data")
+	if string(kind) != oidSignedData {
+		return signedData{}, refuse(codeType, "the signature is CMS, but not signed data")
 	}
-	data := new(protocol.SignedData)
-	if rest, err := asn1.Unmarshal(info.Content.Bytes, data); err != nil || len(rest) != 0 {
-		return nil, refuse(codeEncoding, "the signed data is not one DER value")
+	if !info.ReadASN1(&wrapped, tagExplicit(0)) || !info.Empty() || !wrapped.ReadASN1(&body, asn1.SEQUENCE) || !wrapped.Empty() {
+		return signedData{}, refuse(codeEncoding, "the signed data is not one DER value")
 	}
-	if len(data.EncapContentInfo.EContent.FullBytes) != 0 {
-		return nil, refuse(codeNotDetached, "the signature carries content of its own")
+	var data signedData
+	var content, contentKind cryptobyte.String
+	var version int
+	var certified bool
+	if !body.ReadASN1Integer(&version) || !body.ReadASN1(&data.digests, asn1.SET) ||
+		!body.ReadASN1(&content, asn1.SEQUENCE) || !content.ReadASN1(&contentKind, asn1.OBJECT_IDENTIFIER) {
+		return signedData{}, refuse(codeEncoding, "the signed data cannot be read")
 	}
-	if again, err := data.ContentInfoDER(); err != nil || !bytes.Equal(again, der) {
-		return nil, refuse(codeEncoding, "the signature is not canonical DER")
+	if !content.Empty() {
+		return signedData{}, refuse(codeNotDetached, "the signature carries content of its own")
 	}
-	return data, checkShape(data)
+	// Revocation lists, which gitsign never writes, would stand where the list
+	// of signers is read.
+	if !body.ReadOptionalASN1(&data.certificates, &certified, tagExplicit(0)) || !body.ReadASN1(&data.signers, asn1.SET) || !body.Empty() {
+		return signedData{}, refuse(codeEncoding, "the signed data is not that of a signature as gitsign writes it")
+	}
+	if version != 1 || string(contentKind) != oidData {
+		return signedData{}, refuse(codeEncoding, "not the version and content type that gitsign writes")
+	}
+	return data, nil
 }
 
-// checkShape wants one signer, and the version and content that gitsign writes.
-func checkShape(data *protocol.SignedData) error {
-	if n := len(data.SignerInfos); n != 1 {
-		return refuse(codeAmbiguous, "%d signers, where one is wanted", n)
-	}
-	if data.Version != 1 || data.SignerInfos[0].Version != 1 || !data.EncapContentInfo.IsTypeData() || len(data.CRLs) != 0 {
-		return refuse(codeEncoding, "not the version and content type that gitsign writes")
-	}
-	return nil
+// tagExplicit is a constructed context-specific tag.
+func tagExplicit(n uint8) asn1.Tag { return asn1.Tag(n).ContextSpecific().Constructed() }
+
+// signerInfo is SignerInfo (RFC 5652 §5.3). The attributes are whole values
+// with the header they came with.
+type signerInfo struct {
+	issuer                               cryptobyte.String
+	serial                               *big.Int
+	digestAlgorithm, signatureAlgorithm  cryptobyte.String
+	signedAttributes, unsignedAttributes cryptobyte.String
+	signature                            cryptobyte.String
 }
 
-// checkAlgorithms lets through what gitsign uses and nothing else (row A18).
-func checkAlgorithms(data *protocol.SignedData, info protocol.SignerInfo) error {
-	is := func(a pkix.AlgorithmIdentifier, want asn1.ObjectIdentifier) bool {
-		return a.Algorithm.Equal(want) && len(a.Parameters.FullBytes) == 0
+// onlySigner reads the one signer and lets through the algorithms that gitsign
+// uses and nothing else (row A18).
+func (d signedData) onlySigner() (signerInfo, error) {
+	signers := d.signers
+	var raw cryptobyte.String
+	if !signers.ReadASN1(&raw, asn1.SEQUENCE) {
+		return signerInfo{}, refuse(codeAmbiguous, "no signer, where one is wanted")
 	}
-	if len(data.DigestAlgorithms) != 1 || !is(data.DigestAlgorithms[0], oid.DigestAlgorithmSHA256) ||
-		!is(info.DigestAlgorithm, oid.DigestAlgorithmSHA256) ||
-		!is(info.SignatureAlgorithm, oid.SignatureAlgorithmECDSAWithSHA256) {
-		return refuse(codeAlgorithm, "the signature does not use ECDSA with SHA-256")
+	if !signers.Empty() {
+		return signerInfo{}, refuse(codeAmbiguous, "more signers than one")
 	}
-	return nil
+	info, version, err := readSigner(raw)
+	if err != nil {
+		return signerInfo{}, err
+	}
+	if version != 1 {
+		return signerInfo{}, refuse(codeEncoding, "not the version of signer that gitsign writes")
+	}
+	if string(d.digests) != algorithmSHA256 || string(info.digestAlgorithm) != algorithmSHA256 || string(info.signatureAlgorithm) != algorithmECDSA {
+		return signerInfo{}, refuse(codeAlgorithm, "the signature does not use ECDSA with SHA-256")
+	}
+	return info, nil
+}
+
+// readSigner reads what stands inside a SignerInfo.
+func readSigner(raw cryptobyte.String) (info signerInfo, version int, err error) {
+	var sid cryptobyte.String
+	var sidTag asn1.Tag
+	if !raw.ReadASN1Integer(&version) || !raw.ReadAnyASN1(&sid, &sidTag) {
+		return info, 0, refuse(codeEncoding, "the signer cannot be read")
+	}
+	info.serial = new(big.Int)
+	if sidTag != asn1.SEQUENCE || !sid.ReadASN1Element(&info.issuer, asn1.SEQUENCE) || !sid.ReadASN1Integer(info.serial) {
+		return info, 0, refuse(codeNoCert, "the signer is not named by issuer and serial number")
+	}
+	// The name of the signer is not signed: nothing may follow the serial number.
+	if !sid.Empty() {
+		return info, 0, refuse(codeEncoding, "the signer's name holds more than issuer and serial number")
+	}
+	var hasSigned, hasUnsigned bool
+	if !raw.ReadASN1Element(&info.digestAlgorithm, asn1.SEQUENCE) ||
+		!readOptionalElement(&raw, &info.signedAttributes, &hasSigned, tagExplicit(0)) ||
+		!raw.ReadASN1Element(&info.signatureAlgorithm, asn1.SEQUENCE) || !raw.ReadASN1(&info.signature, asn1.OCTET_STRING) ||
+		!readOptionalElement(&raw, &info.unsignedAttributes, &hasUnsigned, tagExplicit(1)) || !raw.Empty() {
+		return info, 0, refuse(codeEncoding, "the signer cannot be read")
+	}
+	return info, version, nil
+}
+
+// readOptionalElement reads a whole value if it is there.
+func readOptionalElement(from, out *cryptobyte.String, present *bool, tag asn1.Tag) bool {
+	if *present = from.PeekASN1Tag(tag); !*present {
+		return true
+	}
+	return from.ReadASN1Element(out, tag)
 }
 
 // signerCertificate finds the certificate that the signer's identifier names.
 // The first certificate of the set may be anybody's: gitsign before 0.17.1
 // reported that one (row A14).
-func signerCertificate(data *protocol.SignedData, info protocol.SignerInfo) (*x509.Certificate, error) {
-	switch n := len(data.Certificates); {
-	case n == 0: // GHSA-7c37-gx6w-8vc5
+func signerCertificate(set cryptobyte.String, info signerInfo) (*x509.Certificate, error) {
+	raws, ok := elements(set)
+	switch {
+	case ok && len(raws) == 0: // GHSA-7c37-gx6w-8vc5
 		return nil, refuse(codeNoCert, "the signature carries no certificate")
-	case n > maxCertificates:
-		return nil, refuse(codeSignatureSize, "%d certificates, more than %d", n, maxCertificates)
-	}
-	var sid protocol.IssuerAndSerialNumber
-	if rest, err := asn1.Unmarshal(info.SID.FullBytes, &sid); err != nil || len(rest) != 0 {
-		return nil, refuse(codeNoCert, "the signer is not named by issuer and serial number")
-	}
-	// The name of the signer is not signed, and the decoder does not look at what
-	// follows a serial number.
-	if again, err := asn1.Marshal(sid); err != nil || !bytes.Equal(again, info.SID.FullBytes) {
-		return nil, refuse(codeEncoding, "the signer's name holds more than issuer and serial number")
-	}
-	certs, err := data.X509Certificates()
-	if err != nil {
-		return nil, refuse(codeEncoding, "a certificate cannot be read: %v", err)
+	case len(raws) > maxCertificates:
+		return nil, refuse(codeSignatureSize, "%d certificates, more than %d", len(raws), maxCertificates)
+	case !ok || !ordered(raws):
+		return nil, refuse(codeEncoding, "the certificates are no canonical set")
 	}
 	var found *x509.Certificate
-	for _, c := range certs {
-		if !bytes.Equal(c.RawIssuer, sid.Issuer.FullBytes) || c.SerialNumber.Cmp(sid.SerialNumber) != 0 {
+	for _, raw := range raws {
+		c, err := x509.ParseCertificate(raw)
+		if err != nil {
+			return nil, refuse(codeEncoding, "a certificate cannot be read: %v", err)
+		}
+		if !bytes.Equal(c.RawIssuer, info.issuer) || c.SerialNumber.Cmp(info.serial) != 0 {
 			continue
 		}
 		if found != nil {
@@ -177,75 +222,34 @@ func signerCertificate(data *protocol.SignedData, info protocol.SignerInfo) (*x5
 	if found == nil {
 		return nil, refuse(codeNoCert, "none of the certificates is the signer's")
 	}
-	return found, checkKeyType(found)
+	return found, nil
 }
 
-func checkKeyType(cert *x509.Certificate) error {
-	if key, ok := cert.PublicKey.(*ecdsa.PublicKey); !ok || key.Curve != elliptic.P256() {
-		return refuse(codeAlgorithm, "the signer's key is not on P-256")
-	}
-	return nil
-}
-
-// signedBytes are the signed attributes in the form that was signed. They must
-// be the three that gitsign writes, each once, and name the payload's digest.
-func signedBytes(info protocol.SignerInfo, payload []byte) ([]byte, error) {
-	if len(info.SignedAttrs) != 3 {
-		return nil, refuse(codeAttributes, "%d signed attributes, where 3 are wanted", len(info.SignedAttrs))
-	}
-	if t, err := info.GetSigningTimeAttribute(); err != nil || t.IsZero() {
-		return nil, refuse(codeAttributes, "not exactly one signing time")
-	}
-	if kind, err := info.GetContentTypeAttribute(); err != nil || !kind.Equal(oid.ContentTypeData) {
-		return nil, refuse(codeAttributes, "not exactly one content type, which is data")
-	}
-	digest, err := info.GetMessageDigestAttribute()
-	if err != nil {
-		return nil, refuse(codeAttributes, "not exactly one message digest")
-	}
-	if want := sha256.Sum256(payload); !bytes.Equal(digest, want[:]) {
-		return nil, refuse(codeDigest, "the signature is for other content than this commit")
-	}
-	received, err := info.SignedAttrs.MarshaledForVerification()
-	if err != nil {
-		return nil, refuse(codeAttributes, "the signed attributes cannot be encoded")
-	}
-	sorted, err := info.SignedAttrs.MarshaledForSigning()
-	if err != nil || !bytes.Equal(sorted, received) {
-		return nil, refuse(codeEncoding, "the signed attributes are not in canonical order")
-	}
-	return received, nil
-}
-
-// takeEvidence reads the unsigned attributes. Nothing signs them, so that
-// nothing but evidence that proves itself may stand there.
-func (s *cmsSignature) takeEvidence(attrs protocol.Attributes) error {
-	for _, a := range attrs {
-		values, err := a.Value()
-		if err != nil || len(values.Elements) != 1 || !a.RawValue.IsCompound {
-			return refuse(codeEncoding, "an unsigned attribute without exactly one value")
+// elements splits the content of a SET OF.
+func elements(set cryptobyte.String) ([]cryptobyte.String, bool) {
+	var all []cryptobyte.String
+	for !set.Empty() {
+		var e cryptobyte.String
+		var tag asn1.Tag
+		if !set.ReadAnyASN1Element(&e, &tag) {
+			return nil, false
 		}
-		value := values.Elements[0]
-		switch {
-		case a.Type.Equal(logEntryOID()) && s.entry == nil:
-			if rest, err := asn1.Unmarshal(value.FullBytes, &s.entry); err != nil || len(rest) != 0 {
-				return refuse(codeEntry, "the log entry is not an octet string")
-			}
-		case a.Type.Equal(timestampOID()) && s.timestamps == nil:
-			s.timestamps = append(s.timestamps, value.FullBytes)
-		default:
-			return refuse(codeEncoding, "unsigned attribute %s is unknown or there twice", a.Type)
-		}
+		all = append(all, e)
 	}
-	return nil
+	return all, true
 }
 
-// checkKey verifies the signature itself, so that a wrong one is called that,
-// and not the lack of a log entry that would fit it. sigstore-go does it again.
+// ordered says whether the elements of a SET OF stand in the order of DER
+// (X.690 §11.6).
+func ordered(all []cryptobyte.String) bool {
+	return slices.IsSortedFunc(all, func(a, b cryptobyte.String) int { return bytes.Compare(a, b) })
+}
+
+// checkKey verifies the signature itself, before anything else is looked at, so
+// that a wrong one is called that, and not the lack of a log entry that would
+// fit it.
 func (s cmsSignature) checkKey() error {
-	digest := sha256.Sum256(s.signed)
-	key, ok := s.leaf.PublicKey.(*ecdsa.PublicKey)
-	if !ok || !ecdsa.VerifyASN1(key, digest[:], s.signature) {
+	if !ecdsa.VerifyASN1(s.key, s.digest[:], s.signature) {
 		return refuse(codeSigInvalid, "the certificate's key did not make this signature")
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/sigstore/sigstore-go/pkg/bundle"
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/tlog"
 	"github.com/sigstore/sigstore-go/pkg/verify"
@@ -18,10 +19,10 @@ import (
 // check is made again on its own, in an order in which the first failure is
 // the cause. It never makes a yes out of a no: what nothing here explains is
 // refused as an invalid signature with sigstore-go's own words.
-func (v *signatureVerifier) diagnose(ev evidence, cause error) error {
-	stages := []func(evidence) error{v.explainLog, v.explainProof, v.explainTime, v.explainCertificate}
+func (r *referee) diagnose(ev evidence, b *bundle.Bundle, cause error) error {
+	stages := []func(evidence, *bundle.Bundle) error{r.explainLog, r.explainProof, r.explainTime, r.explainCertificate}
 	for _, explain := range stages {
-		if err := explain(ev); err != nil {
+		if err := explain(ev, b); err != nil {
 			return err
 		}
 	}
@@ -36,16 +37,16 @@ func (v *signatureVerifier) diagnose(ev evidence, cause error) error {
 
 // explainLog looks at which log it is, and at its promise: the log's signature
 // over this entry, its time and its place.
-func (v *signatureVerifier) explainLog(ev evidence) error {
+func (r *referee) explainLog(ev evidence, _ *bundle.Bundle) error {
 	id := hex.EncodeToString(ev.log.GetLogId().GetKeyId())
-	log, ok := v.root.material.RekorLogs()[id]
+	log, ok := r.material.RekorLogs()[id]
 	if !ok {
 		return refuse(codeLogUnknown, "the entry is of log %s, which is not in the trusted root", id)
 	}
 	if len(ev.log.GetInclusionPromise().GetSignedEntryTimestamp()) == 0 {
 		return nil
 	}
-	entry, err := tlog.ParseTransparencyLogEntry(ev.log)
+	entry, err := tlog.ParseTransparencyLogEntry(ev.log.TransparencyLogEntry)
 	if err != nil {
 		return refuse(codeEntry, "the log entry cannot be read: %v", err)
 	}
@@ -55,7 +56,7 @@ func (v *signatureVerifier) explainLog(ev evidence) error {
 	return nil
 }
 
-func (v *signatureVerifier) explainProof(ev evidence) error {
+func (r *referee) explainProof(ev evidence, _ *bundle.Bundle) error {
 	p := ev.log.GetInclusionProof()
 	leaf := rfc6962.DefaultHasher.HashLeaf(ev.log.GetCanonicalizedBody())
 	index, size := p.GetLogIndex(), p.GetTreeSize()
@@ -70,8 +71,8 @@ func (v *signatureVerifier) explainProof(ev evidence) error {
 		}
 		return refuse(code, "the inclusion proof does not hold for this signature")
 	}
-	log := v.root.material.RekorLogs()[hex.EncodeToString(ev.log.GetLogId().GetKeyId())]
-	entry, err := tlog.ParseTransparencyLogEntry(ev.log)
+	log := r.material.RekorLogs()[hex.EncodeToString(ev.log.GetLogId().GetKeyId())]
+	entry, err := tlog.ParseTransparencyLogEntry(ev.log.TransparencyLogEntry)
 	if err != nil {
 		return refuse(codeEntry, "the log entry cannot be read: %v", err)
 	}
@@ -88,8 +89,8 @@ func (v *signatureVerifier) explainProof(ev evidence) error {
 // explainTime looks for a proven time, and at whether the certificate was
 // valid then. It comes after the log's promise, so an integrated time that is
 // covered by one is proven here.
-func (v *signatureVerifier) explainTime(ev evidence) error {
-	times, err := v.provenTimes(ev)
+func (r *referee) explainTime(ev evidence, b *bundle.Bundle) error {
+	times, err := r.provenTimes(ev, b)
 	if err != nil {
 		return err
 	}
@@ -105,13 +106,13 @@ func (v *signatureVerifier) explainTime(ev evidence) error {
 	return nil
 }
 
-func (v *signatureVerifier) provenTimes(ev evidence) ([]time.Time, error) {
+func (r *referee) provenTimes(ev evidence, b *bundle.Bundle) ([]time.Time, error) {
 	var times []time.Time
 	if len(ev.log.GetInclusionPromise().GetSignedEntryTimestamp()) != 0 && ev.log.GetIntegratedTime() != 0 {
 		times = append(times, time.Unix(ev.log.GetIntegratedTime(), 0))
 	}
-	stamps, _, err := verify.VerifySignedTimestamp(ev.bundle, v.root.material)
-	if err != nil || len(stamps) != len(ev.timestamps) {
+	stamps, _, err := verify.VerifySignedTimestamp(b, r.material)
+	if err != nil || (len(stamps) == 1) != (ev.stamp != nil) {
 		return nil, refuse(codeTSA, "the timestamp beside the signature does not verify")
 	}
 	for _, s := range stamps {
@@ -120,17 +121,17 @@ func (v *signatureVerifier) provenTimes(ev evidence) ([]time.Time, error) {
 	return times, nil
 }
 
-func (v *signatureVerifier) explainCertificate(ev evidence) error {
-	times, err := v.provenTimes(ev)
+func (r *referee) explainCertificate(ev evidence, b *bundle.Bundle) error {
+	times, err := r.provenTimes(ev, b)
 	if err != nil {
 		return err
 	}
 	for _, t := range times {
-		chains, err := verify.VerifyLeafCertificate(t, ev.leaf, v.root.material)
+		chains, err := verify.VerifyLeafCertificate(t, ev.leaf, r.material)
 		if err != nil {
 			return refuse(codeUntrusted, "no authority of the trusted root issued the certificate for signing code")
 		}
-		if err := verify.VerifySignedCertificateTimestamp(chains, 1, v.root.material); err != nil {
+		if err := verify.VerifySignedCertificateTimestamp(chains, 1, r.material); err != nil {
 			return refuse(codeSCT, "no certificate log of the trusted root recorded the certificate")
 		}
 	}

@@ -26,11 +26,7 @@ const maxLookedUp = 128 << 10
 
 // lookUp asks for the entry of a signature.
 func lookUp(ctx context.Context, lookup LogLookup, sig cmsSignature) ([]byte, error) {
-	body, err := hashedRekordBody(sig)
-	if err != nil {
-		return nil, err
-	}
-	entry, err := lookup.Find(ctx, body)
+	entry, err := lookup.Find(ctx, sig.hashedRekord())
 	switch {
 	case errors.Is(err, ErrNotLogged):
 		return nil, refuse(codeNotLogged, "the signature carries no log entry, and the log has none")

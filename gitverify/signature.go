@@ -1,14 +1,11 @@
 package gitverify
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
-	"fmt"
+	"errors"
+	"slices"
 	"time"
-
-	rekorpb "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
-	"github.com/sigstore/sigstore-go/pkg/verify"
 )
 
 // proof is what a signature proves, whoever may do what. It depends on the
@@ -31,24 +28,20 @@ type proof struct {
 	seen checkpoint
 }
 
-// signatureVerifier verifies single signatures against the trusted root.
+// signatureVerifier verifies single signatures against the trusted root. It
+// does so itself, each check once (decision 0004); sigstore-go decides where
+// the trusted root has a part that it does not know how to use.
 type signatureVerifier struct {
-	root     TrustedRoot
-	sigstore *verify.Verifier
+	trusted *anchors
+	referee *referee
 }
 
-// newSignatureVerifier asks of sigstore-go all that a keyless signature can
-// offer: certificate timestamp, log entry with proof, and a time that somebody
-// other than the signer stated.
 func newSignatureVerifier(root TrustedRoot) (*signatureVerifier, error) {
-	v, err := verify.NewVerifier(root.material,
-		verify.WithSignedCertificateTimestamps(1),
-		verify.WithTransparencyLog(1),
-		verify.WithObserverTimestamps(1))
+	r, err := newReferee(root)
 	if err != nil {
-		return nil, fmt.Errorf("setting up signature verification: %w", err)
+		return nil, err
 	}
-	return &signatureVerifier{root: root, sigstore: v}, nil
+	return &signatureVerifier{trusted: root.anchors, referee: r}, nil
 }
 
 // prove says who signed the payload, and when. An armored of nil is an unsigned
@@ -64,85 +57,145 @@ func (v *signatureVerifier) prove(ctx context.Context, payload, armored []byte, 
 	if armored == nil {
 		return proof{}, refuse(codeMissing, "it is not signed")
 	}
-	sig, err := parseSignature(armored, payload)
+	digest := sha256.Sum256(payload)
+	ev, err := v.gather(ctx, digest, armored, lookup)
 	if err != nil {
 		return proof{}, err
 	}
-	if err := sig.checkKey(); err != nil {
-		return proof{}, err
+	p, err = v.trusted.prove(ev)
+	if errors.Is(err, errBeyond) {
+		p, err = v.referee.prove(ev)
 	}
-	for _, token := range sig.timestamps {
-		if err := checkToken(token, v.root.material); err != nil {
-			return proof{}, err
-		}
-	}
-	if sig.entry == nil && lookup != nil {
-		if sig.entry, err = lookUp(ctx, lookup, sig); err != nil {
-			return proof{}, err
-		}
-	}
-	ev, err := newEvidence(sig)
 	if err != nil {
 		return proof{}, err
 	}
-	return v.verifyEvidence(ev, sha256.Sum256(payload))
+	p.payload = digest
+	return p, nil
 }
 
-// verifyEvidence decides with sigstore-go; only when that says no, the finer
-// code is looked for. Who the certificate names counts only once the
-// certificate counts, so a name that cannot be read is refused last.
-func (v *signatureVerifier) verifyEvidence(ev evidence, payload [sha256.Size]byte) (proof, error) {
-	claimed, claimErr := claimedIdentity(ev.leaf)
-	want := verify.WithoutIdentitiesUnsafe() // always followed by a refusal below
-	if claimErr == nil {
-		// That sigstore-go reads the same name in the certificate as we do.
-		id, err := verify.NewShortCertificateIdentity(claimed.issuer, "", claimed.subject, "")
-		if err != nil {
-			return proof{}, refuse(codeSubject, "the certificate's name cannot be used: %v", err)
-		}
-		want = verify.WithCertificateIdentity(id)
-	}
-	result, err := v.sigstore.Verify(ev.bundle, verify.NewPolicy(verify.WithArtifact(bytes.NewReader(ev.signed)), want))
+// evidence is a signature with all that should prove it, in its one form, and
+// made by the key of the certificate in it. None of it is believed yet.
+type evidence struct {
+	cmsSignature
+	log   loggedEntry
+	stamp *token
+}
+
+// gather takes a signature apart.
+func (v *signatureVerifier) gather(ctx context.Context, payload [sha256.Size]byte, armored []byte, lookup LogLookup) (evidence, error) {
+	sig, err := parseSignature(armored, payload)
 	if err != nil {
-		return proof{}, v.diagnose(ev, err)
+		return evidence{}, err
 	}
-	switch {
-	case ev.leaf.IsCA: // path validation lets an authority sign as itself (row B25)
-		return proof{}, refuse(codeUntrusted, "the certificate is that of an authority, not of a signer")
-	case claimErr != nil:
-		return proof{}, claimErr
+	if err := sig.checkKey(); err != nil {
+		return evidence{}, err
 	}
-	at, stamped := earliest(result.VerifiedTimestamps)
-	if stamped != len(ev.timestamps) {
-		// sigstore-go is content with one good time; a bad timestamp beside it
-		// would be bytes in a commit that nothing vouches for (row B13).
-		return proof{}, refuse(codeTSA, "the timestamp beside the signature does not verify")
+	ev := evidence{cmsSignature: sig}
+	if sig.token != nil {
+		t, err := readToken(sig.token, v.trusted)
+		if err != nil {
+			return evidence{}, err
+		}
+		ev.stamp = &t
 	}
+	if sig.entry == nil && lookup != nil {
+		if ev.entry, err = lookUp(ctx, lookup, sig); err != nil {
+			return evidence{}, err
+		}
+	}
+	ev.log, err = ev.logEntry()
+	return ev, err
+}
+
+// prove decides about a signature. The order of the checks is that in which the
+// first failure is the cause: the log's promise and proof, the times they and
+// others state, the certificate at these times, and last who it names, since
+// that counts only once the certificate counts.
+func (a *anchors) prove(ev evidence) (proof, error) {
+	log, err := a.logged(ev.log)
+	if err != nil {
+		return proof{}, err
+	}
+	times, relied, err := a.times(ev)
+	if err != nil {
+		return proof{}, err
+	}
+	if !slices.ContainsFunc(times, func(t time.Time) bool { return !log.contains(t) }) {
+		relied = append(relied, log.name)
+	} else {
+		return proof{}, refuse(codeLogUnknown, "the log's key in the trusted root was not in force when this was signed")
+	}
+	names, err := a.certify(ev.cmsSignature, times)
+	if err != nil {
+		return proof{}, err
+	}
+	claimed, err := ev.identity()
+	if err != nil {
+		return proof{}, err
+	}
+	relied = append(relied, names...)
+	slices.Sort(relied)
 	return proof{
-		certified: claimed, at: at, stamped: stamped > 0, logIndex: provenIndex(ev.log),
-		payload: payload, relied: v.root.names, seen: seenCheckpoint(ev.log),
+		certified: claimed, at: slices.MinFunc(times, time.Time.Compare), stamped: ev.stamp != nil,
+		logIndex: ev.log.provenIndex(), relied: slices.Compact(relied), seen: ev.log.seen(),
 	}, nil
 }
 
-// provenIndex is the entry's index in the log where the log's promise covers
-// it; without a promise whoever carried the commit may have written the number.
-func provenIndex(entry *rekorpb.TransparencyLogEntry) int64 {
-	if len(entry.GetInclusionPromise().GetSignedEntryTimestamp()) == 0 {
-		return -1
+// times are all that somebody other than the signer states, and that the
+// certificate was valid at: one is enough, but a bad one beside a good one is
+// refused, as bytes in a commit that nothing vouches for (row B13).
+func (a *anchors) times(ev evidence) (times []time.Time, relied []string, err error) {
+	if t := ev.log.entered(); !t.IsZero() {
+		times = append(times, t)
 	}
-	return entry.GetLogIndex()
+	if ev.stamp != nil {
+		at, name, err := a.stamped(*ev.stamp, ev.signature)
+		if err != nil {
+			return nil, nil, err
+		}
+		times, relied = append(times, at), append(relied, name)
+	}
+	if len(times) == 0 {
+		return nil, nil, refuse(codeUnproven, "no log and no authority states a time")
+	}
+	stated := times
+	if unsigned := ev.log.GetIntegratedTime(); unsigned != 0 {
+		stated = append(slices.Clip(times), time.Unix(unsigned, 0))
+	}
+	for _, t := range stated {
+		if t.Before(ev.leaf.NotBefore) || t.After(ev.leaf.NotAfter) {
+			return nil, nil, refuse(codeOutside, "signed at %s, but the certificate is valid from %s to %s",
+				t.UTC().Format(time.RFC3339), ev.leaf.NotBefore.UTC().Format(time.RFC3339), ev.leaf.NotAfter.UTC().Format(time.RFC3339))
+		}
+	}
+	return times, relied, nil
 }
 
-// earliest is the time by which the signature certainly existed, and the
-// number of timestamps by authorities among the times.
-func earliest(times []verify.TimestampVerificationResult) (at time.Time, stamped int) {
-	for _, t := range times {
-		if at.IsZero() || t.Timestamp.Before(at) {
-			at = t.Timestamp.UTC()
-		}
-		if t.Type == "TimestampAuthority" {
-			stamped++
-		}
+// certify judges the certificate: issued for signing code by an authority of
+// the trusted root, at each of the times, and recorded by a certificate log.
+func (a *anchors) certify(sig cmsSignature, times []time.Time) (relied []string, err error) {
+	issuerKey, relied, err := a.issued(sig.leaf, times)
+	if err != nil {
+		return nil, err
 	}
-	return at, stamped
+	log, err := a.recorded(sig.leaf, issuerKey)
+	if err != nil {
+		return nil, err
+	}
+	if sig.leaf.IsCA { // path validation lets an authority sign as itself (row B25)
+		return nil, refuse(codeUntrusted, "the certificate is that of an authority, not of a signer")
+	}
+	return append(relied, log), nil
+}
+
+// identity is whom the certificate names.
+func (s cmsSignature) identity() (certified, error) {
+	claimed, err := claimedIdentity(s.leaf)
+	if err != nil {
+		return certified{}, err
+	}
+	if len(s.leaf.URIs) > 0 && s.leaf.URIs[0].String() != claimed.subject {
+		return certified{}, refuse(codeSubject, "the certificate's name reads differently in different forms")
+	}
+	return claimed, nil
 }

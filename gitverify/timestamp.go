@@ -2,13 +2,16 @@ package gitverify
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"crypto/sha512"
+	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/asn1"
 	"slices"
+	"time"
 
-	"github.com/github/smimesign/ietf-cms/oid"
-	"github.com/github/smimesign/ietf-cms/protocol"
 	"github.com/sigstore/sigstore-go/pkg/root"
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
 // A timestamp token is a CMS signature of its own, and stands where nothing
@@ -16,112 +19,255 @@ import (
 // form only, or it would give a commit as many names as somebody likes
 // (rule T9). The libraries that verify it are lenient about these parts.
 
-// tokenData is SignedData (RFC 5652 §5.1) with the certificates as they came:
-// authorities do not sort them, as DER would have it.
-type tokenData struct {
-	Version          int
-	DigestAlgorithms []pkix.AlgorithmIdentifier `asn1:"set"`
-	Content          protocol.EncapsulatedContentInfo
-	Certificates     asn1.RawValue         `asn1:"optional,tag:0"`
-	SignerInfos      []protocol.SignerInfo `asn1:"set"`
+// Object identifiers without their headers, and whole algorithm identifiers.
+const (
+	oidTSTInfo      = "\x2a\x86\x48\x86\xf7\x0d\x01\x09\x10\x01\x04" // RFC 3161 §2.4.2
+	algorithmSHA384 = "\x30\x0b\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x02"
+	algorithmSHA512 = "\x30\x0b\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x03"
+	ecdsaSHA384     = "\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x03"
+	ecdsaSHA512     = "\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x04"
+)
+
+// stamper is a timestamp authority of the trusted root.
+type stamper struct {
+	window
+	name string
+	leaf *x509.Certificate
+	// paths are when the leaf leads to the root; none if it may not stamp.
+	paths []window
+	// certificates are all of it, which a token may carry.
+	certificates [][]byte
 }
 
-func tstInfoOID() asn1.ObjectIdentifier {
-	return asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 16, 1, 4} // RFC 3161 §2.4.2
+func stamperName(tsa *root.SigstoreTimestampingAuthority) string {
+	certs := append(slices.Clip(tsa.Intermediates), tsa.Leaf, tsa.Root)
+	return fingerprint("tsa", window{tsa.ValidityPeriodStart, tsa.ValidityPeriodEnd}, rawOf(certs)...)
 }
 
-// checkToken lets a token through whose unsigned parts say nothing new.
-func checkToken(token []byte, trusted *root.TrustedRoot) error {
-	data, err := decodeToken(token)
-	if err != nil {
-		return err
+func newStamper(tsa *root.SigstoreTimestampingAuthority) stamper {
+	s := stamper{window: window{tsa.ValidityPeriodStart, tsa.ValidityPeriodEnd}, name: stamperName(tsa), leaf: tsa.Leaf}
+	s.certificates = rawOf(append(slices.Clip(tsa.Intermediates), tsa.Leaf, tsa.Root))
+	if mayStamp(tsa.Leaf, tsa.Intermediates) {
+		s.paths = paths(tsa.Leaf, tsa.Root, tsa.Intermediates, 0, x509.ExtKeyUsageTimeStamping)
 	}
-	if len(data.SignerInfos) != 1 || len(data.DigestAlgorithms) != 1 {
+	return s
+}
+
+// mayStamp wants a leaf that is for timestamps only, and critically so
+// (RFC 3161 §2.3), below authorities that may issue it.
+func mayStamp(leaf *x509.Certificate, intermediates []*x509.Certificate) bool {
+	critical := slices.ContainsFunc(leaf.Extensions, func(e pkix.Extension) bool {
+		return e.Critical && e.Id.Equal([]int{2, 5, 29, 37})
+	})
+	if !critical || !slices.Equal(leaf.ExtKeyUsage, []x509.ExtKeyUsage{x509.ExtKeyUsageTimeStamping}) {
+		return false
+	}
+	return !slices.ContainsFunc(intermediates, func(c *x509.Certificate) bool {
+		return len(c.ExtKeyUsage) != 0 && !slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageTimeStamping) && !slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny)
+	})
+}
+
+// token is a timestamp token (RFC 3161 §2.4.2) taken apart.
+type token struct {
+	signer       signerInfo
+	content      cryptobyte.String // TSTInfo
+	certificates []cryptobyte.String
+	// attributes are the signed ones, imprint and made what the content says.
+	attributes []attribute
+	imprint    cryptobyte.String
+	hash       string
+	made       time.Time
+}
+
+// readToken reads a token whose unsigned parts say nothing new.
+func readToken(der []byte, trusted *anchors) (token, error) {
+	t, err := decodeToken(der)
+	if err != nil {
+		return token{}, err
+	}
+	if err := t.checkCertificates(trusted); err != nil {
+		return token{}, err
+	}
+	return t, t.readContent()
+}
+
+// decodeToken reads SignedData (RFC 5652 §5.1) as an authority writes it.
+func decodeToken(der []byte) (token, error) {
+	input := cryptobyte.String(der)
+	var info, kind, wrapped, body cryptobyte.String
+	if !input.ReadASN1(&info, asn1.SEQUENCE) || !input.Empty() || !info.ReadASN1(&kind, asn1.OBJECT_IDENTIFIER) || string(kind) != oidSignedData ||
+		!info.ReadASN1(&wrapped, tagExplicit(0)) || !info.Empty() || !wrapped.ReadASN1(&body, asn1.SEQUENCE) || !wrapped.Empty() {
+		return token{}, refuse(codeTSA, "the timestamp is not signed data")
+	}
+	var t token
+	var version int
+	var digests, content, outer, certificates, signers cryptobyte.String
+	var certified bool
+	if !body.ReadASN1Integer(&version) || version != 3 || !body.ReadASN1(&digests, asn1.SET) ||
+		!body.ReadASN1(&content, asn1.SEQUENCE) || !content.ReadASN1(&kind, asn1.OBJECT_IDENTIFIER) || string(kind) != oidTSTInfo ||
+		!content.ReadASN1(&outer, tagExplicit(0)) || !content.Empty() || !outer.ReadASN1(&t.content, asn1.OCTET_STRING) || !outer.Empty() ||
+		!body.ReadOptionalASN1(&certificates, &certified, tagExplicit(0)) || certified && len(certificates) == 0 ||
+		!body.ReadASN1(&signers, asn1.SET) || !body.Empty() {
+		return token{}, refuse(codeTSA, "the timestamp is not signed data that holds a timestamp")
+	}
+	// Authorities do not sort the certificates, as DER would have it.
+	for !certificates.Empty() {
+		var c cryptobyte.String
+		if !certificates.ReadASN1Element(&c, asn1.SEQUENCE) {
+			return token{}, refuse(codeTSA, "a certificate in the timestamp cannot be read")
+		}
+		t.certificates = append(t.certificates, c)
+	}
+	return t, t.readSigner(digests, signers)
+}
+
+// readSigner wants one signer, and each part of it in its one form.
+func (t *token) readSigner(digests, signers cryptobyte.String) error {
+	var raw cryptobyte.String
+	if !signers.ReadASN1(&raw, asn1.SEQUENCE) || !signers.Empty() {
 		return refuse(codeTSA, "the timestamp has not exactly one signer")
 	}
-	if err := data.checkSigner(); err != nil {
-		return err
-	}
-	return data.checkCertificates(trusted)
-}
-
-// decodeToken decodes a token and makes sure that it encodes to the same bytes.
-func decodeToken(token []byte) (tokenData, error) {
-	var info protocol.ContentInfo
-	var data tokenData
-	if rest, err := asn1.Unmarshal(token, &info); err != nil || len(rest) != 0 || !info.ContentType.Equal(oid.ContentTypeSignedData) {
-		return data, refuse(codeTSA, "the timestamp is not signed data")
-	}
-	if rest, err := asn1.Unmarshal(info.Content.Bytes, &data); err != nil || len(rest) != 0 {
-		return data, refuse(codeTSA, "the timestamp is not one DER value")
-	}
-	inner, err := asn1.Marshal(data)
+	info, version, err := readSigner(raw)
 	if err != nil {
-		return data, refuse(codeTSA, "the timestamp cannot be encoded")
+		return refuse(codeTSA, "the timestamp's signer cannot be read, or its name holds more than issuer and serial number")
 	}
-	info.Content = asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: inner}
-	if again, err := asn1.Marshal(info); err != nil || !bytes.Equal(again, token) {
-		return data, refuse(codeTSA, "the timestamp is not canonical DER")
-	}
-	return data, nil
-}
-
-func (d tokenData) checkSigner() error {
-	s := d.SignerInfos[0]
-	digest := s.DigestAlgorithm
-	var content []byte
-	rest, err := asn1.Unmarshal(d.Content.EContent.Bytes, &content)
-	switch {
-	case err != nil || len(rest) != 0 || !d.Content.EContentType.Equal(tstInfoOID()):
-		return refuse(codeTSA, "the timestamp holds no timestamp")
-	case d.Version != 3 || s.Version != 1 || len(s.UnsignedAttrs) != 0:
+	if version != 1 || len(info.unsignedAttributes) != 0 {
 		return refuse(codeTSA, "the timestamp has another version than RFC 3161 gives, or unsigned attributes")
-	case !digest.Algorithm.Equal(d.DigestAlgorithms[0].Algorithm),
-		len(digest.Parameters.FullBytes)+len(d.DigestAlgorithms[0].Parameters.FullBytes)+len(s.SignatureAlgorithm.Parameters.FullBytes) != 0:
+	}
+	if !slices.Contains([]string{algorithmSHA256, algorithmSHA384, algorithmSHA512}, string(digests)) || !bytes.Equal(digests, info.digestAlgorithm) {
 		return refuse(codeTSA, "the timestamp names its algorithms in an unusual way")
 	}
-	var sid protocol.IssuerAndSerialNumber
-	if rest, err := asn1.Unmarshal(s.SID.FullBytes, &sid); err != nil || len(rest) != 0 {
-		return refuse(codeTSA, "the timestamp's signer is not named by issuer and serial number")
-	}
-	if again, err := asn1.Marshal(sid); err != nil || !bytes.Equal(again, s.SID.FullBytes) {
-		return refuse(codeTSA, "the name of the timestamp's signer holds more than issuer and serial number")
-	}
-	received, err := s.SignedAttrs.MarshaledForVerification()
-	if err != nil {
-		return refuse(codeTSA, "the timestamp's attributes cannot be encoded")
-	}
-	if sorted, err := s.SignedAttrs.MarshaledForSigning(); err != nil || !bytes.Equal(sorted, received) {
+	raws, whole := attributeSet(info.signedAttributes)
+	attributes, ok := readAttributes(raws)
+	if !whole || !ok || len(attributes) == 0 {
 		return refuse(codeTSA, "the timestamp's attributes are not in canonical order")
 	}
+	t.signer, t.attributes = info, attributes
 	return nil
 }
 
 // checkCertificates lets certificates through that the trusted root has too;
 // they add nothing, since nothing is verified against what comes along.
-func (d tokenData) checkCertificates(trusted *root.TrustedRoot) error {
-	known := map[string]bool{}
-	for _, authority := range trusted.TimestampingAuthorities() {
-		a, ok := authority.(*root.SigstoreTimestampingAuthority)
-		if !ok {
-			continue
+func (t *token) checkCertificates(trusted *anchors) error {
+	for i, c := range t.certificates {
+		if !slices.ContainsFunc(trusted.stamping, func(known *x509.Certificate) bool { return bytes.Equal(known.Raw, c) }) {
+			return refuse(codeTSA, "the timestamp carries a certificate that is not in the trusted root")
 		}
-		for _, c := range append(slices.Clip(a.Intermediates), a.Leaf, a.Root) {
-			if c != nil {
-				known[string(c.Raw)] = true
+		if slices.ContainsFunc(t.certificates[:i], func(other cryptobyte.String) bool { return bytes.Equal(other, c) }) {
+			return refuse(codeTSA, "the timestamp carries a certificate twice")
+		}
+	}
+	return nil
+}
+
+// readContent reads TSTInfo (RFC 3161 §2.4.2) as far as it counts: the digest
+// of what was stamped, and when.
+func (t *token) readContent() error {
+	whole := t.content
+	var info, policy, imprint, algorithm, serial, moment cryptobyte.String
+	var version int
+	if !whole.ReadASN1(&info, asn1.SEQUENCE) || !whole.Empty() || !info.ReadASN1Integer(&version) || version != 1 ||
+		!info.ReadASN1(&policy, asn1.OBJECT_IDENTIFIER) ||
+		!info.ReadASN1(&imprint, asn1.SEQUENCE) || !imprint.ReadASN1Element(&algorithm, asn1.SEQUENCE) ||
+		!imprint.ReadASN1(&t.imprint, asn1.OCTET_STRING) || !imprint.Empty() ||
+		!info.ReadASN1(&serial, asn1.INTEGER) || !info.ReadASN1Element(&moment, asn1.GeneralizedTime) {
+		return refuse(codeTSA, "the timestamp cannot be read")
+	}
+	var ok bool
+	if t.made, ok = readTime(moment); !ok {
+		return refuse(codeTSA, "the timestamp's time cannot be read")
+	}
+	// An authority may write a NULL behind the algorithm or leave it out.
+	var id cryptobyte.String
+	if !algorithm.ReadASN1(&algorithm, asn1.SEQUENCE) || !algorithm.ReadASN1Element(&id, asn1.OBJECT_IDENTIFIER) {
+		return refuse(codeTSA, "the timestamp's digest cannot be read")
+	}
+	t.hash = "\x30\x0b" + string(id)
+	return nil
+}
+
+// stamped finds the authority of the trusted root that made the token for the
+// signature, and says when. It returns errBeyond where only an authority that
+// the trusted root does not fully name could have made it.
+func (a *anchors) stamped(t token, signature []byte) (at time.Time, relied string, err error) {
+	if digest := digestBy(t.hash, signature); digest == nil || !bytes.Equal(digest, t.imprint) {
+		return at, "", refuse(codeTSA, "the timestamp is for something else")
+	}
+	for i := range a.stampers {
+		s := &a.stampers[i]
+		if bytes.Equal(s.leaf.RawIssuer, t.signer.issuer) && s.leaf.SerialNumber.Cmp(t.signer.serial) == 0 && s.made(t) {
+			return t.made.UTC(), s.name, nil
+		}
+	}
+	if a.strayStampers {
+		return at, "", errBeyond
+	}
+	return at, "", refuse(codeTSA, "the timestamp beside the signature does not verify")
+}
+
+// made says whether the authority made the token, while it might.
+func (s *stamper) made(t token) bool {
+	if !s.contains(t.made) || !containsTime(s.paths, t.made) || !s.fits(t.certificates) {
+		return false
+	}
+	var kind, digest, inner cryptobyte.String
+	for _, a := range t.attributes {
+		switch a.kind {
+		case oidContentType:
+			kind = a.value
+		case oidDigest:
+			digest = a.value
+		case oidSigningTime:
+			// The authority's own clock must agree that its certificate was valid.
+			if at, ok := readTime(a.value); !ok || !containsTime(s.paths, at) {
+				return false
 			}
 		}
 	}
-	for rest := d.Certificates.Bytes; len(rest) > 0; {
-		var cert asn1.RawValue
-		var err error
-		if rest, err = asn1.Unmarshal(rest, &cert); err != nil {
-			return refuse(codeTSA, "a certificate in the timestamp cannot be read")
-		}
-		if !known[string(cert.FullBytes)] {
-			return refuse(codeTSA, "the timestamp carries a certificate that is not in the trusted root")
-		}
-		delete(known, string(cert.FullBytes)) // each at most once
+	if !kind.ReadASN1(&inner, asn1.OBJECT_IDENTIFIER) || string(inner) != oidTSTInfo ||
+		!digest.ReadASN1(&inner, asn1.OCTET_STRING) || !bytes.Equal(inner, digestBy(string(t.signer.digestAlgorithm), t.content)) {
+		return false
+	}
+	algorithm := stampAlgorithm(string(t.signer.signatureAlgorithm))
+	return algorithm != x509.UnknownSignatureAlgorithm && s.leaf.CheckSignature(algorithm, asSet(t.signer.signedAttributes), t.signer.signature) == nil
+}
+
+// stampAlgorithm is ECDSA, with any digest that is not broken.
+func stampAlgorithm(identifier string) x509.SignatureAlgorithm {
+	switch identifier {
+	case algorithmECDSA:
+		return x509.ECDSAWithSHA256
+	case ecdsaSHA384:
+		return x509.ECDSAWithSHA384
+	case ecdsaSHA512:
+		return x509.ECDSAWithSHA512
+	}
+	return x509.UnknownSignatureAlgorithm
+}
+
+// fits says whether the certificates in a token are this authority's own, its
+// leaf among them, or none.
+func (s *stamper) fits(certificates []cryptobyte.String) bool {
+	own, leaf := true, len(certificates) == 0
+	for _, c := range certificates {
+		own = own && slices.ContainsFunc(s.certificates, func(raw []byte) bool { return bytes.Equal(raw, c) })
+		leaf = leaf || bytes.Equal(c, s.leaf.Raw)
+	}
+	return own && leaf
+}
+
+// digestBy is the digest by a named algorithm, nil for one that is not used.
+func digestBy(algorithm string, content []byte) []byte {
+	switch algorithm {
+	case algorithmSHA256:
+		sum := sha256.Sum256(content)
+		return sum[:]
+	case algorithmSHA384:
+		sum := sha512.Sum384(content)
+		return sum[:]
+	case algorithmSHA512:
+		sum := sha512.Sum512(content)
+		return sum[:]
 	}
 	return nil
 }

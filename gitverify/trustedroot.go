@@ -26,8 +26,7 @@ const maxTrustedRoot = 1 << 20
 type TrustedRoot struct {
 	material *root.TrustedRoot
 	digest   string
-	// names are the fingerprints of all that is in it, sorted.
-	names []string
+	anchors  *anchors
 }
 
 // Digest is "sha256:<hex>" of the file.
@@ -71,5 +70,5 @@ func ParseTrustedRoot(data []byte) (TrustedRoot, error) {
 		return TrustedRoot{}, fmt.Errorf("%w: it names no transparency log", ErrTrustedRoot)
 	}
 	sum := sha256.Sum256(data)
-	return TrustedRoot{material: material, digest: "sha256:" + hex.EncodeToString(sum[:]), names: fingerprints(material)}, nil
+	return TrustedRoot{material: material, digest: "sha256:" + hex.EncodeToString(sum[:]), anchors: newAnchors(material)}, nil
 }

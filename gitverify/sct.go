@@ -1,0 +1,194 @@
+package gitverify
+
+import (
+	"crypto/ecdsa"
+	"crypto/sha256"
+	"crypto/sha512"
+	"crypto/x509"
+	"encoding/asn1"
+	"encoding/binary"
+	"time"
+
+	"golang.org/x/crypto/cryptobyte"
+	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
+)
+
+// maxSCTs bounds how many promises of certificate logs are looked at; Fulcio
+// has one put into a certificate.
+const maxSCTs = 8
+
+// oidSCTs is the extension in which a certificate carries the promises of
+// certificate logs (RFC 6962 §3.3), without its header.
+const oidSCTs = "\x2b\x06\x01\x04\x01\xd6\x79\x02\x04\x02"
+
+func sctsOID() asn1.ObjectIdentifier {
+	return asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 11129, 2, 4, 2}
+}
+
+// sct is a signed certificate timestamp (RFC 6962 §3.2).
+type sct struct {
+	log        string
+	timestamp  uint64
+	extensions cryptobyte.String
+	hash       uint8
+	algorithm  uint8
+	signature  cryptobyte.String
+}
+
+// recorded finds a certificate log of the trusted root that promised to record
+// the certificate, as its issuer announced it.
+func (a *anchors) recorded(leaf *x509.Certificate, issuerKey [sha256.Size]byte) (relied string, err error) {
+	missing := refuse(codeSCT, "no certificate log of the trusted root recorded the certificate")
+	list, ok := extension(leaf, sctsOID())
+	if !ok {
+		return "", missing
+	}
+	scts, ok := readSCTs(list)
+	if !ok {
+		return "", missing
+	}
+	announced, ok := withoutSCTs(leaf.RawTBSCertificate)
+	if !ok {
+		return "", missing
+	}
+	beyond := false
+	for _, s := range scts {
+		log, known := a.certificateLogs[s.log]
+		if !known || !log.contains(time.UnixMilli(int64(s.timestamp))) {
+			continue
+		}
+		if log.key == nil {
+			beyond = true
+			continue
+		}
+		if s.verify(log.key, s.covers(announced, issuerKey)) {
+			return log.name, nil
+		}
+	}
+	if beyond {
+		return "", errBeyond
+	}
+	return "", missing
+}
+
+// readSCTs reads the extension: an octet string that holds a list in TLS's
+// encoding.
+func readSCTs(value []byte) ([]sct, bool) {
+	outer := cryptobyte.String(value)
+	var octets, list cryptobyte.String
+	if !outer.ReadASN1(&octets, cbasn1.OCTET_STRING) || !outer.Empty() || !octets.ReadUint16LengthPrefixed(&list) || !octets.Empty() {
+		return nil, false
+	}
+	var scts []sct
+	for !list.Empty() {
+		var one cryptobyte.String
+		var version uint8
+		var log []byte
+		var s sct
+		if len(scts) == maxSCTs || !list.ReadUint16LengthPrefixed(&one) || !one.ReadUint8(&version) || version != 0 ||
+			!one.ReadBytes(&log, sha256.Size) || !one.ReadUint64(&s.timestamp) || !one.ReadUint16LengthPrefixed(&s.extensions) ||
+			!one.ReadUint8(&s.hash) || !one.ReadUint8(&s.algorithm) || !one.ReadUint16LengthPrefixed(&s.signature) || !one.Empty() {
+			return nil, false
+		}
+		s.log = string(log)
+		scts = append(scts, s)
+	}
+	return scts, true
+}
+
+// covers is what the log signed (RFC 6962 §3.2): the certificate without the
+// promises, and the hash of its issuer's key.
+func (s sct) covers(announced []byte, issuerKey [sha256.Size]byte) []byte {
+	b := make([]byte, 0, len(announced)+len(s.extensions)+64)
+	b = append(b, 0, 0) // v1, certificate_timestamp
+	b = binary.BigEndian.AppendUint64(b, s.timestamp)
+	b = append(b, 0, 1) // precert_entry
+	b = append(b, issuerKey[:]...)
+	b = append(b, byte(len(announced)>>16), byte(len(announced)>>8), byte(len(announced)))
+	b = append(b, announced...)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(s.extensions)))
+	return append(b, s.extensions...)
+}
+
+// verify verifies the signature, which names its own algorithms (RFC 5246
+// §7.4.1.4.1): ECDSA, with any digest that is not broken.
+func (s sct) verify(key *ecdsa.PublicKey, signed []byte) bool {
+	if s.algorithm != 3 {
+		return false
+	}
+	var digest []byte
+	switch s.hash {
+	case 4:
+		sum := sha256.Sum256(signed)
+		digest = sum[:]
+	case 5:
+		sum := sha512.Sum384(signed)
+		digest = sum[:]
+	case 6:
+		sum := sha512.Sum512(signed)
+		digest = sum[:]
+	default:
+		return false
+	}
+	return ecdsa.VerifyASN1(key, digest, s.signature)
+}
+
+// withoutSCTs takes the extension with the promises out of a certificate's
+// signed part: what is left is what the logs saw (RFC 6962 §3.3).
+func withoutSCTs(tbs []byte) ([]byte, bool) {
+	outer := cryptobyte.String(tbs)
+	var body cryptobyte.String
+	if !outer.ReadASN1(&body, cbasn1.SEQUENCE) || !outer.Empty() {
+		return nil, false
+	}
+	var before []byte // all fields but the extensions, which are the last
+	for !body.Empty() && !body.PeekASN1Tag(tagExplicit(3)) {
+		var field cryptobyte.String
+		var tag cbasn1.Tag
+		if !body.ReadAnyASN1Element(&field, &tag) {
+			return nil, false
+		}
+		before = append(before, field...)
+	}
+	var wrapped, extensions cryptobyte.String
+	if !body.ReadASN1(&wrapped, tagExplicit(3)) || !body.Empty() || !wrapped.ReadASN1(&extensions, cbasn1.SEQUENCE) || !wrapped.Empty() {
+		return nil, false
+	}
+	kept := make([]byte, 0, len(extensions))
+	for !extensions.Empty() {
+		var whole, inner, id cryptobyte.String
+		if !extensions.ReadASN1Element(&whole, cbasn1.SEQUENCE) {
+			return nil, false
+		}
+		if field := whole; !field.ReadASN1(&inner, cbasn1.SEQUENCE) || !inner.ReadASN1(&id, cbasn1.OBJECT_IDENTIFIER) {
+			return nil, false
+		}
+		if string(id) != oidSCTs {
+			kept = append(kept, whole...)
+		}
+	}
+	list := appendDER(nil, 0x30, kept)
+	return appendDER(nil, 0x30, before, appendDER(nil, 0xa3, list)), true
+}
+
+// appendDER appends a value with its header.
+func appendDER(b []byte, tag byte, parts ...[]byte) []byte {
+	n := 0
+	for _, p := range parts {
+		n += len(p)
+	}
+	switch {
+	case n < 0x80:
+		b = append(b, tag, byte(n))
+	case n < 0x100:
+		b = append(b, tag, 0x81, byte(n))
+	case n < 0x10000:
+		b = append(b, tag, 0x82, byte(n>>8), byte(n))
+	default: // a certificate is part of a signature, which is smaller
+		b = append(b, tag, 0x83, byte(n>>16), byte(n>>8), byte(n))
+	}
+	for _, p := range parts {
+		b = append(b, p...)
+	}
+	return b
+}
