@@ -142,9 +142,9 @@ func rawOf(certs []*x509.Certificate) [][]byte {
 
 // stands tells whether all that a proof rests on is in this trusted root. One
 // that does not stand must be made again: a key went, or its window changed.
-func (t TrustedRoot) stands(p proof) bool {
+func (a *anchors) stands(p proof) bool {
 	for _, f := range p.relied {
-		if _, found := slices.BinarySearch(t.anchors.names, f); !found {
+		if _, found := slices.BinarySearch(a.names, f); !found {
 			return false
 		}
 	}

@@ -50,6 +50,7 @@ func runAttacks(t *testing.T, attacks []attack) {
 			r.wantYes(v, request(s.anchor, o.twin))
 			// A yes in between must not have opened a door.
 			r.wantNo(v, request(s.anchor, o.bad), a.code, o.blamed)
+			r.wantAgreement(o.bad, o.twin)
 		})
 	}
 }

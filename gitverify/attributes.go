@@ -98,9 +98,9 @@ func readTime(value cryptobyte.String) (time.Time, bool) {
 	return t, err == nil && len(rest) == 0
 }
 
-// asSet is a list of attributes in the form that was signed: not as part of a
+// signedForm is a list of attributes in the form that was signed: not as part of a
 // message, but as a SET (RFC 5652 §5.4).
-func asSet(list cryptobyte.String) []byte {
+func signedForm(list cryptobyte.String) []byte {
 	set := bytes.Clone(list)
 	if len(set) > 0 {
 		set[0] = byte(asn1.SET)

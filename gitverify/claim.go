@@ -1,5 +1,7 @@
 package gitverify
 
+import "crypto/sha256"
+
 // Claim is what a signed object says of itself, and nothing of it is proven. It
 // is for whoever has just signed: to see, before anybody else does, as whom, and
 // whether a verifier could accept such a signature at all.
@@ -38,7 +40,7 @@ func ClaimOfCommit(body []byte) (Claim, error) {
 // ClaimOfSignature does the same for a signature beside what it signs. The
 // claim has no commit's fields.
 func ClaimOfSignature(armored, payload []byte) (Claim, error) {
-	sig, err := parseSignature(armored, payload)
+	sig, err := parseSignature(armored, sha256.Sum256(payload))
 	if err != nil {
 		return Claim{}, err
 	}

@@ -76,7 +76,7 @@ func parseSignature(armored []byte, payload [sha256.Size]byte) (cmsSignature, er
 	if err := checkSignedAttributes(info.signedAttributes, payload); err != nil {
 		return cmsSignature{}, err
 	}
-	sig := cmsSignature{leaf: leaf, key: key, signed: asSet(info.signedAttributes), signature: info.signature}
+	sig := cmsSignature{leaf: leaf, key: key, signed: signedForm(info.signedAttributes), signature: info.signature}
 	sig.digest = sha256.Sum256(sig.signed)
 	return sig, sig.takeEvidence(info.unsignedAttributes)
 }

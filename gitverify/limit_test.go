@@ -3,7 +3,6 @@ package gitverify
 import (
 	"crypto/ecdsa"
 	"crypto/sha256"
-	"crypto/x509"
 	"runtime"
 	"syscall"
 	"testing"
@@ -61,7 +60,7 @@ func newLimit(tb testing.TB, v *signatureVerifier, payload, armored []byte) limi
 	announced, _ := withoutSCTs(ev.leaf.RawTBSCertificate)
 	add(v.trusted.certificateLogs[scts[0].log].key, scts[0].covers(announced, issuer.keyHash), scts[0].signature)
 	if ev.stamp != nil {
-		add(v.trusted.stampers[0].leaf.PublicKey, asSet(ev.stamp.signer.signedAttributes), ev.stamp.signer.signature)
+		add(v.trusted.stampers[0].leaf.PublicKey, signedForm(ev.stamp.signer.signedAttributes), ev.stamp.signer.signature)
 	}
 	if !l.run() {
 		tb.Fatal("the limit program does not verify what it should")
@@ -140,5 +139,3 @@ func threadTime(b *testing.B) time.Duration {
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
-
-var _ = x509.ECDSA

@@ -229,7 +229,7 @@ func (s *stamper) made(t token) bool {
 		return false
 	}
 	algorithm := stampAlgorithm(string(t.signer.signatureAlgorithm))
-	return algorithm != x509.UnknownSignatureAlgorithm && s.leaf.CheckSignature(algorithm, asSet(t.signer.signedAttributes), t.signer.signature) == nil
+	return algorithm != x509.UnknownSignatureAlgorithm && s.leaf.CheckSignature(algorithm, signedForm(t.signer.signedAttributes), t.signer.signature) == nil
 }
 
 // stampAlgorithm is ECDSA, with any digest that is not broken.

@@ -96,7 +96,7 @@ func (v *Verifier) Replace(root TrustedRoot) error {
 func (f *frontier) suspect(prover *signatureVerifier) {
 	f.suspects = nil
 	for _, r := range f.records {
-		if r.Forge == "" && !prover.root.stands(r.proof) {
+		if r.Forge == "" && !prover.trusted.stands(r.proof) {
 			f.suspects = append(f.suspects, r)
 		}
 	}
