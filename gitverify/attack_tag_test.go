@@ -255,6 +255,31 @@ func TestATagCountsOnlyByWhomThePolicyLetsRelease(t *testing.T) {
 	})
 }
 
+func TestAForgeKeySignsNeitherReleasesNorHeartbeats(t *testing.T) { // rule T6
+	t.Parallel()
+	for _, kind := range []string{forgekey.PGP, forgekey.SSH} {
+		forge, err := forgekeytest.New(kind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		key := forge.Key("web")
+		s := newTagScene(t, "history: {committer: any}",
+			fmt.Sprintf("history: {committer: any, forgeKeys: [{name: web, type: %s, fingerprint: %q, publicKey: %q}]}", key.Type, key.Fingerprint, key.PublicKey))
+		commit, v := s.change(), s.verifier()
+		s.wantYes(v, request(s.anchor, commit))
+		signed := func(name string) gitverify.ID {
+			body, err := forge.SignTag(tagBody(commit, "commit", name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s.put("tag", body)
+		}
+		bad := signed("v1")
+		s.wantNo(v, tagRequest(s.anchor, bad), "sig/type", bad)
+		s.wantNoBeat(v, signed("heartbeat"), "sig/type")
+	}
+}
+
 func TestAFollowedTagCannotGoBack(t *testing.T) { // row C02
 	t.Parallel()
 	s := newTagScene(t)

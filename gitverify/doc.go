@@ -32,14 +32,27 @@
 // The first-parent line from anchor to candidate is walked step by step. Each
 // step, with everything it merges on every side, is judged by the policy in
 // the tree before it, so nobody can authorise themselves in the commit that
-// they sign. The policy file is factory-config/trust/policy.yaml
-// ([DecodePolicy]); when it changes, its version must rise.
+// they sign. The policy file is factory-config/trust/policy.yaml (package
+// trustpolicy); when it changes, its version must rise. A forge may make merges
+// with a PGP or SSH key that the policy lists (package forgekey), if anybody could
+// compute the same merge; such a key does nothing else, and has no trusted time.
+//
+// # How a tag is judged
+//
+// Where the followed ref is a tag, the candidate is the tag object. Its own
+// signature must be by somebody with the role release, and its name that of the
+// ref; the commit that it names is judged as if a branch pointed at it. A
+// heartbeat ([Verifier.Heartbeat]) is a tag by somebody with the role heartbeat
+// that names the tip they saw; what counts is the proven time of its signature.
+// Lightweight tags, tags of tags and tags by a forge key count for nothing.
 //
 // # What it refuses to do
 //
 // It does not look an entry up in a log: a commit whose proof is not inside it
-// is refused. It does not accept PGP, SSH or plain X.509 signatures, patterns
-// for identities, shallow history inside the range, or a second root. It does
-// not follow tags, replace refs, grafts, notes or alternates: it is given
-// object ids and reads objects. It has no override.
+// is refused, unless the policy says that the log may be asked. It does not
+// accept plain X.509 signatures, PGP or SSH signatures for anything but a
+// forge's merge, patterns for identities that are not anchored, shallow history
+// inside the range, or a second root. It does not follow replace refs, grafts,
+// notes or alternates: it is given object ids and reads objects. It has no
+// override.
 package gitverify
