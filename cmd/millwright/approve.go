@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"millwright.dev/millwright/gitverify"
-	"millwright.dev/millwright/reconciler/report"
 )
 
 const approveLong = `approve says yes to a branch in Git itself: it puts an empty commit on top of it,
@@ -100,9 +99,9 @@ func (v *approve) run(ctx context.Context, a *app) error {
 	if _, err := v.git(ctx, nil, "update-ref", "-m", "millwright approve", p.fullBranch(), made.id, p.tip); err != nil {
 		return unknown{reasonNotSigned, "look at what was added to " + p.branch + " meanwhile, then approve again", err}
 	}
-	fmt.Fprintf(a.out, "approved by %s: %s is now at %s\n", who, report.OneLine(p.branch), made.id)
+	fmt.Fprintf(a.out, "approved by %s: %s is now at %s\n", who, shown(p.branch), made.id)
 	if v.remote == "" {
-		fmt.Fprintf(a.out, "to publish it: git push REMOTE %s\n", report.OneLine(p.branch))
+		fmt.Fprintf(a.out, "to publish it: git push REMOTE %s\n", shown(p.branch))
 		return nil
 	}
 	return v.push(ctx, a, v.remote, made.id+":"+p.fullBranch())
@@ -121,7 +120,7 @@ func (v *approve) confirm(ctx context.Context, a *app) error {
 		return unknown{reasonNotSigned, "git config --global user.name and user.email", err}
 	}
 	who, _, _ = strings.Cut(who, "> ")
-	fmt.Fprintf(a.out, "\napprove this as %s>? [y/N] ", report.OneLine(who))
+	fmt.Fprintf(a.out, "\napprove this as %s>? [y/N] ", shown(who))
 	answer, err := bufio.NewReader(io.LimitReader(a.in, 100)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("reading the answer: %w", err)
@@ -180,7 +179,7 @@ func (p proposal) accept(c gitverify.Claim, now time.Time) (who string, warnings
 		}
 		wanted = append(wanted, d.rule.Role)
 	}
-	who = report.OneLine(c.Subject)
+	who = shown(c.Subject)
 	switch {
 	case identity.Person == "":
 		warnings = append(warnings, fmt.Sprintf("%s is a machine in the policy; it may sign, and counts for no rule", identity.Name))

@@ -304,6 +304,39 @@ func TestATerminalIsAskedAndSilenceIsNo(t *testing.T) {
 	}
 }
 
+// Where only people were missing, as for a rule about what is rendered, an
+// approval on top of the followed branch itself completes it.
+func TestTheFollowedBranchIsApprovedAgainstTheLastAcceptedCommit(t *testing.T) {
+	t.Parallel()
+	s := newStudio(t)
+	accepted := s.ask("rev-parse", "main")
+	s.write("overlays/production/app.yaml", "replicas: 3\n")
+	s.commit(person("Alice"), "three replicas")
+	bob := s.environment(person("Bob"))
+	if code, stdout, stderr := s.verify(accepted, "main"); code != exitNo {
+		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
+	}
+	if code, stdout, stderr := s.run(shell{env: bob}, "approve", "-y", "--base", accepted); code != exitYes {
+		t.Fatalf("exit %d\n%s%s", code, stdout, stderr)
+	}
+	if code, stdout, stderr := s.verify(accepted, "main"); code != exitYes {
+		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
+	}
+}
+
+// The names of files are whoever's made them.
+func TestAnApprovalShowsHostileNamesAsText(t *testing.T) {
+	t.Parallel()
+	s := newStudio(t)
+	s.ask("switch", "-q", "-c", "feature")
+	s.write("bases/x\x1b[2J\nD bases/guard.yaml\u202e", "x\n")
+	s.commit(person("Alice"), "a name")
+	code, stdout, stderr := s.run(shell{env: s.environment(person("Bob"))}, "approve", "-y")
+	if code != exitYes || strings.ContainsAny(stdout, "\x1b\u202e") || strings.Contains(stdout, "\nD bases") {
+		t.Errorf("exit %d\n%q\n%s", code, stdout, stderr)
+	}
+}
+
 func TestAnApprovalIsPushedOnlyOntoWhatItApproves(t *testing.T) {
 	t.Parallel()
 	s := newStudio(t)

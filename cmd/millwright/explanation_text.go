@@ -7,7 +7,7 @@ import (
 )
 
 // shownRulingPaths bounds the paths that are shown of one ruling.
-const shownRulingPaths = 5
+const shownRulingPaths = 2
 
 // text is the explanation for a terminal: step by step who signed, which rules
 // asked for what and who vouched, then the answer.

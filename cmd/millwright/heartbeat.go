@@ -12,7 +12,6 @@ import (
 
 	"millwright.dev/millwright/gitverify"
 	"millwright.dev/millwright/gitverify/trustpolicy"
-	"millwright.dev/millwright/reconciler/report"
 )
 
 const heartbeatLong = `heartbeat says, signed, which commit is the tip of the followed branch now. It makes
@@ -102,7 +101,7 @@ func (v *heartbeat) run(ctx context.Context, a *app) error {
 	if _, err := v.git(ctx, nil, "update-ref", "-m", "millwright heartbeat", heartbeatRef, object); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.out, "heartbeat %s by %s: the tip of %s is %s\n", object, report.OneLine(claim.Subject), v.ref, tip)
+	fmt.Fprintf(a.out, "heartbeat %s by %s: the tip of %s is %s\n", object, shown(claim.Subject), v.ref, tip)
 	if v.remote == "" {
 		return nil
 	}

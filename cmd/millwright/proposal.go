@@ -11,7 +11,6 @@ import (
 
 	"millwright.dev/millwright/gitverify"
 	"millwright.dev/millwright/gitverify/trustpolicy"
-	"millwright.dev/millwright/reconciler/report"
 )
 
 // proposal is a branch beside the branch that it is to be merged into: what an
@@ -182,7 +181,7 @@ func (r repository) changed(ctx context.Context, before, after string) ([]change
 	for i := 0; i+1 < len(fields); i += 2 {
 		meta := strings.Fields(fields[i]) // :mode mode id id status
 		if len(meta) != 5 {
-			return nil, fmt.Errorf("git diff-tree answered with %q", report.OneLine(fields[i]))
+			return nil, fmt.Errorf("git diff-tree answered with %q", shown(fields[i]))
 		}
 		changes = append(changes, change{path: fields[i+1], status: meta[4], entry: meta[1] + " " + meta[3]})
 	}
@@ -232,7 +231,7 @@ func (v *approve) checkSigned(ctx context.Context, p proposal) (map[string]int, 
 		var no *gitverify.Refusal
 		switch {
 		case err == nil:
-			signers[report.OneLine(claim.Subject)]++
+			signers[shown(claim.Subject)]++
 		case errors.As(err, &no) && no.Code == "sig/missing":
 			return nil, refused{"commit " + id + " of " + p.branch + " is not signed, so that the branch is refused whoever approves it", "have its author sign it (git rebase --exec 'git commit --amend --no-edit -S' " + p.base[:12] + "), then approve the new one"}
 		default:
@@ -270,8 +269,8 @@ const shownPaths = 20
 // text says what would be approved.
 func (p proposal) text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s at %s, to be merged into %s of %s\n", report.OneLine(p.branch), p.tip[:12], p.ref, report.OneLine(p.repository))
-	fmt.Fprintf(&b, "measured against %s at %s, policy version %d\n", report.OneLine(p.targetName), p.target[:12], p.policy.Version)
+	fmt.Fprintf(&b, "%s at %s, to be merged into %s of %s\n", shown(p.branch), p.tip[:12], p.ref, shown(p.repository))
+	fmt.Fprintf(&b, "measured against %s at %s, policy version %d\n", shown(p.targetName), p.target[:12], p.policy.Version)
 	for _, who := range slices.Sorted(maps.Keys(p.signers)) {
 		fmt.Fprintf(&b, "%s signed as %s\n", counted(p.signers[who], "commit"), who)
 	}
@@ -281,7 +280,7 @@ func (p proposal) text() string {
 			fmt.Fprintf(&b, "  and %d more\n", len(p.changes)-i)
 			break
 		}
-		fmt.Fprintf(&b, "  %s %s\n", c.status, report.OneLine(c.path))
+		fmt.Fprintf(&b, "  %s %s\n", c.status, shown(c.path))
 	}
 	fmt.Fprintf(&b, "\nto read it: git diff %s %s\n\nthe policy asks:\n", p.base[:12], p.tip[:12])
 	for _, d := range p.demands {
@@ -298,7 +297,7 @@ func (p proposal) text() string {
 		fmt.Fprintf(&b, "  after rendering also, if it is affected: rule %s\n", strings.Join(later, ", rule "))
 	}
 	if p.base != p.target {
-		fmt.Fprintf(&b, "\n%s has gone on since; the two touch different files, so that a merge commit keeps this approval good\n", report.OneLine(p.targetName))
+		fmt.Fprintf(&b, "\n%s has gone on since; the two touch different files, so that a merge commit keeps this approval good\n", shown(p.targetName))
 	}
 	return b.String()
 }

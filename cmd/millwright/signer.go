@@ -10,7 +10,6 @@ import (
 
 	"millwright.dev/millwright/gitverify"
 	"millwright.dev/millwright/gitverify/trustpolicy"
-	"millwright.dev/millwright/reconciler/report"
 )
 
 const (
@@ -43,7 +42,7 @@ func listed(policy *trustpolicy.Policy, c gitverify.Claim, now time.Time) (*trus
 	const hint = "sign as somebody whom the policy lists; nothing was changed"
 	identity, err := policy.Identify(c.Issuer, c.Subject, c.URI)
 	if err != nil {
-		return nil, refused{report.OneLine(err.Error()) + ": such a signature would refuse all that it stands on", hint}
+		return nil, refused{shown(err.Error()) + ": such a signature would refuse all that it stands on", hint}
 	}
 	if !identity.InForce(now) {
 		return nil, refused{fmt.Sprintf("%s is listed in the policy for another time than now", identity.Name), hint}
@@ -53,7 +52,7 @@ func listed(policy *trustpolicy.Policy, c gitverify.Claim, now time.Time) (*trus
 	}
 	if policy.History.Committer != trustpolicy.CommitterAny && len(identity.Emails) > 0 && !slices.Contains(identity.Emails, c.Committer) {
 		return nil, refused{
-			fmt.Sprintf("signed by %s, but git has the committer address %s", report.OneLine(c.Subject), report.OneLine(c.Committer)),
+			fmt.Sprintf("signed by %s, but git has the committer address %s", shown(c.Subject), shown(c.Committer)),
 			"git config user.email " + identity.Emails[0] + "; nothing was changed",
 		}
 	}
@@ -66,7 +65,7 @@ func (r repository) push(ctx context.Context, a *app, remote, refspec string) er
 	if _, err := r.git(ctx, nil, "push", "--porcelain", "--no-follow-tags", "--recurse-submodules=no", remote, refspec); err != nil {
 		return unknown{reasonNotPushed, "it is signed and in this repository; push it when the remote takes it, or if the remote has moved on, fetch that and look again", err}
 	}
-	fmt.Fprintf(a.out, "pushed to %s\n", report.OneLine(remote))
+	fmt.Fprintf(a.out, "pushed to %s\n", shown(remote))
 	return nil
 }
 
