@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"fmt"
+	"math"
 	"slices"
 )
 
@@ -81,7 +82,7 @@ func (s *search) add(id ID, p paint) {
 	}
 	n, ok := s.graph.order(id)
 	if !ok {
-		n = -1
+		n = math.MinInt
 	}
 	s.queued[id] = true
 	heap.Push(&s.queue, numberedCommit{n, id})
@@ -103,7 +104,7 @@ func (s *search) visit(ctx context.Context) error {
 	}
 	if p == common {
 		s.bases = append(s.bases, c.id)
-		s.unordered = s.unordered || c.number < 0
+		s.unordered = s.unordered || c.number == math.MinInt
 		p |= stale
 	}
 	parents, err := s.graph.parents(ctx, c.id)

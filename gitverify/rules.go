@@ -176,16 +176,13 @@ func (r Ruling) Need() string {
 	return fmt.Sprintf("needs %d more of role %s (rule %s): %s", r.Missing, r.Role, r.Rule, who)
 }
 
-// checkIntent is rule T7: where a forge made the merge, somebody who counts
-// must have approved all of it for this repository and this ref.
+// checkIntent is rule T7: where no person made the merge on the first-parent
+// line, somebody who counts must have approved all of it for this repository and
+// this ref. A machine's merge says no more than a forge's about what its people
+// meant: it could bring in what they signed once and gave up (row C40).
 func (w *walk) checkIntent(demands []demand, u unitRange, found []vouched) error {
-	forge := ""
-	for _, r := range u.members {
-		if r.Kind == KindMechanical && w.lineUnit[r.Commit] {
-			forge = r.Forge
-		}
-	}
-	if forge == "" {
+	merger := w.impersonalMerger(u)
+	if merger == "" {
 		return nil
 	}
 	for _, v := range found {
@@ -196,8 +193,23 @@ func (w *walk) checkIntent(demands []demand, u unitRange, found []vouched) error
 			return nil
 		}
 	}
-	return refuse(codeIntent, "the forge key %q merged this, and nobody who counts approved all of it for %s of %s",
-		forge, w.mainline(), w.head().policy.Repository)
+	return refuse(codeIntent, "%s merged this, and nobody who counts approved all of it for %s of %s",
+		merger, w.mainline(), w.head().policy.Repository)
+}
+
+// impersonalMerger names the forge key or the machine that made the last merge
+// on the first-parent line that no person made; empty when persons made all.
+func (w *walk) impersonalMerger(u unitRange) (merger string) {
+	for _, r := range u.members {
+		switch {
+		case !w.lineUnit[r.Commit]:
+		case r.Kind == KindMechanical:
+			merger = fmt.Sprintf("the forge key %q", r.Forge)
+		case r.Kind == KindMerge && r.Signer.Person == "":
+			merger = fmt.Sprintf("%q, who is no person,", r.Signer.Name)
+		}
+	}
+	return merger
 }
 
 // checkPolicyChange fills in the policy that the step brings, and refuses one

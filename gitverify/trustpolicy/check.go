@@ -7,11 +7,17 @@ import (
 	"strings"
 )
 
+// maxVersion bounds a version: it only ever rises, so that a slip of the hand
+// could use up all numbers, and beyond 2^53 readers of JSON disagree.
+const maxVersion = 1<<53 - 1
+
 // check holds the fields against each other.
 func (p *Policy) check(path string) *Invalid {
 	switch {
 	case p.Version < 1:
 		return invalid(0, "spec.version is missing; it must be 1 or more")
+	case p.Version > maxVersion:
+		return &Invalid{Lockout: true, Detail: "spec.version is so high that soon no later policy could exceed it"}
 	case p.Repository == "":
 		return invalid(0, "spec.repository is missing")
 	case strings.ContainsAny(p.Repository, " "):

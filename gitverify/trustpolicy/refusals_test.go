@@ -36,6 +36,7 @@ func formRefusals() map[string]refusal {
 		"text that YAML reads as a number":   {"person: bob", "person: 1_0", "person: '1_0'", "put it in quotes"},
 		"text that YAML reads as false":      {"name: factory", "name: false", "name: 'false'", "put it in quotes"},
 		"T8: no version":                     {version, "", version, "spec.version is missing"},
+		"C42: version without a successor":   {version, "  version: 9223372036854775807\n", version, "no later policy could exceed it"},
 		"T8: version zero":                   {version, "  version: 0\n", version, "1 or more"},
 		"T8: a negative version":             {version, "  version: -1\n", version, "1 or more"},
 		"T8: a version in octal":             {version, "  version: 010\n", "  version: 10\n", "1 or more"},
