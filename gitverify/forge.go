@@ -28,7 +28,7 @@ func (w *walk) judgeForge(ctx context.Context, r *record, c rawCommit) error {
 	}
 	r.proof.payload = sha256.Sum256(c.payload)
 	r.Payload = "sha256:" + hex.EncodeToString(r.proof.payload[:])
-	if no := revocation(policy, r.proof, ""); no != nil {
+	if no := revocation(policy, r.proof, "", key.Name); no != nil {
 		return no
 	}
 	r.Forge, r.Kind = key.Name, KindMechanical

@@ -59,6 +59,28 @@ func TestWhatAForgeMayMerge(t *testing.T) {
 	}
 }
 
+func TestARevokedForgeKeyMergesNothingThatIsNotAppliedYet(t *testing.T) { // rules T6, T9
+	t.Parallel()
+	s := newForgeScene(t, forgekey.SSH)
+	docs := s.with("docs/x", "1")
+	merge := s.merge(docs, s.anchor, s.by("bob", approveMain, docs, s.by("alice", "c", docs, s.anchor)))
+	revoked := strings.Replace(s.with()[policyPath], "version: 1", "version: 2", 1)
+	revoked = strings.Replace(revoked, "  rules:", "  revocations:\n  - {forgeKey: web, reason: its server was broken into}\n  rules:", 1)
+	after := s.with("docs/x", "1", policyPath, revoked)
+	tip := s.by("bob", approveMain, after, s.by("alice", "revoke", after, merge))
+	v := s.verifier()
+	s.wantYes(v, request(s.anchor, merge))
+	s.wantNo(v, request(s.anchor, tip), "forge/revoked", merge)
+	// Applied before: a fact.
+	applied := s.wantYes(v, gitverify.Request{Ref: "refs/heads/main", Anchor: s.anchor, Candidate: tip, Floor: merge})
+	if got := applied.Revoked(); len(got) != 1 || got[0].Commit != merge {
+		t.Errorf("got %+v", got)
+	}
+	more := s.with("docs/x", "1", "docs/y", "1", policyPath, revoked)
+	next := s.merge(more, tip, s.by("bob", approveMain, more, s.by("alice", "c", more, tip)))
+	s.wantNo(v, gitverify.Request{Ref: "refs/heads/main", Anchor: s.anchor, Candidate: next, Floor: tip}, "forge/revoked", next)
+}
+
 type forgeAttack struct {
 	row, name, code string
 	build           func(s forgeScene) (bad, blamed, twin gitverify.ID)

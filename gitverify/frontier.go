@@ -161,7 +161,7 @@ func (f *frontier) revoked(index int) []Revoked {
 	}
 	var list []Revoked
 	for _, r := range f.records[:f.steps[index].records] {
-		if no := revocation(policy, r.proof, r.Signer.Name); no != nil {
+		if no := revocation(policy, r.proof, r.Signer.Name, r.Forge); no != nil {
 			list = append(list, Revoked{Commit: r.Commit, Why: no.Detail})
 		}
 	}

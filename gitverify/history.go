@@ -87,7 +87,7 @@ func (w *walk) run(ctx context.Context, known *frontier) (outcome, error) {
 		return outcome{frontier: w.frontier}, err
 	}
 	if len(line) == 0 {
-		return outcome{frontier: w.frontier, index: from}, nil
+		return outcome{frontier: w.frontier, index: from}, w.checkForgeMerges(from)
 	}
 	w.frontier = w.until(from)
 	for len(line) > 0 {
@@ -103,8 +103,29 @@ func (w *walk) run(ctx context.Context, known *frontier) (outcome, error) {
 	out := outcome{frontier: w.frontier, index: len(w.steps) - 1}
 	if w.unfinished != nil {
 		out.pending = w.describePending()
+		return out, w.unfinished
 	}
-	return out, w.unfinished
+	return out, w.checkForgeMerges(out.index)
+}
+
+// checkForgeMerges refuses a candidate above merges that are not applied yet
+// and were made with a forge key that is revoked by now: their signatures prove
+// no time, so none of them can be told from one that a thief made (rule T6).
+func (w *walk) checkForgeMerges(index int) error {
+	policy := w.steps[index].policy
+	if len(policy.Revocations) == 0 {
+		return nil
+	}
+	from := min(w.since(w.request.Floor), index)
+	for _, r := range w.records[w.steps[from].records:w.steps[index].records] {
+		if r.Forge == "" {
+			continue
+		}
+		if no := revocation(policy, proof{payload: r.proof.payload}, "", r.Forge); no != nil {
+			return about(r.Commit, no)
+		}
+	}
+	return nil
 }
 
 // start is the frontier at the anchor, which is trusted by its id alone, and

@@ -239,16 +239,20 @@ func inForce(policy *trustpolicy.Policy, id *trustpolicy.Identity, p proof) erro
 	if !id.InForce(p.at) {
 		return refuse(codeNotInForce, "identity %q signed at %s, outside the time for which the policy lists it", id.Name, p.at.UTC().Format(time.RFC3339))
 	}
-	if no := revocation(policy, p, id.Name); no != nil {
+	if no := revocation(policy, p, id.Name, ""); no != nil {
 		return no
 	}
 	return nil
 }
 
-// revocation says why a proof does not count any more; nil when it does.
-func revocation(policy *trustpolicy.Policy, p proof, name string) *Refusal {
+// revocation says why the signature of an identity or of a forge key does not
+// count any more; nil when it does.
+func revocation(policy *trustpolicy.Policy, p proof, name, forge string) *Refusal {
 	if why, ok := policy.RevokedCommit(p.payload); ok {
 		return refuse(codeCommitRevoked, "what was signed (sha256:%x) is revoked: %s", p.payload, why.Reason)
+	}
+	if why, ok := policy.RevokedForgeKey(forge); ok {
+		return refuse(codeForgeRevoked, "the forge key %q is revoked: %s", forge, why.Reason)
 	}
 	if name == "" {
 		return nil

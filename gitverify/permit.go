@@ -71,6 +71,7 @@ func (w *walk) permit(ctx context.Context, from, to int, impact Impact) ([]Rulin
 	if err != nil {
 		return nil, about(w.steps[to].commit, err)
 	}
+	found = slices.DeleteFunc(found, func(v vouched) bool { return w.revokedBy(w.steps[to].policy, v.by) })
 	var rulings []Ruling
 	code := codeObjects
 	for _, d := range demands {
@@ -81,6 +82,16 @@ func (w *walk) permit(ctx context.Context, from, to int, impact Impact) ([]Rulin
 		rulings = append(rulings, r)
 	}
 	return rulings, unmet(code, w.steps[to].commit, rulings)
+}
+
+// revokedBy tells whether a later policy takes back what somebody signed: it was
+// accepted, and vouches for nothing that is not applied yet (rule T9).
+func (w *walk) revokedBy(policy *trustpolicy.Policy, r *record) bool {
+	name := ""
+	if id, err := policy.Identify(r.proof.issuer, r.proof.subject, r.proof.isURI); err == nil {
+		name = id.Name
+	}
+	return revocation(policy, r.proof, name, r.Forge) != nil
 }
 
 // impactDemands collects what the rules of rule T12 ask for. A path counts by

@@ -11,6 +11,7 @@ const (
 	codeSkew              = "time/skew"
 	codeForgeKey          = "forge/key"
 	codeForgeContent      = "forge/content"
+	codeForgeRevoked      = "forge/revoked"
 	codeNoRule            = "rule/none"
 	codeThreshold         = "rule/threshold"
 	codeIntent            = "rule/intent"
@@ -40,6 +41,7 @@ func ruleReasons() []Reason {
 		{reasonRevoked, codeCommitRevoked, "this content was revoked: leave the branch that holds it, and bring in what is wanted of it in a new commit"},
 		{reasonTime, codeNoStamp, "sign with a timestamp authority: set gitsign.timestampServerURL, and sign the content again in a new commit"},
 		{reasonTime, codeSkew, "set the clock, and make the commit again"},
+		{reasonRevoked, codeForgeRevoked, "the forge key was revoked: have a listed person merge the branch, from a tip that the forge did not merge"},
 		{reasonForge, codeForgeContent, "merge with a merge commit, not by squash or rebase, and update the branch first when both sides touched a file; or have a listed person sign the merge"},
 		{reasonNotAllowed, codeNoRule, "take the path out of the change, or have a rule for it added to the policy in an earlier commit; millwright trust explain PATH says what applies"},
 		{reasonApproval, codeThreshold, "have one of those named run millwright approve on the branch, and push"},

@@ -27,7 +27,7 @@ func (p *Policy) check(path string) *Invalid {
 	case len(p.Rules) == 0:
 		return &Invalid{Lockout: true, Detail: "spec.rules is missing, so that nothing could ever be changed again"}
 	}
-	for _, step := range []func() *Invalid{p.checkIdentities, p.checkRevocations, func() *Invalid { return p.checkRules(path) }, p.checkKeys} {
+	for _, step := range []func() *Invalid{p.checkIdentities, p.checkKeys, p.checkRevocations, func() *Invalid { return p.checkRules(path) }} {
 		if bad := step(); bad != nil {
 			return bad
 		}
@@ -178,23 +178,27 @@ func (r *Rule) check() *Invalid {
 }
 
 func (p *Policy) checkRevocations() *Invalid {
-	known, seen := map[string]bool{}, map[[2]string]bool{}
+	known, seen := map[Revocation]bool{}, map[Revocation]bool{}
 	for _, id := range p.Identities {
-		known[id.Name] = true
+		known[Revocation{Identity: id.Name}] = true
+	}
+	for _, key := range p.History.ForgeKeys {
+		known[Revocation{ForgeKey: key.Name}] = true
 	}
 	for _, v := range p.Revocations {
-		what := [2]string{v.Identity, v.Commit}
+		what := Revocation{Identity: v.Identity, Commit: v.Commit, ForgeKey: v.ForgeKey}
+		name := v.Identity + v.Commit + v.ForgeKey
 		switch {
-		case (v.Identity == "") == (v.Commit == ""):
-			return invalid(v.line, "a revocation must have exactly one of identity and commit")
-		case v.Identity != "" && !known[v.Identity]:
-			return invalid(v.line, "the revocation of %q: there is no such identity", v.Identity)
+		case name == "" || name != v.Identity && name != v.Commit && name != v.ForgeKey:
+			return invalid(v.line, "a revocation must have exactly one of identity, commit and forgeKey")
+		case v.Commit == "" && !known[what]:
+			return invalid(v.line, "the revocation of %q: there is no such identity or forge key", name)
 		case v.Identity != "" && v.From.IsZero():
-			return invalid(v.line, "the revocation of %q: from must be given", v.Identity)
-		case v.Commit != "" && !v.From.IsZero():
-			return invalid(v.line, "the revocation of %s has from, but a commit is revoked for good", v.Commit)
+			return invalid(v.line, "the revocation of %q: from must be given", name)
+		case v.Identity == "" && !v.From.IsZero():
+			return invalid(v.line, "the revocation of %s has from, but commits and forge keys are revoked for good", name)
 		case seen[what]:
-			return invalid(v.line, "the revocation of %q is there twice", v.Identity+v.Commit)
+			return invalid(v.line, "the revocation of %q is there twice", name)
 		}
 		seen[what] = true
 	}

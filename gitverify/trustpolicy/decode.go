@@ -173,6 +173,7 @@ func (r *reader) revocation(n *yaml.Node) Revocation {
 	r.mapping(n, "a revocation", keys{
 		"identity": r.text("identity", &v.Identity),
 		"from":     r.moment("from", &v.From),
+		"forgeKey": r.text("forgeKey", &v.ForgeKey),
 		"commit":   r.shaped("commit", "sha256: and 64 lower-case hex digits, as in the audit's payload", &v.Commit, regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)),
 		"reason":   r.text("reason", &v.Reason),
 	})

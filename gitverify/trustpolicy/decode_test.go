@@ -72,6 +72,7 @@ func TestAPolicyIsDecodedWholly(t *testing.T) {
 		Revocations: []trustpolicy.Revocation{
 			{Identity: "carol", From: time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC), Reason: "laptop stolen"},
 			{Commit: "sha256:" + strings.Repeat("ab", 32), Reason: "leaked a key"},
+			{ForgeKey: "forge-ssh", Reason: "broken into"},
 		},
 		Transparency: trustpolicy.Transparency{Log: "offline", TimestampAuthority: "required"},
 	}

@@ -113,10 +113,13 @@ type ForgeKey struct {
 	line int
 }
 
-// Revocation takes back an identity from a time on, or one commit (rule T9).
+// Revocation takes back an identity from a time on (rule T9), one commit, or a
+// forge key (rule T6).
 type Revocation struct {
 	Identity string
 	From     time.Time
+	// ForgeKey names a listed key. It has no time: signatures of forges prove none.
+	ForgeKey string
 	// Commit is "sha256:<hex>" of what was signed: the commit without its
 	// signature.
 	Commit string
@@ -176,6 +179,16 @@ func (id *Identity) InForce(at time.Time) bool {
 func (p *Policy) RevokedIdentity(name string, at time.Time) (Revocation, bool) {
 	for _, r := range p.Revocations {
 		if r.Identity != "" && r.Identity == name && !at.Before(r.From) {
+			return r, true
+		}
+	}
+	return Revocation{}, false
+}
+
+// RevokedForgeKey finds the revocation of a forge key.
+func (p *Policy) RevokedForgeKey(name string) (Revocation, bool) {
+	for _, r := range p.Revocations {
+		if r.ForgeKey != "" && r.ForgeKey == name {
 			return r, true
 		}
 	}

@@ -115,6 +115,7 @@ func beyondSchema() []string {
 			"T5: a threshold above the number of people",
 			"T5: a threshold that counts a revoked person",
 			"T5: an immense threshold",
+			"T6: a revocation of no forge key",
 			"T9: a revocation of nobody",
 			"T9: an identity revoked twice",
 			"a name twice",
