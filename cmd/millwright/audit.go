@@ -55,7 +55,7 @@ func newAuditCommand(a *app) *cobra.Command {
 	v.add(cmd)
 	v.out.add(cmd)
 	f := cmd.Flags()
-	f.StringVar(&v.trustedRoot, "trusted-root", "", "Sigstore trusted_root.json `file`")
+	f.StringVar(&v.trustedRoot, "trusted-root", "", trustedRootUsage)
 	f.StringVar(&v.subject, "certificate-identity", "", "exact `subject` of the controller's identity")
 	f.StringVar(&v.issuer, "certificate-oidc-issuer", "", "exact `issuer` of the controller's identity")
 	f.StringVar(&v.key, "key", "", "PEM `file` with the public key that signed instead")
@@ -68,7 +68,7 @@ func newAuditCommand(a *app) *cobra.Command {
 }
 
 func (v *audit) run(ctx context.Context, a *app, args []string) error {
-	opts, err := v.options()
+	opts, err := v.options(a)
 	if err != nil {
 		return err
 	}
@@ -94,8 +94,8 @@ func (v *audit) run(ctx context.Context, a *app, args []string) error {
 	return nil
 }
 
-func (v *audit) options() (attest.Options, error) {
-	data, err := readBounded(v.trustedRoot, 1<<20)
+func (v *audit) options(a *app) (attest.Options, error) {
+	data, err := a.loadTrustedRoot(v.trustedRoot)
 	if err != nil {
 		return attest.Options{}, noTrustedRoot(err)
 	}

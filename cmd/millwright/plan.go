@@ -36,7 +36,7 @@ func newPlanCommand(a *app) *cobra.Command {
 	v.add(cmd)
 	v.out.add(cmd)
 	f := cmd.Flags()
-	f.StringVar(&v.trustedRoot, "trusted-root", "", "Sigstore trusted_root.json `file`")
+	f.StringVar(&v.trustedRoot, "trusted-root", "", trustedRootUsage)
 	f.StringVar(&v.engine, "policy-engine", "", "path of the millwright-policy `program`")
 	f.StringVar(&v.data, "data-dir", "", "`directory` of the object store (default: a temporary one)")
 	f.StringVar(&v.key, "key", "", "PEM `file` with the public key, for a factory whose records a key signs")
@@ -94,7 +94,7 @@ func (v *preview) setup(a *app) (*reconciler.Setup, error) {
 		return nil, err
 	}
 	return &reconciler.Setup{
-		Client: k, Reader: k, REST: cfg, DataDir: v.data, TrustedRoot: v.trustedRoot, Public: public,
+		Client: k, Reader: k, REST: cfg, DataDir: v.data, Trust: a.trustSource(v.trustedRoot), Public: public,
 		Policy: policy.Runner{Path: engine}, Release: version, Clock: a.now, Version: versions, Metrics: metrics,
 	}, nil
 }

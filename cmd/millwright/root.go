@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"millwright.dev/millwright/gitverify/tufroot"
 	"millwright.dev/millwright/reconciler"
 	"millwright.dev/millwright/reconciler/attest"
 	"millwright.dev/millwright/reconciler/report"
@@ -47,6 +48,10 @@ func (u unknown) Error() string { return u.err.Error() }
 func (u unknown) Unwrap() error { return u.err }
 
 func noTrustedRoot(err error) error {
+	var known *tufroot.Error
+	if errors.As(err, &known) {
+		return err // it says more precisely what would mend it
+	}
 	return unknown{report.ReasonTrustedRoot, "name a readable Sigstore trusted_root.json with --trusted-root", err}
 }
 

@@ -18,7 +18,8 @@ which commit and when, which rules of the trust policy asked for how many people
 and who vouched; and for a step that is not accepted, who is missing.
 
 BASE is the anchor: it and its policy are trusted by its full id alone. Nothing is
-asked over the network. To ask before merging whether a branch would be accepted,
+asked over the network: with --trusted-root public-good, commits of any public
+repository are judged as far as their embedded proofs allow. To ask before merging whether a branch would be accepted,
 give the tip of main as BASE and the branch as HEAD.
 
 -o markdown is for a comment on a pull request; docs/verify.md names the fields of
@@ -51,7 +52,7 @@ func newVerifyCommand(a *app) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&v.repo, "repo", ".", "`directory` of the repository, bare or not")
-	f.StringVar(&v.trustedRoot, "trusted-root", "", "Sigstore trusted_root.json `file`")
+	f.StringVar(&v.trustedRoot, "trusted-root", "", trustedRootUsage)
 	f.StringVar(&v.ref, "ref", "refs/heads/main", "full name of the followed `ref`, which approvals must name (default for a tag: the tag)")
 	f.StringVar(&v.mainline, "mainline", "", "where --ref is a tag, the `branch` that must have its commit (default refs/heads/main)")
 	f.StringVar(&v.floor, "floor", "", "last applied `commit`, which HEAD must descend from; what comes before it is not listed")
@@ -68,9 +69,9 @@ func (v *verify) run(ctx context.Context, a *app, base, head string) error {
 	if err != nil {
 		return local(err)
 	}
-	trusted, err := gitverify.LoadTrustedRootFile(v.trustedRoot)
+	trusted, err := a.parseTrustedRoot(v.trustedRoot)
 	if err != nil {
-		return noTrustedRoot(err)
+		return err
 	}
 	verifier, err := gitverify.New(trusted, gitverify.Options{})
 	if err != nil {
