@@ -67,7 +67,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
 		newVendorCommand(a), newVerifyCommand(a), newRenderCommand(a), newPlanCommand(a),
-		newStatusCommand(a), newAuditCommand(a), newApproveCommand(a), newHeartbeatCommand(a), newVersionCommand(a),
+		newStatusCommand(a), newAuditCommand(a), newTrustCommand(a), newApproveCommand(a), newHeartbeatCommand(a), newVersionCommand(a),
 	)
 	cmd, err := root.ExecuteContextC(ctx)
 	return a.conclude(cmd, err)

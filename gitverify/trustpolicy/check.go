@@ -69,8 +69,22 @@ func (id *Identity) check() *Invalid {
 	case !id.NotAfter.IsZero() && !id.NotAfter.After(id.NotBefore):
 		return invalid(id.line, "identity %q: notAfter is not after notBefore, so that it is never in force", id.Name)
 	}
+	if bad := id.checkLists(); bad != nil {
+		return bad
+	}
+	if id.SubjectPattern != "" {
+		var bad string
+		if id.pattern, bad = compilePattern(id.SubjectPattern); bad != "" {
+			return invalid(id.line, "identity %q: subjectPattern %s", id.Name, bad)
+		}
+	}
+	id.Emails = committers(id.Subject, id.Emails)
+	return nil
+}
+
+func (id *Identity) checkLists() *Invalid {
 	for _, email := range id.Emails {
-		if local, host, ok := strings.Cut(email, "@"); !ok || local == "" || host == "" || strings.ContainsAny(email, "<>* ") {
+		if local, host, ok := strings.Cut(email, "@"); !ok || local == "" || host == "" || strings.ContainsAny(host, "@") || strings.ContainsAny(email, "<>* ") {
 			return invalid(id.line, "identity %q: %s is not an e-mail address", id.Name, quote(email))
 		}
 	}
@@ -82,13 +96,6 @@ func (id *Identity) check() *Invalid {
 			return invalid(id.line, "identity %q: role %s %s", id.Name, quote(role), bad)
 		}
 	}
-	if id.SubjectPattern != "" {
-		var bad string
-		if id.pattern, bad = compilePattern(id.SubjectPattern); bad != "" {
-			return invalid(id.line, "identity %q: subjectPattern %s", id.Name, bad)
-		}
-	}
-	id.Emails = committers(id.Subject, id.Emails)
 	return nil
 }
 

@@ -182,6 +182,6 @@ func (l *linter) freshness(p *Policy) {
 	case p.MaxAge == 0:
 		l.warn(0, "freshness", "without freshness.maxAge a source that withholds new commits stays unnoticed")
 	case !beats:
-		l.warn(0, "heartbeat", "nobody has role %s: without a commit the factory turns stale after %s", RoleHeartbeat, p.MaxAge)
+		l.warn(0, "heartbeat", "nobody has role %s: without a new commit the factory turns stale after freshness.maxAge", RoleHeartbeat)
 	}
 }

@@ -57,7 +57,7 @@ func TestLintWarnsOnceOfEachThing(t *testing.T) {
 		"T12: a rule about no overlay":             {"overlays/production", "overlays/prod", "unused", `no overlay "overlays/prod"`},
 		"T4: a file that no rule is about":         {`paths: ["**"]`, `paths: ["overlays/**"]`, "uncovered", `"bases/a.yaml"`},
 		"T11: no freshness":                        {"  freshness: {maxAge: 24h}\n", "", "freshness", "maxAge"},
-		"T11: nobody beats":                        {"[heartbeat]", "[release]", "heartbeat", "24h"},
+		"T11: nobody beats":                        {"[heartbeat]", "[release]", "heartbeat", "turns stale"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

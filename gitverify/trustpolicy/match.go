@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"regexp/syntax"
+	"slices"
 	"strings"
 )
 
@@ -129,13 +130,5 @@ func hasFlags(text string) bool {
 
 // looseDot says that a pattern has a dot that stands for any character.
 func looseDot(tree *syntax.Regexp) bool {
-	if tree.Op == syntax.OpAnyChar || tree.Op == syntax.OpAnyCharNotNL {
-		return true
-	}
-	for _, sub := range tree.Sub {
-		if looseDot(sub) {
-			return true
-		}
-	}
-	return false
+	return tree.Op == syntax.OpAnyChar || tree.Op == syntax.OpAnyCharNotNL || slices.ContainsFunc(tree.Sub, looseDot)
 }

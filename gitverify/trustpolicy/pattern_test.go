@@ -158,8 +158,10 @@ func TestT12TheGuardsAreInTheirSets(t *testing.T) {
 		}
 	}
 	for _, o := range []trustpolicy.Object{
-		{Group: "apps", Kind: "Deployment", Namespace: "shop", Name: "web"}, {Kind: "ConfigMap", Namespace: "shop", Name: "colours"},
-		{Kind: "Pod", Namespace: "shop", Name: "x"}, {Group: "tekton.dev", Kind: "Task", Namespace: "factory-catalog", Name: "build"},
+		{Group: "apps", Kind: "Deployment", Namespace: "shop", Name: "web"},
+		{Kind: "ConfigMap", Namespace: "shop", Name: "colours"},
+		{Kind: "Pod", Namespace: "shop", Name: "x"},
+		{Group: "tekton.dev", Kind: "Task", Namespace: "factory-catalog", Name: "build"},
 	} {
 		if guards.Selects(o) {
 			t.Errorf("%+v is a guard, so that everything would be one", o)

@@ -180,8 +180,11 @@ func TestT9ARevocationHoldsFromItsTimeOn(t *testing.T) {
 		name, at string
 		want     bool
 	}{
-		{"carol", "2026-09-30T23:59:59Z", false}, {"carol", "2026-10-01T00:00:00Z", true}, {"carol", "2030-01-01T00:00:00Z", true},
-		{"bob", "2026-10-01T00:00:00Z", false}, {"", "2026-10-01T00:00:00Z", false},
+		{"carol", "2026-09-30T23:59:59Z", false},
+		{"carol", "2026-10-01T00:00:00Z", true},
+		{"carol", "2030-01-01T00:00:00Z", true},
+		{"bob", "2026-10-01T00:00:00Z", false},
+		{"", "2026-10-01T00:00:00Z", false},
 	} {
 		got, ok := p.RevokedIdentity(row.name, moment(t, row.at))
 		if ok != row.want || ok && got.Reason != "laptop stolen" {

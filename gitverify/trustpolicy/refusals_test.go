@@ -88,6 +88,7 @@ func identityRefusals() map[string]refusal {
 		"a name twice":                             {"name: bob", "name: alice", "name: bert", "the name is there twice"},
 		"C17: one signer listed as two people":     {subject, "subject: alice@factory.example", subject, "issuer and subject are there twice"},
 		"B07: a committer that is no address":      {emails, "emails: [bob]", "emails: [bob@b]", "not an e-mail address"},
+		"B07: an address with two at signs":        {emails, "emails: [b@b@users.example]", "emails: [b.b@users.example]", "not an e-mail address"},
 		"B07: a star in a committer's address":     {emails, `emails: ["*@users.example"]`, "emails: [b@users.example]", "not an e-mail address"},
 		"B07: an empty list of addresses":          {emails, "emails: []", emails, "is empty"},
 		"B07: an address twice":                    {emails, "emails: [b@x.example, b@x.example]", "emails: [b@x.example, B@x.example]", "twice"},
