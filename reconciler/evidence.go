@@ -60,7 +60,7 @@ func (p *pass) leaveEvidence(ctx context.Context, revision accepted, changes app
 
 func (p *pass) applied(revision accepted) *v1alpha1.Applied {
 	a := &v1alpha1.Applied{
-		Revision: revisionName(revision), Commit: string(revision.commit()),
+		Revision: revisionName(p.factory.Spec.Source.Ref, revision), Commit: string(revision.commit()),
 		Rendered: revision.manifests.Digest(), Objects: int32(len(revision.manifests.Objects())), //nolint:gosec // render bounds the number
 		Time: metav1.NewTime(p.started),
 	}
@@ -73,9 +73,9 @@ func (p *pass) applied(revision accepted) *v1alpha1.Applied {
 	return a
 }
 
-func revisionName(revision accepted) string {
+func revisionName(ref string, revision accepted) string {
 	commit := string(revision.commit())
-	return strings.TrimPrefix(revision.verification.Ref(), "refs/heads/") + "@sha1:" + commit[:12]
+	return strings.TrimPrefix(strings.TrimPrefix(ref, "refs/heads/"), tagPrefix) + "@sha1:" + commit[:12]
 }
 
 // artifactOf is the rendered manifests as an OCI artifact, the same bytes for

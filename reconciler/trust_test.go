@@ -6,16 +6,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
-	rbacv1 "k8s.io/api/rbac/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"millwright.dev/millwright/gitverify/sigstoretest"
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
-	"millwright.dev/millwright/reconciler/report"
 )
 
 // approve is an empty commit that vouches for what it stands on (rule T7).
@@ -121,154 +117,11 @@ func (p *plant) local(args ...string) string {
 	return out
 }
 
-func TestAStaleSourceIsAnAlarmAndEndsNothing(t *testing.T) { // rule T11, row C22
-	p := newPlantWith(t, "  freshness: {maxAge: 1h}\n")
-	p.setConfig("two")
-	p.commit(alice, "two")
-	f := p.applied()
-	if c := conditionOf(f, v1alpha1.ConditionStale); c.Type != "" || f.Status.Fresh == nil || time.Since(f.Status.Fresh.Time) > 5*time.Minute {
-		t.Fatalf("a fresh commit: Stale %+v, fresh %v", c, f.Status.Fresh)
-	}
-	p.late = 2 * time.Hour
-	f = p.applied()
-	if c := conditionOf(f, v1alpha1.ConditionStale); c.Status != metav1.ConditionTrue || c.Reason != report.ReasonSourceStale {
-		t.Fatalf("Stale: %+v", c)
-	}
-	p.edit("mallory-kubectl", "drifted")
-	if p.applied(); p.value() != "two" {
-		t.Errorf("with a stale source drift is not put back: %q", p.value())
-	}
-	p.setConfig("three")
-	p.commit(alice, "three")
-	if p.applied(); p.value() != "three" {
-		t.Errorf("with a stale source a good commit is not taken: %q", p.value())
-	}
-	p.git.SetAway(true)
-	p.restart()
-	if f = p.pass(); conditionOf(f, v1alpha1.ConditionStale).Reason != report.ReasonSourceStale {
-		t.Errorf("after a restart without a source: %+v", f.Status.Conditions)
-	}
-	p.git.SetAway(false)
-	p.late = 0
-	if f = p.applied(); conditionOf(f, v1alpha1.ConditionStale).Type != "" {
-		t.Errorf("Stale stays: %+v", f.Status.Conditions)
-	}
-}
-
 // value is what the cluster says.
 func (p *plant) value() string {
 	p.t.Helper()
 	value, _ := p.settings()
 	return value
-}
-
-// role is the object that the guard rules are about.
-func (p *plant) role() string {
-	p.t.Helper()
-	var role rbacv1.ClusterRole
-	err := p.client.Get(p.t.Context(), client.ObjectKey{Name: p.namespace}, &role)
-	if apierrors.IsNotFound(err) {
-		return ""
-	}
-	p.must(err)
-	return role.Rules[0].Verbs[0]
-}
-
-// setBase gives both overlays one base, with a ClusterRole in it.
-func (p *plant) setBase(verb string) {
-	p.write("bases/shared/kustomization.yaml", "resources: [role.yaml]\n")
-	p.write("bases/shared/role.yaml", fmt.Sprintf(
-		"apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: %s}\nrules: [{apiGroups: [''], resources: [pods], verbs: [%s]}]\n", p.namespace, verb))
-	p.write("overlays/local/app/kustomization.yaml", "resources: [config.yaml, ../../../bases/shared]\n")
-	p.write("overlays/production/app/kustomization.yaml", "resources: [../../../bases/shared]\n")
-}
-
-func TestABaseThatProductionUsesNeedsTheRightsOfProduction(t *testing.T) { // rule T12, row C18
-	p := newPlantWith(t, "  - {name: production, affects: [overlays/production], role: security, threshold: 2}\n")
-	p.setBase("get")
-	p.commit(alice, "a base for both")
-	p.approve(bob)
-	p.approve(carol)
-	p.applied()
-	p.setConfig("two")
-	p.commit(alice, "overlays/local alone is what a maintainer may change")
-	p.applied()
-	p.setConfig("three")
-	p.setBase("list")
-	bad := p.commit(alice, "the base of both")
-	for range 2 {
-		f := p.pass()
-		r := p.wantRefused(f, "rule/affects", "two")
-		if r.Commit != bad || len(r.Needs) != 1 || r.Needs[0].Rule != "production" || r.Needs[0].Missing != 2 || p.role() != "get" {
-			t.Errorf("refused: %+v; the role may %s", r, p.role())
-		}
-		p.restart() // it is refused again from nothing
-	}
-	p.approve(bob)
-	p.wantRefused(p.pass(), "rule/affects", "two")
-	p.approve(carol)
-	p.applied()
-	if p.value() != "three" || p.role() != "list" {
-		t.Errorf("approved by both, and the cluster says %q and %q", p.value(), p.role())
-	}
-	p.auditIsClean(3)
-}
-
-func TestAGuardThatAChangeAltersNeedsItsOwnRule(t *testing.T) { // rule T12
-	p := newPlantWith(t, "  - {name: guards, objects: [{set: rbac}], role: security, threshold: 1}\n")
-	p.setBase("get")
-	p.commit(alice, "a base with a role")
-	p.wantRefused(p.pass(), "rule/objects", "")
-	p.approve(bob)
-	p.applied()
-	p.setConfig("two")
-	p.commit(alice, "no guard is touched")
-	p.applied()
-	for name, change := range map[string]func(){
-		"edited": func() { p.setBase("list") },
-		"edited by a patch elsewhere": func() {
-			p.write("overlays/local/app/kustomization.yaml", "resources: [config.yaml, ../../../bases/shared]\npatches:\n- path: more.yaml\n")
-			p.write("overlays/local/app/more.yaml", fmt.Sprintf("apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: %s}\nrules: [{apiGroups: ['*'], resources: ['*'], verbs: ['*']}]\n", p.namespace))
-		},
-		"left out": func() { p.write("overlays/local/app/kustomization.yaml", "resources: [config.yaml]\n") },
-		"left out by the configuration": func() {
-			p.write("factory-config/factory.yaml", strings.Replace(factoryConfig, "  - {name: app, path: app, dependsOn: [base], drift: correct}\n", "", 1))
-		},
-	} {
-		good := strings.TrimSpace(p.local("rev-parse", "HEAD"))
-		change()
-		p.setConfig("evil")
-		p.commit(alice, name)
-		f := p.pass()
-		if f.Status.Refused == nil || f.Status.Refused.Code != "rule/objects" || p.value() != "two" || p.role() != "get" {
-			t.Errorf("%s: refused %+v; the cluster says %q and %q", name, f.Status.Refused, p.value(), p.role())
-		}
-		p.local("reset", "-q", "--hard", good)
-		p.local("clean", "-q", "-f", "-d")
-	}
-	p.push("HEAD")
-	p.applied()
-	p.auditIsClean(2)
-}
-
-func TestAnEditedStatusPermitsNothing(t *testing.T) { // rules T10, T12
-	p := newPlantWith(t, "  - {name: guards, objects: [{set: rbac}], role: security, threshold: 1}\n")
-	p.commit(alice, "good")
-	f := p.applied()
-	p.setBase("get")
-	evil := p.commit(alice, "a role that nobody approved")
-	p.wantRefused(p.pass(), "rule/objects", "one")
-	p.setConfig("two")
-	p.commit(alice, "on top of it")
-	p.must(p.client.Get(t.Context(), client.ObjectKeyFromObject(f), f))
-	f.Status.Applied.Commit = evil
-	p.must(p.client.Status().Update(t.Context(), f))
-	p.restart()
-	for range 2 {
-		if f = p.pass(); f.Status.Refused == nil || f.Status.Refused.Code != "rule/objects" || p.role() != "" || p.value() != "one" {
-			t.Fatalf("whoever may edit the status has the role applied: %+v, %q, %q", f.Status.Refused, p.role(), p.value())
-		}
-	}
 }
 
 func TestAFrontierThatIsLostOrEditedCostsTimeAndNothingElse(t *testing.T) { // row C25
@@ -314,4 +167,70 @@ func TestAFrontierThatIsLostOrEditedCostsTimeAndNothingElse(t *testing.T) { // r
 		p.local("reset", "-q", "--hard", good)
 	}
 	p.auditIsClean(6)
+}
+
+// tag pushes a tag of what is at HEAD by somebody.
+func (p *plant) tag(who sigstoretest.Committer, name, ref string) {
+	p.t.Helper()
+	_, err := p.sigstore.Git(p.t.Context(), p.work, who, "tag", "-f", "-m", "a release", name)
+	p.must(err)
+	p.local("push", "-q", "--force", p.git.Path("factory"), "refs/tags/"+name+":"+ref)
+}
+
+func TestAFactoryFollowsASignedTag(t *testing.T) { // rule T14, row A23
+	p := newPlantWith(t, "  - {name: guarded, paths: [overlays/**], role: security, threshold: 1}\n")
+	p.change(func(s *v1alpha1.FactorySpec) { s.Source.Ref = "refs/tags/v1" })
+	p.setConfig("two")
+	p.commit(alice, "two")
+	two := p.approve(bob) // for refs/heads/main, which is the tag's mainline
+	if c := conditionOf(p.pass(), v1alpha1.ConditionSourceVerified); c.Reason != "SourceRefMissing" {
+		t.Errorf("no tag yet: %+v", c)
+	}
+	p.tag(release, "v1", "refs/tags/v1")
+	f := p.applied()
+	if p.value() != "two" || f.Status.Applied.Commit != two || !strings.HasPrefix(f.Status.Applied.Revision, "v1@sha1:") {
+		t.Fatalf("the cluster says %q, applied %+v", p.value(), f.Status.Applied)
+	}
+	p.setConfig("three")
+	p.commit(alice, "three")
+	p.approve(bob)
+	if p.applied(); p.value() != "two" {
+		t.Errorf("the branch is followed: %q", p.value())
+	}
+	for name, c := range map[string]struct {
+		move func()
+		code string
+	}{
+		"signed by somebody who releases nothing": {func() { p.tag(alice, "v1", "refs/tags/v1") }, "tag/role"},
+		"signed by a stranger":                    {func() { p.tag(mallory, "v1", "refs/tags/v1") }, "id/subject"},
+		"not signed":                              {func() { p.tag(nobody, "v1", "refs/tags/v1") }, "tag/unsigned"},
+		"of another name":                         {func() { p.tag(release, "v2", "refs/tags/v1") }, "tag/name"},
+		"a bare commit":                           {func() { p.local("push", "-q", "--force", p.git.Path("factory"), "HEAD:refs/tags/v1") }, "tag/unsigned"},
+	} {
+		c.move()
+		for range 2 {
+			if f = p.pass(); f.Status.Refused == nil || f.Status.Refused.Code != c.code || p.value() != "two" {
+				t.Errorf("a tag %s: refused %+v; the cluster says %q", name, f.Status.Refused, p.value())
+			}
+			p.edit("mallory-kubectl", "drifted")
+		}
+		if p.pass(); p.value() != "two" {
+			t.Errorf("a tag %s: drift is not put back", name)
+		}
+	}
+	p.tag(release, "v1", "refs/tags/v1")
+	if p.applied(); p.value() != "three" {
+		t.Errorf("the good tag moved, and the cluster says %q", p.value())
+	}
+	p.setConfig("evil")
+	p.commit(nobody, "unsigned")
+	p.tag(release, "v1", "refs/tags/v1")
+	p.wantRefused(p.pass(), "sig/missing", "three")
+	p.local("tag", "-f", "-m", "back", "v0", two)
+	p.local("checkout", "-q", two)
+	p.tag(release, "v1", "refs/tags/v1")
+	p.wantRefused(p.pass(), "hist/rollback", "three")
+	p.restart()
+	p.wantRefused(p.pass(), "hist/rollback", "three")
+	p.auditIsClean(2)
 }

@@ -25,8 +25,10 @@ type Trust struct {
 	// Behind is a commit that a heartbeat names and that is not part of what the
 	// source serves; empty when there is none (rows C22, C23).
 	Behind string
-	// Revoked are the commits of what is applied that were revoked since, with
-	// the reason that the policy gives (rule T9).
+	// Heartbeat says why the heartbeat that the source has does not count.
+	Heartbeat string
+	// Revoked are the commits that were revoked after they were accepted and of
+	// which something is still there, with the policy's reason (rule T9).
 	Revoked []Revoked
 }
 
@@ -62,8 +64,12 @@ func markStale(f *v1alpha1.Factory, now time.Time, t Trust) {
 		conditions.MarkTrue(f, v1alpha1.ConditionStale, ReasonSourceBehind, "%s", OneLine(fmt.Sprintf(
 			"a signed heartbeat names commit %s, which is not part of what the source serves; to mend it: %s", t.Behind, hintFor(ReasonSourceBehind))))
 	case t.MaxAge > 0 && now.Sub(t.Fresh) > t.MaxAge:
+		ignored := ""
+		if t.Heartbeat != "" {
+			ignored = " (the heartbeat does not count: " + t.Heartbeat + ")"
+		}
 		conditions.MarkTrue(f, v1alpha1.ConditionStale, ReasonSourceStale, "%s", OneLine(fmt.Sprintf(
-			"%s, and the policy asks for evidence that is no older than %s; to mend it: %s", newestEvidence(t.Fresh), t.MaxAge, hintFor(ReasonSourceStale))))
+			"%s, and the policy asks for evidence that is no older than %s%s; to mend it: %s", newestEvidence(t.Fresh), t.MaxAge, ignored, hintFor(ReasonSourceStale))))
 	default:
 		conditions.Delete(f, v1alpha1.ConditionStale)
 	}
