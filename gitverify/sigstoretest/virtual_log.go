@@ -29,9 +29,11 @@ const (
 // virtualLog is a transparency log in the shape of Rekor v1: a real Merkle tree
 // (RFC 6962 §2.1), signed checkpoints, and signed promises of inclusion.
 type virtualLog struct {
-	key    *ecdsa.PrivateKey
-	mu     sync.Mutex
-	leaves [][]byte
+	key *ecdsa.PrivateKey
+	mu  sync.Mutex
+	// levels hold the heads of all complete subtrees, the leaves at level 0, so
+	// that a log of many thousand entries is made in seconds.
+	levels [][][]byte
 }
 
 // hashedRekordBody is the canonical body of a hashedrekord 0.0.1 entry: JSON
@@ -54,14 +56,14 @@ func (l *virtualLog) add(body []byte, at time.Time) (*rekorpb.TransparencyLogEnt
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	leaf := sha256.Sum256(append([]byte{0}, body...))
-	l.leaves = append(l.leaves, leaf[:])
-	index := int64(len(l.leaves) - 1)
-	root := treeHead(l.leaves)
+	size := l.grow(leaf[:])
+	index := int64(size - 1)
+	root := l.head(0, size)
 	signer, err := signature.LoadECDSASigner(l.key, crypto.SHA256)
 	if err != nil {
 		return nil, err
 	}
-	checkpoint, err := util.CreateAndSignCheckpoint(context.Background(), virtualLogName, virtualTreeID, uint64(len(l.leaves)), root, signer)
+	checkpoint, err := util.CreateAndSignCheckpoint(context.Background(), virtualLogName, virtualTreeID, uint64(size), root, signer)
 	if err != nil {
 		return nil, fmt.Errorf("signing a checkpoint: %w", err)
 	}
@@ -79,8 +81,8 @@ func (l *virtualLog) add(body []byte, at time.Time) (*rekorpb.TransparencyLogEnt
 		IntegratedTime:   at.Unix(),
 		InclusionPromise: &rekorpb.InclusionPromise{SignedEntryTimestamp: promise},
 		InclusionProof: &rekorpb.InclusionProof{
-			LogIndex: index, RootHash: root, TreeSize: int64(len(l.leaves)),
-			Hashes:     auditPath(int(index), l.leaves),
+			LogIndex: index, RootHash: root, TreeSize: int64(size),
+			Hashes:     l.auditPath(size-1, 0, size),
 			Checkpoint: &rekorpb.Checkpoint{Envelope: string(checkpoint)},
 		},
 		CanonicalizedBody: body,
@@ -105,25 +107,42 @@ func (l *virtualLog) promise(body []byte, at time.Time, index int64) ([]byte, er
 	return l.key.Sign(nil, digest[:], crypto.SHA256)
 }
 
-// treeHead is MTH of RFC 6962 §2.1.
-func treeHead(leaves [][]byte) []byte {
-	if len(leaves) == 1 {
-		return leaves[0]
+// grow appends a leaf and returns the number of leaves.
+func (l *virtualLog) grow(hash []byte) int {
+	for level := 0; ; level++ {
+		if level == len(l.levels) {
+			l.levels = append(l.levels, nil)
+		}
+		l.levels[level] = append(l.levels[level], hash)
+		n := len(l.levels[level])
+		if n%2 == 1 {
+			return len(l.levels[0])
+		}
+		hash = node(l.levels[level][n-2], hash)
 	}
-	k := split(len(leaves))
-	return node(treeHead(leaves[:k]), treeHead(leaves[k:]))
+}
+
+// head is MTH of RFC 6962 §2.1 for n leaves from the first one; first is a
+// multiple of the largest power of two that n holds.
+func (l *virtualLog) head(first, n int) []byte {
+	if n&(n-1) == 0 {
+		level := bits.Len(uint(n)) - 1
+		return l.levels[level][first>>level]
+	}
+	k := split(n)
+	return node(l.head(first, k), l.head(first+k, n-k))
 }
 
 // auditPath is PATH of RFC 6962 §2.1.1.
-func auditPath(m int, leaves [][]byte) [][]byte {
-	if len(leaves) == 1 {
+func (l *virtualLog) auditPath(m, first, n int) [][]byte {
+	if n == 1 {
 		return nil
 	}
-	k := split(len(leaves))
+	k := split(n)
 	if m < k {
-		return append(auditPath(m, leaves[:k]), treeHead(leaves[k:]))
+		return append(l.auditPath(m, first, k), l.head(first+k, n-k))
 	}
-	return append(auditPath(m-k, leaves[k:]), treeHead(leaves[:k]))
+	return append(l.auditPath(m-k, first+k, n-k), l.head(first, k))
 }
 
 // split is the largest power of two below n.
