@@ -188,7 +188,7 @@ func (w *walk) checkFloor(ctx context.Context, line []ID, from int) error {
 	if floor == "" || slices.Contains(line, floor) {
 		return nil
 	}
-	if index, accepted := w.line[floor]; accepted && index <= from {
+	if w.onLine(floor, from) {
 		return nil
 	}
 	// An anchor that was moved forward past the last applied revision is fine.
@@ -196,6 +196,28 @@ func (w *walk) checkFloor(ctx context.Context, line []ID, from int) error {
 		return err
 	}
 	return w.offLine(ctx, floor, "the last applied revision")
+}
+
+// onLine tells whether a commit is on the accepted first-parent line, up to the
+// step with this index; also as one that a later commit completed, so that the
+// answer does not depend on what is remembered.
+func (w *walk) onLine(id ID, upTo int) bool {
+	if index, ok := w.line[id]; ok {
+		return index <= upTo
+	}
+	r, ok := w.known[id]
+	if !ok {
+		return false
+	}
+	index := w.of(r)
+	if index > upTo {
+		return false
+	}
+	at := w.steps[index].commit
+	for at != id && at != w.steps[index-1].commit {
+		at = w.known[at].parents[0]
+	}
+	return at == id
 }
 
 // offLine finds out why a commit that should be on the candidate's
