@@ -59,6 +59,10 @@ fuzz: ## Run every fuzz target for FUZZTIME (20s) each
 bench: ## Run the benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem $$(git grep -l 'func Benchmark' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's|^|./|')
 
+.PHONY: bench-verify
+bench-verify: ## Measure verification beside gitsign, git with SSH and GPG, and the bare arithmetic (minutes)
+	@$(GO) run ./bench/verify
+
 .PHONY: lint
 lint: ## Run golangci-lint (built from tools/lint) on the root module and on the nested ones
 	@lint=$$($(PINNED) golangci-lint); "$$lint" run ./...; \
