@@ -277,6 +277,7 @@ func (g *generator) attack() {
 		return
 	case 8: // a policy of the attacker's own
 		p := g.nextPolicy(g.policies[c.tree[oracleTrust]])
+		p.identities = slices.DeleteFunc(p.identities, func(id modelIdentity) bool { return id.name == "stranger" })
 		p.identities = append(p.identities, modelIdentity{name: "stranger", person: "stranger", email: modelEmail("stranger"), roles: []string{"maintainer", "security"}})
 		c.tree[oracleTrust], c.signer = g.policy(p), g.pick("carol", "stranger", "dave")
 	}

@@ -238,8 +238,9 @@ func (w *world) unmetRules(unit []int, last, c int, line []int) (unmet []fault) 
 		}
 	}
 	for _, k := range unit {
-		forged := slices.Contains(line, k) && w.commits[k].signer == "forge"
-		if forged && len(delta) > 0 && !w.intended(policy, unit, c, delta, roles) {
+		id, _ := policy.identity(w.commits[k].signer) // no person is the forge, or a machine
+		impersonal := slices.Contains(line, k) && len(w.commits[k].parents) > 1 && id.person == ""
+		if impersonal && len(delta) > 0 && !w.intended(policy, unit, c, delta, roles) {
 			unmet = append(unmet, fault{c, "intent"})
 		}
 	}

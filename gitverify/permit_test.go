@@ -114,7 +114,7 @@ func TestAnImpactThatWasNotWorkedOutIsNoAnswer(t *testing.T) {
 	var no *gitverify.Refusal
 	for name, impact := range map[string]gitverify.Impact{
 		"no closure":           {Since: s.anchor},
-		"since a stranger":     {Since: tip[:39] + "0", Closures: map[string][]string{"overlays/production": nil}},
+		"since a stranger":     {Since: gitverify.ID(strings.Repeat("1", 40)), Closures: map[string][]string{"overlays/production": nil}},
 		"since nothing at all": {Closures: map[string][]string{"overlays/production": nil}},
 	} {
 		if _, err := v.Permit(t.Context(), s, verified, impact); err == nil || errors.As(err, &no) {
