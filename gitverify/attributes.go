@@ -39,14 +39,15 @@ func readAttributes(raws []cryptobyte.String) ([]attribute, bool) {
 	}
 	attributes := make([]attribute, 0, len(raws))
 	for _, raw := range raws {
-		var inner, kind, values cryptobyte.String
-		var a attribute
-		var tag asn1.Tag
-		if !raw.ReadASN1(&inner, asn1.SEQUENCE) || !inner.ReadASN1(&kind, asn1.OBJECT_IDENTIFIER) ||
-			!inner.ReadASN1(&values, asn1.SET) || !inner.Empty() || !values.ReadAnyASN1Element(&a.value, &tag) || !values.Empty() {
+		outer := readDER(raw)
+		inner := outer.enter(asn1.SEQUENCE)
+		kind := inner.content(asn1.OBJECT_IDENTIFIER)
+		values := inner.enter(asn1.SET)
+		inner.end()
+		a := attribute{string(kind), values.any()}
+		if values.end(); !outer.ok() {
 			return nil, false
 		}
-		a.kind = string(kind)
 		attributes = append(attributes, a)
 	}
 	return attributes, true

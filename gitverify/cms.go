@@ -88,42 +88,40 @@ type signedData struct {
 }
 
 // readSignedData reads a whole signature as detached signed data.
-func readSignedData(der []byte) (signedData, error) {
-	input := cryptobyte.String(der)
-	var info, kind, wrapped, body cryptobyte.String
-	if !input.ReadASN1(&info, asn1.SEQUENCE) || !input.Empty() || !info.ReadASN1(&kind, asn1.OBJECT_IDENTIFIER) {
+func readSignedData(message []byte) (signedData, error) {
+	input := readDER(message)
+	info := input.enter(asn1.SEQUENCE)
+	input.end()
+	if kind := info.content(asn1.OBJECT_IDENTIFIER); !info.ok() {
 		return signedData{}, refuse(codeEncoding, "the signature is not one DER value")
-	}
-	if string(kind) != oidSignedData {
+	} else if string(kind) != oidSignedData {
 		return signedData{}, refuse(codeType, "the signature is CMS, but not signed data")
 	}
-	if !info.ReadASN1(&wrapped, tagExplicit(0)) || !info.Empty() || !wrapped.ReadASN1(&body, asn1.SEQUENCE) || !wrapped.Empty() {
-		return signedData{}, refuse(codeEncoding, "the signed data is not one DER value")
-	}
-	var data signedData
-	var content, contentKind cryptobyte.String
-	var version int
-	var certified bool
-	if !body.ReadASN1Integer(&version) || !body.ReadASN1(&data.digests, asn1.SET) ||
-		!body.ReadASN1(&content, asn1.SEQUENCE) || !content.ReadASN1(&contentKind, asn1.OBJECT_IDENTIFIER) {
+	wrapped := info.enter(explicit(0))
+	info.end()
+	body := wrapped.enter(asn1.SEQUENCE)
+	wrapped.end()
+	version := body.number()
+	data := signedData{digests: body.content(asn1.SET)}
+	content := body.enter(asn1.SEQUENCE)
+	kind := content.content(asn1.OBJECT_IDENTIFIER)
+	if !content.ok() {
 		return signedData{}, refuse(codeEncoding, "the signed data cannot be read")
 	}
-	if !content.Empty() {
+	if !content.rest.Empty() {
 		return signedData{}, refuse(codeNotDetached, "the signature carries content of its own")
+	}
+	if certificates := body.wholeIf(explicit(0)); certificates != nil {
+		data.certificates = readDER(certificates).content(explicit(0))
 	}
 	// Revocation lists, which gitsign never writes, would stand where the list
 	// of signers is read.
-	if !body.ReadOptionalASN1(&data.certificates, &certified, tagExplicit(0)) || !body.ReadASN1(&data.signers, asn1.SET) || !body.Empty() {
-		return signedData{}, refuse(codeEncoding, "the signed data is not that of a signature as gitsign writes it")
-	}
-	if version != 1 || string(contentKind) != oidData {
-		return signedData{}, refuse(codeEncoding, "not the version and content type that gitsign writes")
+	data.signers = body.content(asn1.SET)
+	if body.end(); !body.ok() || version != 1 || string(kind) != oidData {
+		return signedData{}, refuse(codeEncoding, "not the version, content type and parts that gitsign writes")
 	}
 	return data, nil
 }
-
-// tagExplicit is a constructed context-specific tag.
-func tagExplicit(n uint8) asn1.Tag { return asn1.Tag(n).ContextSpecific().Constructed() }
 
 // signerInfo is SignerInfo (RFC 5652 §5.3). The attributes are whole values
 // with the header they came with.
@@ -138,15 +136,11 @@ type signerInfo struct {
 // onlySigner reads the one signer and lets through the algorithms that gitsign
 // uses and nothing else (row A18).
 func (d signedData) onlySigner() (signerInfo, error) {
-	signers := d.signers
-	var raw cryptobyte.String
-	if !signers.ReadASN1(&raw, asn1.SEQUENCE) {
-		return signerInfo{}, refuse(codeAmbiguous, "no signer, where one is wanted")
+	raws, ok := elements(d.signers)
+	if !ok || len(raws) != 1 {
+		return signerInfo{}, refuse(codeAmbiguous, "%d signers, where one is wanted", len(raws))
 	}
-	if !signers.Empty() {
-		return signerInfo{}, refuse(codeAmbiguous, "more signers than one")
-	}
-	info, version, err := readSigner(raw)
+	info, version, err := readSigner(raws[0])
 	if err != nil {
 		return signerInfo{}, err
 	}
@@ -159,37 +153,32 @@ func (d signedData) onlySigner() (signerInfo, error) {
 	return info, nil
 }
 
-// readSigner reads what stands inside a SignerInfo.
+// readSigner reads a SignerInfo.
 func readSigner(raw cryptobyte.String) (info signerInfo, version int, err error) {
-	var sid cryptobyte.String
-	var sidTag asn1.Tag
-	if !raw.ReadASN1Integer(&version) || !raw.ReadAnyASN1(&sid, &sidTag) {
+	outer := readDER(raw)
+	d := outer.enter(asn1.SEQUENCE)
+	outer.end()
+	version = d.number()
+	named := readDER(d.any())
+	info.digestAlgorithm = d.whole(asn1.SEQUENCE)
+	info.signedAttributes = d.wholeIf(explicit(0))
+	info.signatureAlgorithm = d.whole(asn1.SEQUENCE)
+	info.signature = d.content(asn1.OCTET_STRING)
+	info.unsignedAttributes = d.wholeIf(explicit(1))
+	if d.end(); !d.ok() {
 		return info, 0, refuse(codeEncoding, "the signer cannot be read")
 	}
 	info.serial = new(big.Int)
-	if sidTag != asn1.SEQUENCE || !sid.ReadASN1Element(&info.issuer, asn1.SEQUENCE) || !sid.ReadASN1Integer(info.serial) {
+	sid := named.enter(asn1.SEQUENCE)
+	info.issuer = sid.whole(asn1.SEQUENCE)
+	if sid.want(sid.rest.ReadASN1Integer(info.serial)); !sid.ok() {
 		return info, 0, refuse(codeNoCert, "the signer is not named by issuer and serial number")
 	}
 	// The name of the signer is not signed: nothing may follow the serial number.
-	if !sid.Empty() {
+	if sid.end(); !sid.ok() {
 		return info, 0, refuse(codeEncoding, "the signer's name holds more than issuer and serial number")
 	}
-	var hasSigned, hasUnsigned bool
-	if !raw.ReadASN1Element(&info.digestAlgorithm, asn1.SEQUENCE) ||
-		!readOptionalElement(&raw, &info.signedAttributes, &hasSigned, tagExplicit(0)) ||
-		!raw.ReadASN1Element(&info.signatureAlgorithm, asn1.SEQUENCE) || !raw.ReadASN1(&info.signature, asn1.OCTET_STRING) ||
-		!readOptionalElement(&raw, &info.unsignedAttributes, &hasUnsigned, tagExplicit(1)) || !raw.Empty() {
-		return info, 0, refuse(codeEncoding, "the signer cannot be read")
-	}
 	return info, version, nil
-}
-
-// readOptionalElement reads a whole value if it is there.
-func readOptionalElement(from, out *cryptobyte.String, present *bool, tag asn1.Tag) bool {
-	if *present = from.PeekASN1Tag(tag); !*present {
-		return true
-	}
-	return from.ReadASN1Element(out, tag)
 }
 
 // signerCertificate finds the certificate that the signer's identifier names.

@@ -5,12 +5,12 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/x509"
-	"encoding/asn1"
+	stdasn1 "encoding/asn1"
 	"encoding/binary"
 	"time"
 
 	"golang.org/x/crypto/cryptobyte"
-	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
+	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
 // maxSCTs bounds how many promises of certificate logs are looked at; Fulcio
@@ -21,8 +21,8 @@ const maxSCTs = 8
 // certificate logs (RFC 6962 §3.3), without its header.
 const oidSCTs = "\x2b\x06\x01\x04\x01\xd6\x79\x02\x04\x02"
 
-func sctsOID() asn1.ObjectIdentifier {
-	return asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 11129, 2, 4, 2}
+func sctsOID() stdasn1.ObjectIdentifier {
+	return stdasn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 11129, 2, 4, 2}
 }
 
 // sct is a signed certificate timestamp (RFC 6962 §3.2).
@@ -74,26 +74,36 @@ func (a *anchors) recorded(leaf *x509.Certificate, issuerKey [sha256.Size]byte) 
 // readSCTs reads the extension: an octet string that holds a list in TLS's
 // encoding.
 func readSCTs(value []byte) ([]sct, bool) {
-	outer := cryptobyte.String(value)
-	var octets, list cryptobyte.String
-	if !outer.ReadASN1(&octets, cbasn1.OCTET_STRING) || !outer.Empty() || !octets.ReadUint16LengthPrefixed(&list) || !octets.Empty() {
+	outer := readDER(value)
+	octets := outer.content(asn1.OCTET_STRING)
+	outer.end()
+	var list cryptobyte.String
+	if !outer.ok() || !octets.ReadUint16LengthPrefixed(&list) || !octets.Empty() {
 		return nil, false
 	}
 	var scts []sct
 	for !list.Empty() {
 		var one cryptobyte.String
-		var version uint8
-		var log []byte
-		var s sct
-		if len(scts) == maxSCTs || !list.ReadUint16LengthPrefixed(&one) || !one.ReadUint8(&version) || version != 0 ||
-			!one.ReadBytes(&log, sha256.Size) || !one.ReadUint64(&s.timestamp) || !one.ReadUint16LengthPrefixed(&s.extensions) ||
-			!one.ReadUint8(&s.hash) || !one.ReadUint8(&s.algorithm) || !one.ReadUint16LengthPrefixed(&s.signature) || !one.Empty() {
+		if len(scts) == maxSCTs || !list.ReadUint16LengthPrefixed(&one) {
 			return nil, false
 		}
-		s.log = string(log)
+		s, ok := readSCT(one)
+		if !ok {
+			return nil, false
+		}
 		scts = append(scts, s)
 	}
 	return scts, true
+}
+
+func readSCT(from cryptobyte.String) (s sct, ok bool) {
+	var version uint8
+	var log []byte
+	ok = from.ReadUint8(&version) && version == 0 && from.ReadBytes(&log, sha256.Size) && from.ReadUint64(&s.timestamp) &&
+		from.ReadUint16LengthPrefixed(&s.extensions) && from.ReadUint8(&s.hash) && from.ReadUint8(&s.algorithm) &&
+		from.ReadUint16LengthPrefixed(&s.signature) && from.Empty()
+	s.log = string(log)
+	return s, ok
 }
 
 // covers is what the log signed (RFC 6962 §3.2): the certificate without the
@@ -136,59 +146,24 @@ func (s sct) verify(key *ecdsa.PublicKey, signed []byte) bool {
 // withoutSCTs takes the extension with the promises out of a certificate's
 // signed part: what is left is what the logs saw (RFC 6962 §3.3).
 func withoutSCTs(tbs []byte) ([]byte, bool) {
-	outer := cryptobyte.String(tbs)
-	var body cryptobyte.String
-	if !outer.ReadASN1(&body, cbasn1.SEQUENCE) || !outer.Empty() {
-		return nil, false
-	}
+	outer := readDER(tbs)
+	body := outer.enter(asn1.SEQUENCE)
+	outer.end()
 	var before []byte // all fields but the extensions, which are the last
-	for !body.Empty() && !body.PeekASN1Tag(tagExplicit(3)) {
-		var field cryptobyte.String
-		var tag cbasn1.Tag
-		if !body.ReadAnyASN1Element(&field, &tag) {
-			return nil, false
-		}
-		before = append(before, field...)
+	for !body.rest.Empty() && !body.rest.PeekASN1Tag(explicit(3)) {
+		before = append(before, body.any()...)
 	}
-	var wrapped, extensions cryptobyte.String
-	if !body.ReadASN1(&wrapped, tagExplicit(3)) || !body.Empty() || !wrapped.ReadASN1(&extensions, cbasn1.SEQUENCE) || !wrapped.Empty() {
-		return nil, false
-	}
-	kept := make([]byte, 0, len(extensions))
-	for !extensions.Empty() {
-		var whole, inner, id cryptobyte.String
-		if !extensions.ReadASN1Element(&whole, cbasn1.SEQUENCE) {
-			return nil, false
-		}
-		if field := whole; !field.ReadASN1(&inner, cbasn1.SEQUENCE) || !inner.ReadASN1(&id, cbasn1.OBJECT_IDENTIFIER) {
-			return nil, false
-		}
-		if string(id) != oidSCTs {
+	wrapped := body.enter(explicit(3))
+	body.end()
+	extensions := wrapped.enter(asn1.SEQUENCE)
+	wrapped.end()
+	kept := make([]byte, 0, len(extensions.rest))
+	for !extensions.rest.Empty() {
+		whole := extensions.whole(asn1.SEQUENCE)
+		if id := readDER(whole).enter(asn1.SEQUENCE).content(asn1.OBJECT_IDENTIFIER); string(id) != oidSCTs {
 			kept = append(kept, whole...)
 		}
 	}
 	list := appendDER(nil, 0x30, kept)
-	return appendDER(nil, 0x30, before, appendDER(nil, 0xa3, list)), true
-}
-
-// appendDER appends a value with its header.
-func appendDER(b []byte, tag byte, parts ...[]byte) []byte {
-	n := 0
-	for _, p := range parts {
-		n += len(p)
-	}
-	switch {
-	case n < 0x80:
-		b = append(b, tag, byte(n))
-	case n < 0x100:
-		b = append(b, tag, 0x81, byte(n))
-	case n < 0x10000:
-		b = append(b, tag, 0x82, byte(n>>8), byte(n))
-	default: // a certificate is part of a signature, which is smaller
-		b = append(b, tag, 0x83, byte(n>>16), byte(n>>8), byte(n))
-	}
-	for _, p := range parts {
-		b = append(b, p...)
-	}
-	return b
+	return appendDER(nil, 0x30, before, appendDER(nil, 0xa3, list)), outer.ok()
 }

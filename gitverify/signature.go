@@ -120,9 +120,7 @@ func (a *anchors) prove(ev evidence) (proof, error) {
 	if err != nil {
 		return proof{}, err
 	}
-	if !slices.ContainsFunc(times, func(t time.Time) bool { return !log.contains(t) }) {
-		relied = append(relied, log.name)
-	} else {
+	if slices.ContainsFunc(times, func(t time.Time) bool { return !log.contains(t) }) {
 		return proof{}, refuse(codeLogUnknown, "the log's key in the trusted root was not in force when this was signed")
 	}
 	names, err := a.certify(ev.cmsSignature, times)
@@ -133,7 +131,7 @@ func (a *anchors) prove(ev evidence) (proof, error) {
 	if err != nil {
 		return proof{}, err
 	}
-	relied = append(relied, names...)
+	relied = append(append(relied, log.name), names...)
 	slices.Sort(relied)
 	return proof{
 		certified: claimed, at: slices.MinFunc(times, time.Time.Compare), stamped: ev.stamp != nil,

@@ -92,42 +92,46 @@ func readToken(der []byte, trusted *anchors) (token, error) {
 }
 
 // decodeToken reads SignedData (RFC 5652 §5.1) as an authority writes it.
-func decodeToken(der []byte) (token, error) {
-	input := cryptobyte.String(der)
-	var info, kind, wrapped, body cryptobyte.String
-	if !input.ReadASN1(&info, asn1.SEQUENCE) || !input.Empty() || !info.ReadASN1(&kind, asn1.OBJECT_IDENTIFIER) || string(kind) != oidSignedData ||
-		!info.ReadASN1(&wrapped, tagExplicit(0)) || !info.Empty() || !wrapped.ReadASN1(&body, asn1.SEQUENCE) || !wrapped.Empty() {
-		return token{}, refuse(codeTSA, "the timestamp is not signed data")
-	}
-	var t token
-	var version int
-	var digests, content, outer, certificates, signers cryptobyte.String
-	var certified bool
-	if !body.ReadASN1Integer(&version) || version != 3 || !body.ReadASN1(&digests, asn1.SET) ||
-		!body.ReadASN1(&content, asn1.SEQUENCE) || !content.ReadASN1(&kind, asn1.OBJECT_IDENTIFIER) || string(kind) != oidTSTInfo ||
-		!content.ReadASN1(&outer, tagExplicit(0)) || !content.Empty() || !outer.ReadASN1(&t.content, asn1.OCTET_STRING) || !outer.Empty() ||
-		!body.ReadOptionalASN1(&certificates, &certified, tagExplicit(0)) || certified && len(certificates) == 0 ||
-		!body.ReadASN1(&signers, asn1.SET) || !body.Empty() {
+func decodeToken(message []byte) (token, error) {
+	input := readDER(message)
+	info := input.enter(asn1.SEQUENCE)
+	input.end()
+	kind := info.content(asn1.OBJECT_IDENTIFIER)
+	wrapped := info.enter(explicit(0))
+	info.end()
+	body := wrapped.enter(asn1.SEQUENCE)
+	wrapped.end()
+	version := body.number()
+	digests := body.content(asn1.SET)
+	content := body.enter(asn1.SEQUENCE)
+	contentKind := content.content(asn1.OBJECT_IDENTIFIER)
+	outer := content.enter(explicit(0))
+	content.end()
+	t := token{content: outer.content(asn1.OCTET_STRING)}
+	outer.end()
+	// Authorities do not sort the certificates, as DER would have it.
+	certificates := body.wholeIf(explicit(0))
+	signers := body.content(asn1.SET)
+	if body.end(); !body.ok() || string(kind) != oidSignedData || version != 3 || string(contentKind) != oidTSTInfo {
 		return token{}, refuse(codeTSA, "the timestamp is not signed data that holds a timestamp")
 	}
-	// Authorities do not sort the certificates, as DER would have it.
-	for !certificates.Empty() {
-		var c cryptobyte.String
-		if !certificates.ReadASN1Element(&c, asn1.SEQUENCE) {
-			return token{}, refuse(codeTSA, "a certificate in the timestamp cannot be read")
+	if certificates != nil {
+		var ok bool
+		t.certificates, ok = elements(readDER(certificates).content(explicit(0)))
+		if !ok || len(t.certificates) == 0 {
+			return token{}, refuse(codeTSA, "the certificates in the timestamp cannot be read")
 		}
-		t.certificates = append(t.certificates, c)
 	}
 	return t, t.readSigner(digests, signers)
 }
 
 // readSigner wants one signer, and each part of it in its one form.
 func (t *token) readSigner(digests, signers cryptobyte.String) error {
-	var raw cryptobyte.String
-	if !signers.ReadASN1(&raw, asn1.SEQUENCE) || !signers.Empty() {
+	signer, ok := elements(signers)
+	if !ok || len(signer) != 1 {
 		return refuse(codeTSA, "the timestamp has not exactly one signer")
 	}
-	info, version, err := readSigner(raw)
+	info, version, err := readSigner(signer[0])
 	if err != nil {
 		return refuse(codeTSA, "the timestamp's signer cannot be read, or its name holds more than issuer and serial number")
 	}
@@ -163,26 +167,26 @@ func (t *token) checkCertificates(trusted *anchors) error {
 // readContent reads TSTInfo (RFC 3161 §2.4.2) as far as it counts: the digest
 // of what was stamped, and when.
 func (t *token) readContent() error {
-	whole := t.content
-	var info, policy, imprint, algorithm, serial, moment cryptobyte.String
-	var version int
-	if !whole.ReadASN1(&info, asn1.SEQUENCE) || !whole.Empty() || !info.ReadASN1Integer(&version) || version != 1 ||
-		!info.ReadASN1(&policy, asn1.OBJECT_IDENTIFIER) ||
-		!info.ReadASN1(&imprint, asn1.SEQUENCE) || !imprint.ReadASN1Element(&algorithm, asn1.SEQUENCE) ||
-		!imprint.ReadASN1(&t.imprint, asn1.OCTET_STRING) || !imprint.Empty() ||
-		!info.ReadASN1(&serial, asn1.INTEGER) || !info.ReadASN1Element(&moment, asn1.GeneralizedTime) {
+	outer := readDER(t.content)
+	info := outer.enter(asn1.SEQUENCE)
+	outer.end()
+	version := info.number()
+	info.content(asn1.OBJECT_IDENTIFIER) // the policy
+	imprint := info.enter(asn1.SEQUENCE)
+	algorithm := imprint.enter(asn1.SEQUENCE)
+	// An authority may write a NULL behind the algorithm or leave it out.
+	t.hash = "\x30\x0b" + string(algorithm.whole(asn1.OBJECT_IDENTIFIER))
+	t.imprint = imprint.content(asn1.OCTET_STRING)
+	imprint.end()
+	info.content(asn1.INTEGER) // the serial number
+	moment := info.whole(asn1.GeneralizedTime)
+	if !info.ok() || version != 1 {
 		return refuse(codeTSA, "the timestamp cannot be read")
 	}
 	var ok bool
 	if t.made, ok = readTime(moment); !ok {
 		return refuse(codeTSA, "the timestamp's time cannot be read")
 	}
-	// An authority may write a NULL behind the algorithm or leave it out.
-	var id cryptobyte.String
-	if !algorithm.ReadASN1(&algorithm, asn1.SEQUENCE) || !algorithm.ReadASN1Element(&id, asn1.OBJECT_IDENTIFIER) {
-		return refuse(codeTSA, "the timestamp's digest cannot be read")
-	}
-	t.hash = "\x30\x0b" + string(id)
 	return nil
 }
 
