@@ -47,24 +47,20 @@ func stamperName(tsa *root.SigstoreTimestampingAuthority) string {
 func newStamper(tsa *root.SigstoreTimestampingAuthority) stamper {
 	s := stamper{window: window{tsa.ValidityPeriodStart, tsa.ValidityPeriodEnd}, name: stamperName(tsa), leaf: tsa.Leaf}
 	s.certificates = rawOf(append(slices.Clip(tsa.Intermediates), tsa.Leaf, tsa.Root))
-	if mayStamp(tsa.Leaf, tsa.Intermediates) {
+	if mayStamp(tsa.Leaf) {
 		s.paths = paths(tsa.Leaf, tsa.Root, tsa.Intermediates, 0, x509.ExtKeyUsageTimeStamping)
 	}
 	return s
 }
 
-// mayStamp wants a leaf that is for timestamps only, and critically so
-// (RFC 3161 §2.3), below authorities that may issue it.
-func mayStamp(leaf *x509.Certificate, intermediates []*x509.Certificate) bool {
+// mayStamp wants a certificate that is for timestamps only, and critically so
+// (RFC 3161 §2.3).
+func mayStamp(leaf *x509.Certificate) bool {
 	critical := slices.ContainsFunc(leaf.Extensions, func(e pkix.Extension) bool {
 		return e.Critical && e.Id.Equal([]int{2, 5, 29, 37})
 	})
-	if !critical || !slices.Equal(leaf.ExtKeyUsage, []x509.ExtKeyUsage{x509.ExtKeyUsageTimeStamping}) {
-		return false
-	}
-	return !slices.ContainsFunc(intermediates, func(c *x509.Certificate) bool {
-		return len(c.ExtKeyUsage) != 0 && !slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageTimeStamping) && !slices.Contains(c.ExtKeyUsage, x509.ExtKeyUsageAny)
-	})
+	return critical && !leaf.IsCA && len(leaf.UnknownExtKeyUsage) == 0 &&
+		slices.Equal(leaf.ExtKeyUsage, []x509.ExtKeyUsage{x509.ExtKeyUsageTimeStamping})
 }
 
 // token is a timestamp token (RFC 3161 §2.4.2) taken apart.
@@ -223,7 +219,7 @@ func (s *stamper) made(t token) bool {
 			digest = a.value
 		case oidSigningTime:
 			// The authority's own clock must agree that its certificate was valid.
-			if at, ok := readTime(a.value); !ok || !containsTime(s.paths, at) {
+			if at, ok := readTime(a.value); !ok || at.Before(s.leaf.NotBefore) || at.After(s.leaf.NotAfter) {
 				return false
 			}
 		}
