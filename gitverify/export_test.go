@@ -161,3 +161,22 @@ func looseEntry(s cmsSignature, signer protocol.SignerInfo) (loggedEntry, error)
 	})
 	return loggedEntry{entry, note}, err
 }
+
+// Parts counts what a trusted root holds, and how much of it is beyond our own
+// proving.
+func (t TrustedRoot) Parts() (authorities, certificateLogs, logs, stampers, beyond int) {
+	a := t.anchors
+	for _, ca := range a.authorities {
+		if ca.constrained {
+			beyond++
+		}
+	}
+	for _, keys := range []map[string]*logKey{a.certificateLogs, a.logs} {
+		for _, k := range keys {
+			if k.key == nil {
+				beyond++
+			}
+		}
+	}
+	return len(a.authorities), len(a.certificateLogs), len(a.logs), len(a.stampers), beyond
+}

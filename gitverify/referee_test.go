@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"millwright.dev/millwright/gitverify"
+	"millwright.dev/millwright/gitverify/publicgood"
 	"millwright.dev/millwright/gitverify/sigstoretest"
 )
 
@@ -128,4 +129,18 @@ func mutated(random *rand.Rand, der []byte, from int) []byte {
 		}
 	}
 	return der
+}
+
+func TestThePublicInstanceIsWithinOurOwnProvingButForRekorV2(t *testing.T) {
+	t.Parallel()
+	root, err := publicgood.TrustedRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	authorities, certificateLogs, logs, stampers, beyond := root.Parts()
+	// Rekor v2, when the shipped root gets to know it, has Ed25519 keys; gitsign
+	// writes none of its entries.
+	if authorities < 2 || certificateLogs < 2 || logs < 1 || stampers < 1 || beyond != logs-1 {
+		t.Errorf("%d authorities, %d certificate logs, %d logs, %d timestamp authorities, of which %d beyond", authorities, certificateLogs, logs, stampers, beyond)
+	}
 }
