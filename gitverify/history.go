@@ -20,7 +20,7 @@ type walk struct {
 	proofs   map[ID]attempt
 	policies map[ID]decoded
 	seen     *checkpoints
-	lastDiff difference
+	memo     memo
 	// load continues a fresh frontier from where an earlier process left off.
 	load func(context.Context, *walk)
 
@@ -301,6 +301,7 @@ func (w *walk) advance(ctx context.Context, commit ID) error {
 
 func (w *walk) newUnit() {
 	w.unit, w.pending, w.lineUnit, w.rulings = nil, map[ID]*record{}, map[ID]bool{}, nil
+	w.memo.forget()
 }
 
 // describePending tells how far the unfinished unit got.

@@ -149,22 +149,18 @@ func (w *walk) split(ctx context.Context, r *record, stands pathSet, index map[s
 // mechanical, or, where nothing mechanical exists, all that differs from one of
 // the parents (rule T6).
 func (w *walk) decided(ctx context.Context, r *record, changed []pathSet, index map[string]int) (pathSet, error) {
-	m, ok, err := w.threeWay(ctx, r)
+	answer, err := w.answersFor(ctx, r)
 	if err != nil {
 		return nil, err
 	}
 	decided := newPathSet(len(index))
-	if !ok {
+	if !answer.mechanical {
 		for _, c := range changed {
 			decided.merge(c)
 		}
 		return decided, nil
 	}
-	paths, err := w.reader.unmechanical(ctx, m)
-	if err != nil {
-		return nil, err
-	}
-	for _, p := range paths {
+	for _, p := range answer.paths {
 		if i, ok := index[p]; ok {
 			decided.add(i)
 		}
@@ -183,28 +179,13 @@ func (w *walk) changedFrom(ctx context.Context, commit, tree ID, index map[strin
 		return nil, err
 	}
 	set := newPathSet(len(index))
+	if err := w.memo.spend(len(set) + len(changes)); err != nil {
+		return nil, err
+	}
 	for _, c := range changes {
 		if i, ok := index[c.path]; ok {
 			set.add(i)
 		}
 	}
 	return set, nil
-}
-
-// diff remembers the newest difference: a unit of one commit asks for it twice.
-func (w *walk) diff(ctx context.Context, before, after ID) ([]change, error) {
-	if w.lastDiff.before == before && w.lastDiff.after == after {
-		return w.lastDiff.changes, nil
-	}
-	changes, err := w.reader.diff(ctx, before, after)
-	if err != nil {
-		return nil, err
-	}
-	w.lastDiff = difference{before, after, changes}
-	return changes, nil
-}
-
-type difference struct {
-	before, after ID
-	changes       []change
 }
