@@ -20,14 +20,15 @@ import (
 
 const trustLong = `trust helps to write and to read the trust policy, the file that says who may
 change what. It reads local files and a local repository, and verifies nothing:
-"millwright verify" does. docs/trust-policy.md describes every field.`
+"millwright verify" does. docs/trust-policy.md describes every field. trust root
+keeps a trusted root up to date; it alone asks somebody over the network.`
 
 func newTrustCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "trust", Short: "Write, show, check and explain the trust policy", Long: trustLong, Args: cobra.NoArgs,
+		Use: "trust", Short: "Write, show, check and explain the trust policy; fetch the trusted root", Long: trustLong, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newTrustInitCommand(a), newTrustShowCommand(a), newTrustLintCommand(a), newTrustExplainCommand(a))
+	cmd.AddCommand(newTrustInitCommand(a), newTrustShowCommand(a), newTrustLintCommand(a), newTrustExplainCommand(a), newTrustRootCommand(a))
 	return cmd
 }
 
