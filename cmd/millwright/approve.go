@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -47,7 +46,7 @@ func newApproveCommand(a *app) *cobra.Command {
 			if v.env = a.env; len(args) == 1 {
 				v.branch = args[0]
 			}
-			if err := v.check(); err != nil {
+			if err := v.checkNames(); err != nil {
 				return err
 			}
 			return v.run(cmd.Context(), a)
@@ -63,7 +62,7 @@ func newApproveCommand(a *app) *cobra.Command {
 	return cmd
 }
 
-func (v *approve) check() error {
+func (v *approve) checkNames() error {
 	for what, name := range map[string]string{"the branch": v.branch, "--ref": v.ref, "--base": v.base, "--repository": v.id, "--push": v.remote} {
 		if err := plain(what, name); err != nil {
 			return err
@@ -73,22 +72,26 @@ func (v *approve) check() error {
 }
 
 func (v *approve) run(ctx context.Context, a *app) error {
+	if err := v.open(ctx); err != nil {
+		return err
+	}
 	p, err := v.examine(ctx)
 	if err != nil {
 		return err
 	}
-	if _, err := v.requireGitsign(ctx); err != nil {
+	program, err := v.requireGitsign(ctx)
+	if err != nil {
 		return err
 	}
 	fmt.Fprint(a.out, p.text())
 	if err := v.confirm(ctx, a); err != nil {
 		return err
 	}
-	made, err := v.sign(ctx, p)
+	id, claim, err := v.commitTo(ctx, program, p)
 	if err != nil {
 		return err
 	}
-	who, warnings, err := p.accept(made.claim, a.now())
+	who, warnings, err := p.accept(claim, a.now())
 	if err != nil {
 		return err
 	}
@@ -96,15 +99,15 @@ func (v *approve) run(ctx context.Context, a *app) error {
 		a.say("warning: %s\n", w)
 	}
 	// The old value: somebody who moved the branch meanwhile is not overwritten.
-	if _, err := v.git(ctx, nil, "update-ref", "-m", "millwright approve", p.fullBranch(), made.id, p.tip); err != nil {
+	if _, err := v.git(ctx, nil, "update-ref", "-m", "millwright approve", p.fullBranch(), id, p.tip); err != nil {
 		return unknown{reasonNotSigned, "look at what was added to " + p.branch + " meanwhile, then approve again", err}
 	}
-	fmt.Fprintf(a.out, "approved by %s: %s is now at %s\n", who, shown(p.branch), made.id)
+	fmt.Fprintf(a.out, "approved by %s: %s is now at %s\n", who, shown(p.branch), id)
 	if v.remote == "" {
 		fmt.Fprintf(a.out, "to publish it: git push REMOTE %s\n", shown(p.branch))
 		return nil
 	}
-	return v.push(ctx, a, v.remote, made.id+":"+p.fullBranch())
+	return v.push(ctx, a, v.remote, id+":"+p.fullBranch())
 }
 
 // confirm asks where somebody can answer, and takes silence for a no.
@@ -115,12 +118,11 @@ func (v *approve) confirm(ctx context.Context, a *app) error {
 	if !a.terminal {
 		return usageError{errors.New("there is no terminal to ask on: read what is above, then give --yes")}
 	}
-	who, err := v.line(ctx, "var", "GIT_COMMITTER_IDENT")
+	who, err := v.ident(ctx, "GIT_COMMITTER_IDENT")
 	if err != nil {
-		return unknown{reasonNotSigned, "git config --global user.name and user.email", err}
+		return err
 	}
-	who, _, _ = strings.Cut(who, "> ")
-	fmt.Fprintf(a.out, "\napprove this as %s>? [y/N] ", shown(who))
+	fmt.Fprintf(a.out, "\napprove this as %s? [y/N] ", shown(who.name()))
 	answer, err := bufio.NewReader(io.LimitReader(a.in, 100)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("reading the answer: %w", err)
@@ -132,35 +134,50 @@ func (v *approve) confirm(ctx context.Context, a *app) error {
 	return nil
 }
 
-// signedObject is an object that was just signed and belongs to no ref yet.
-type signedObject struct {
-	id    string
-	claim gitverify.Claim
-}
-
-// sign makes the commit from the tip's own tree. git commit would take the
-// index, and whatever is staged in it, for what is approved.
-func (v *approve) sign(ctx context.Context, p proposal) (signedObject, error) {
+// commitTo writes the commit, with the tip's own tree: what is in the index or in
+// the work tree cannot get into it. It belongs to no branch yet.
+func (v *approve) commitTo(ctx context.Context, program string, p proposal) (string, gitverify.Claim, error) {
+	author, err := v.ident(ctx, "GIT_AUTHOR_IDENT")
+	if err != nil {
+		return "", gitverify.Claim{}, err
+	}
+	committer, err := v.ident(ctx, "GIT_COMMITTER_IDENT")
+	if err != nil {
+		return "", gitverify.Claim{}, err
+	}
 	message := fmt.Sprintf("Approve %s for %s\n\nThe policy of %s (version %d) is asked about %s.\n\n%s%s %s\n",
 		p.tip[:12], strings.TrimPrefix(p.ref, "refs/heads/"), p.target[:12], p.policy.Version, counted(len(p.changes), "changed path"),
 		trailerKey, p.repository, p.ref)
-	out, err := v.git(ctx, []byte(message), "commit-tree", "-S", "-p", p.tip, "-F", "-", p.tree)
+	head := fmt.Sprintf("tree %s\nparent %s\nauthor %s\ncommitter %s\n", p.tree, p.tip, author, committer)
+	armored, err := v.sign(ctx, program, committer, []byte(head+"\n"+message))
 	if err != nil {
-		return signedObject{}, unknown{reasonNotSigned, hintGitsign, err}
+		return "", gitverify.Claim{}, err
 	}
-	made := signedObject{id: strings.TrimSpace(string(out))}
-	body, err := v.git(ctx, nil, "cat-file", "commit", made.id)
+	signature := strings.ReplaceAll(strings.TrimRight(string(armored), "\n"), "\n", "\n ")
+	id, err := v.git(ctx, []byte(head+"gpgsig "+signature+"\n\n"+message), "hash-object", "-t", "commit", "-w", "--stdin")
 	if err != nil {
-		return signedObject{}, err
+		return "", gitverify.Claim{}, err
 	}
-	if made.claim, err = gitverify.ClaimOfCommit(body); err != nil {
-		return signedObject{}, err
+	made := strings.TrimSpace(string(id))
+	claim, err := v.check(ctx, made, p, message)
+	return made, claim, err
+}
+
+// check reads back what git has, with the eyes of a verifier: exactly an
+// approval, or the branch does not move.
+func (v *approve) check(ctx context.Context, id string, p proposal, message string) (gitverify.Claim, error) {
+	body, err := v.git(ctx, nil, "cat-file", "commit", id)
+	if err != nil {
+		return gitverify.Claim{}, err
 	}
-	parents := []gitverify.ID{gitverify.ID(p.tip)}
-	if c := made.claim; string(c.Tree) != p.tree || !slices.Equal(c.Parents, parents) || !bytes.Equal(c.Message, []byte(message)) {
-		return signedObject{}, fmt.Errorf("git made another commit than it was asked for: %s; the branch was not moved", made.id)
+	claim, err := gitverify.ClaimOfCommit(body)
+	if err != nil {
+		return gitverify.Claim{}, err
 	}
-	return made, nil
+	if string(claim.Tree) != p.tree || !slices.Equal(claim.Parents, []gitverify.ID{gitverify.ID(p.tip)}) || string(claim.Message) != message {
+		return gitverify.Claim{}, fmt.Errorf("git has another commit than it was given: %s; the branch was not moved", id)
+	}
+	return claim, nil
 }
 
 // accept looks at who signed with the eyes of the policy. A signature by

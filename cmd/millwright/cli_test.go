@@ -88,3 +88,23 @@ func TestAnEditedExportIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// What the verbs that people use by hand promise is read before it is changed.
+func TestHelpIsWhatWasAgreed(t *testing.T) {
+	t.Parallel()
+	for _, verb := range []string{"approve", "heartbeat", "verify"} {
+		code, stdout, stderr := answer(t, verb, "--help")
+		if code != exitYes || stderr != "" {
+			t.Errorf("exit %d\n%s", code, stderr)
+		}
+		golden(t, "help/"+verb+".txt", stdout)
+	}
+}
+
+func TestShellsCompleteTheForms(t *testing.T) {
+	t.Parallel()
+	code, stdout, _ := answer(t, "__complete", "verify", "--output", "")
+	if code != exitYes || !strings.HasPrefix(stdout, "text\njson\nmarkdown\n") {
+		t.Errorf("exit %d\n%s", code, stdout)
+	}
+}

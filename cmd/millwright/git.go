@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"millwright.dev/millwright/reconciler/report"
+	"millwright.dev/millwright/reconciler/source"
 )
 
 // maxGitOutput bounds what one command may answer; the names of changed files
@@ -72,6 +73,18 @@ func (r repository) git(ctx context.Context, stdin []byte, args ...string) ([]by
 	}
 	out, _, err := r.run(ctx, stdin, "git "+args[0], exec.CommandContext(ctx, "git", append(fixed, args...)...))
 	return out, err
+}
+
+// open asks git whether it can work here at all.
+func (r repository) open(ctx context.Context) error {
+	format, err := r.line(ctx, "rev-parse", "--show-object-format")
+	if err != nil {
+		return unknown{source.ReasonSourceUnreachable, "name a directory of the repository with --repo", err}
+	}
+	if format != "sha1" {
+		return unknown{source.ReasonSourceUnsupported, "use a SHA-1 repository", fmt.Errorf("this one names its objects by %s", shown(format))}
+	}
+	return nil
 }
 
 // line is the answer of a git command that gives one line.

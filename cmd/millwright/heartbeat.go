@@ -3,9 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"os/exec"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -46,7 +44,7 @@ func newHeartbeatCommand(a *app) *cobra.Command {
 			if v.env = a.env; len(args) == 1 {
 				v.name = args[0]
 			}
-			if err := v.check(); err != nil {
+			if err := v.checkNames(); err != nil {
 				return err
 			}
 			return v.run(cmd.Context(), a)
@@ -59,7 +57,7 @@ func newHeartbeatCommand(a *app) *cobra.Command {
 	return cmd
 }
 
-func (v *heartbeat) check() error {
+func (v *heartbeat) checkNames() error {
 	for what, name := range map[string]string{"the commit": v.name, "--ref": v.ref, "--push": v.remote} {
 		if err := plain(what, name); err != nil {
 			return err
@@ -69,6 +67,9 @@ func (v *heartbeat) check() error {
 }
 
 func (v *heartbeat) run(ctx context.Context, a *app) error {
+	if err := v.open(ctx); err != nil {
+		return err
+	}
 	tip, err := v.tip(ctx)
 	if err != nil {
 		return err
@@ -81,11 +82,20 @@ func (v *heartbeat) run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	tag, claim, err := v.sign(ctx, program, fmt.Sprintf("object %s\ntype commit\ntag %s\n", tip, heartbeatName),
-		fmt.Sprintf("Tip of %s of %s\n", v.ref, policy.Repository))
+	who, err := v.ident(ctx, "GIT_COMMITTER_IDENT")
 	if err != nil {
 		return err
 	}
+	payload := fmt.Appendf(nil, "object %s\ntype commit\ntag %s\ntagger %s\n\nTip of %s of %s\n", tip, heartbeatName, who, v.ref, policy.Repository)
+	armored, err := v.sign(ctx, program, who, payload)
+	if err != nil {
+		return err
+	}
+	claim, err := gitverify.ClaimOfSignature(armored, payload)
+	if err != nil {
+		return err
+	}
+	claim.Committer = who.address()
 	identity, err := listed(policy, claim, a.now())
 	if err != nil {
 		return err
@@ -93,7 +103,7 @@ func (v *heartbeat) run(ctx context.Context, a *app) error {
 	if !identity.HasRole(trustpolicy.RoleHeartbeat) {
 		return refused{fmt.Sprintf("%s does not have the role %s in the policy", identity.Name, trustpolicy.RoleHeartbeat), "sign as somebody who has it; nothing was changed"}
 	}
-	id, err := v.git(ctx, tag, "mktag")
+	id, err := v.git(ctx, append(payload, armored...), "mktag")
 	if err != nil {
 		return err
 	}
@@ -102,11 +112,13 @@ func (v *heartbeat) run(ctx context.Context, a *app) error {
 		return err
 	}
 	fmt.Fprintf(a.out, "heartbeat %s by %s: the tip of %s is %s\n", object, shown(claim.Subject), v.ref, tip)
+	// There is one heartbeat, and the new one takes the place of the old.
+	refspec := "+" + heartbeatRef + ":" + heartbeatRef
 	if v.remote == "" {
+		fmt.Fprintf(a.out, "to publish it: git push REMOTE %s\n", refspec)
 		return nil
 	}
-	// There is one heartbeat, and the new one takes the place of the old.
-	return v.push(ctx, a, v.remote, "+"+heartbeatRef+":"+heartbeatRef)
+	return v.push(ctx, a, v.remote, refspec)
 }
 
 func (v *heartbeat) tip(ctx context.Context) (string, error) {
@@ -120,29 +132,4 @@ func (v *heartbeat) tip(ctx context.Context) (string, error) {
 		}
 	}
 	return "", refused{cmp.Or(v.name, v.ref) + " is no commit that is known here", "git fetch, or name the commit"}
-}
-
-// sign makes a signed tag object. git tag would put it under refs/tags, for
-// everybody to see and to push by accident; so the signing program is asked as
-// git asks it (git-config, gpg.program): the content on its standard input.
-func (r repository) sign(ctx context.Context, program, header, message string) ([]byte, gitverify.Claim, error) {
-	tagger, err := r.line(ctx, "var", "GIT_COMMITTER_IDENT")
-	if err != nil {
-		return nil, gitverify.Claim{}, unknown{reasonNotSigned, "git config user.name and user.email", err}
-	}
-	payload := []byte(header + "tagger " + tagger + "\n\n" + message)
-	who, _, _ := strings.Cut(tagger, "> ")
-	armored, said, err := r.run(ctx, payload, "gitsign", exec.CommandContext(ctx, program, "--status-fd=2", "-bsau", who+">"))
-	if err == nil && !strings.Contains("\n"+string(said), "\n[GNUPG:] SIG_CREATED ") {
-		err = errors.New("gitsign did not say that it signed")
-	}
-	if err != nil {
-		return nil, gitverify.Claim{}, unknown{reasonNotSigned, hintGitsign, err}
-	}
-	claim, err := gitverify.ClaimOfSignature(armored, payload)
-	if err != nil {
-		return nil, gitverify.Claim{}, err
-	}
-	_, claim.Committer, _ = strings.Cut(who, "<")
-	return append(payload, armored...), claim, nil
 }

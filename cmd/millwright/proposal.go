@@ -83,7 +83,10 @@ func (v *approve) findTip(ctx context.Context, p *proposal) error {
 	p.branch = strings.TrimPrefix(v.branch, "refs/heads/")
 	if p.branch == "" {
 		name, err := v.line(ctx, "symbolic-ref", "--quiet", "HEAD")
-		if err != nil || !strings.HasPrefix(name, "refs/heads/") {
+		if err != nil && exitCode(err) != 1 {
+			return err
+		}
+		if !strings.HasPrefix(name, "refs/heads/") {
 			return refused{"no branch is checked out", "name the branch to approve, or git switch to it"}
 		}
 		p.branch = strings.TrimPrefix(name, "refs/heads/")

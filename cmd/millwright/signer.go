@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os/exec"
 	"slices"
+	"strings"
 	"time"
 
 	"millwright.dev/millwright/gitverify"
@@ -15,7 +16,6 @@ import (
 const (
 	reasonNotSigned = "NotSigned"
 	reasonNotPushed = "NotPushed"
-	hintGitsign     = "see that gitsign signs an ordinary commit (git commit -S); nothing was changed"
 )
 
 // requireGitsign says early what would otherwise be a riddle after signing.
@@ -34,6 +34,49 @@ func (r repository) requireGitsign(ctx context.Context) (program string, err err
 		}
 	}
 	return program, nil
+}
+
+// ident is who makes a commit or a tag, as git writes it: a name, an address
+// in brackets, and when.
+type ident string
+
+func (i ident) name() string {
+	name, _, _ := strings.Cut(string(i), "> ")
+	return name + ">"
+}
+
+func (i ident) address() string {
+	_, address, _ := strings.Cut(string(i), "<")
+	address, _, _ = strings.Cut(address, ">")
+	return address
+}
+
+func (r repository) ident(ctx context.Context, variable string) (ident, error) {
+	who, err := r.line(ctx, "var", variable)
+	if err != nil {
+		return "", unknown{reasonNotSigned, "git config --global user.name NAME; git config --global user.email ADDRESS", err}
+	}
+	return ident(who), nil
+}
+
+// sign asks the signing program in the way git does (git-config, gpg.program):
+// the content on its standard input. git itself cannot: git commit takes what is
+// staged, git tag writes under refs/tags, and neither passes on what went wrong.
+func (r repository) sign(ctx context.Context, program string, who ident, payload []byte) ([]byte, error) {
+	armored, said, err := r.run(ctx, payload, "gitsign", exec.CommandContext(ctx, program, "--status-fd=2", "-bsau", who.name()))
+	if failed := new(commandError); errors.As(err, &failed) {
+		// Progress comes before the error, and the manual after it.
+		if _, why, ok := strings.Cut("\n"+failed.said, "\nError: "); ok {
+			failed.said, _, _ = strings.Cut(why, "\nUsage:")
+		}
+	}
+	if err == nil && !strings.Contains("\n"+string(said), "\n[GNUPG:] SIG_CREATED ") {
+		err = errors.New("gitsign did not say that it signed")
+	}
+	if err != nil {
+		return nil, unknown{reasonNotSigned, "see that gitsign signs an ordinary commit (git commit -S); nothing was changed", err}
+	}
+	return armored, nil
 }
 
 // listed finds who signed, and refuses a signature that would do harm: one by

@@ -53,11 +53,12 @@ func newVerifyCommand(a *app) *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&v.repo, "repo", ".", "`directory` of the repository, bare or not")
 	f.StringVar(&v.trustedRoot, "trusted-root", "", trustedRootUsage)
-	f.StringVar(&v.ref, "ref", "refs/heads/main", "full name of the followed `ref`, which approvals must name (default for a tag: the tag)")
+	f.StringVar(&v.ref, "ref", "refs/heads/main", "full name of the followed `ref`, which approvals must name; HEAD itself if that is a full tag name")
 	f.StringVar(&v.mainline, "mainline", "", "where --ref is a tag, the `branch` that must have its commit (default refs/heads/main)")
 	f.StringVar(&v.floor, "floor", "", "last applied `commit`, which HEAD must descend from; what comes before it is not listed")
-	_ = cmd.MarkFlagRequired("trusted-root")
 	f.StringVarP((*string)(&v.out), "output", "o", string(outputText), "text, json or markdown")
+	_ = cmd.MarkFlagRequired("trusted-root")
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{string(outputText), string(outputJSON), string(outputMarkdown)}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 

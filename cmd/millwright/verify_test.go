@@ -230,6 +230,18 @@ func TestVerifyListsNothingBelowTheFloor(t *testing.T) {
 	}
 }
 
+func TestVerifyTakesBranchesByTheirNames(t *testing.T) {
+	t.Parallel()
+	r := newVirtualRepository(t)
+	at := story(r)
+	r.write("refs/remotes/origin/main", at["base"]+"\n")
+	r.write("refs/heads/feature", at["approved"]+"\n")
+	code, stdout, stderr := answer(t, "verify", "--repo", r.dir, "--trusted-root", r.trustedRoot, "origin/main..feature")
+	if code != exitYes || !strings.Contains(stdout, at["base"][:12]+" to "+at["approved"][:12]) {
+		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
+	}
+}
+
 func TestVerifyCannotTellWhatIsNotThere(t *testing.T) {
 	t.Parallel()
 	r := newVirtualRepository(t)

@@ -39,7 +39,8 @@ func OpenLocal(dir string) (*Store, error) {
 	return s, nil
 }
 
-// Resolve finds the commit of a full id, HEAD, a branch name or a full ref.
+// Resolve finds the commit of a full id, HEAD, a full ref, or a branch by its
+// name, of this repository before one of a remote's (origin/main).
 // Abbreviated ids are not guessed.
 func (s *Store) Resolve(name string) (gitverify.ID, error) {
 	if len(name) == 40 && plumbing.IsHash(name) {
@@ -47,7 +48,7 @@ func (s *Store) Resolve(name string) (gitverify.ID, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, candidate := range []string{name, "refs/heads/" + name} {
+	for _, candidate := range []string{name, "refs/heads/" + name, "refs/remotes/" + name} {
 		ref, err := storer.ResolveReference(s.disk, plumbing.ReferenceName(candidate))
 		if err == nil {
 			return gitverify.ID(ref.Hash().String()), nil
