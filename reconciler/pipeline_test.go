@@ -1,7 +1,6 @@
 package reconciler_test
 
 import (
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -380,10 +379,7 @@ func TestEachRecordCoversTheCommitsSinceTheOneBefore(t *testing.T) {
 		t.Errorf("applied: %+v", f.Status.Applied)
 	}
 	for i, want := range []int{2, 1} {
-		var bundle struct{ DSSEEnvelope struct{ Payload []byte } }
-		p.must(json.Unmarshal([]byte(p.records()[i].Spec.Bundle), &bundle))
-		statement, err := attest.DecodeStatement(bundle.DSSEEnvelope.Payload)
-		p.must(err)
+		statement := p.statement(i)
 		if got := statement.Predicate.Source.Range; got.Total != want || got.Commits[want-1].Commit != statement.Commit() {
 			t.Errorf("record %d covers %+v, want %d commits", i+1, got, want)
 		}

@@ -1,6 +1,6 @@
 // Package reconciler is the loop: it takes what a repository says through
-// fetch, verify, render, test, observe, plan, intend, apply, attest and
-// report, and keeps the cluster that way.
+// fetch, verify, render, permit, test, observe, plan, intend, apply, attest
+// and report, and keeps the cluster that way.
 //
 // pipeline.go is the whole of it on one screen. Every stage answers yes, no,
 // or could not tell. A no is final until its input changes; could-not-tell is
@@ -11,6 +11,11 @@
 // the clock all enqueue the same key. What is kept between passes is cache.
 // Truth is in the repository, in the records of applied revisions, and in the
 // inventory, so a process that is killed at any point is continued by the next.
+//
+// Beside the stages it watches for silence: a source whose newest proof of being
+// current is older than the policy allows, a server that does not show a tip
+// that others saw, a revoked commit of which something is still in force. These
+// are alarms, and stop nothing.
 //
 // What it refuses: to start a revision that does not descend from the newest
 // attested one; to write before the intent is stored; to attest what is not

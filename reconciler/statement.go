@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"millwright.dev/millwright/gitverify"
 	"millwright.dev/millwright/reconciler/apply"
 	"millwright.dev/millwright/reconciler/attest"
 	"millwright.dev/millwright/reconciler/plan"
@@ -61,7 +62,7 @@ func (p *pass) sourceOf(revision accepted) (attest.Source, error) {
 	var commits []attest.Commit
 	for _, c := range v.Checked() { // since the record before, which covers what came earlier
 		commits = append(commits, attest.Commit{
-			Commit: string(c.Commit), SignedAt: c.SignedAt, LogIndex: c.LogIndex,
+			Commit: string(c.Commit), Kind: string(c.Kind), Forge: c.Forge, SignedAt: c.SignedAt, LogIndex: c.LogIndex,
 			Signer: attest.Signed{Name: c.Signer.Name, Issuer: c.Signer.Issuer, Subject: c.Signer.Subject},
 		})
 	}
@@ -72,7 +73,24 @@ func (p *pass) sourceOf(revision accepted) (attest.Source, error) {
 	return attest.Source{
 		Repository: v.Repository(), Ref: v.Ref(), Commit: string(v.Commit()), Anchor: string(v.Anchor()),
 		PolicyDigest: v.PolicyDigest(), PolicyVersion: v.PolicyVersion(), Range: checked,
+		Rulings: rulingsOf(revision),
 	}, nil
+}
+
+// rulingsOf are the rules that each step met, and those about what the whole
+// revision affects (rule T12), which were judged at its end.
+func rulingsOf(revision accepted) attest.Rulings {
+	var all []attest.Ruling
+	add := func(commit gitverify.ID, rulings []gitverify.Ruling) {
+		for _, r := range rulings {
+			all = append(all, attest.Ruling{Commit: string(commit), Rule: r.Rule, Role: r.Role, Threshold: r.Threshold, Vouchers: r.Vouchers})
+		}
+	}
+	for _, step := range revision.verification.Steps() {
+		add(step.Commit, step.Rulings)
+	}
+	add(revision.commit(), revision.rulings)
+	return attest.NewRulings(all)
 }
 
 func policyTestOf(revision accepted) attest.PolicyTest {

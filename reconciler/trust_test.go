@@ -1,11 +1,13 @@
 package reconciler_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -233,4 +235,44 @@ func TestAFactoryFollowsASignedTag(t *testing.T) { // rule T14, row A23
 	p.restart()
 	p.wantRefused(p.pass(), "hist/rollback", "three")
 	p.auditIsClean(2)
+}
+
+func TestARotatedTrustedRootKeepsWhatItStillVouchesFor(t *testing.T) { // trusted root rotation
+	p := newPlant(t)
+	var ours, theirs map[string]any
+	data, err := os.ReadFile(p.sigstore.TrustedRootPath)
+	p.must(err)
+	p.must(json.Unmarshal(data, &ours))
+	virtual, err := sigstoretest.NewVirtual(time.Now())
+	p.must(err)
+	other, err := virtual.TrustedRootJSON()
+	p.must(err)
+	p.must(json.Unmarshal(other, &theirs))
+	for _, list := range []string{"certificateAuthorities", "tlogs", "ctlogs", "timestampAuthorities"} {
+		have, _ := ours[list].([]any)
+		more, _ := theirs[list].([]any)
+		ours[list] = append(have, more...)
+	}
+	both, err := json.Marshal(ours)
+	p.must(err)
+	p.setup.TrustedRoot = filepath.Join(t.TempDir(), "root.json")
+	for i, root := range [][]byte{data, both, data} {
+		p.must(os.WriteFile(p.setup.TrustedRoot, root, 0o600))
+		p.setConfig(fmt.Sprint(i))
+		p.commit(alice, "next")
+		if p.applied(); p.value() != fmt.Sprint(i) {
+			t.Errorf("root %d: the cluster says %q", i, p.value())
+		}
+	}
+	p.must(os.WriteFile(p.setup.TrustedRoot, other, 0o600))
+	p.setConfig("evil")
+	p.commit(alice, "by an authority that is not trusted any more")
+	f := p.pass()
+	if f.Status.Refused == nil || p.value() != "2" {
+		t.Errorf("refused: %+v; the cluster says %q", f.Status.Refused, p.value())
+	}
+	p.must(os.WriteFile(p.setup.TrustedRoot, data, 0o600))
+	if p.applied(); p.value() != "evil" {
+		t.Errorf("the authority is back, and the cluster says %q", p.value())
+	}
 }

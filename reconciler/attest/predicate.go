@@ -89,6 +89,8 @@ type Source struct {
 	PolicyDigest  string `json:"policyDigest"`
 	PolicyVersion int64  `json:"policyVersion"`
 	Range         Range  `json:"range"`
+	// Rulings are the rules of the trust policy that the range had to meet.
+	Rulings Rulings `json:"rulings"`
 }
 
 // Range is the commits that were verified for this record, oldest first. When
@@ -103,9 +105,14 @@ type Range struct {
 // Commit is one verified commit.
 type Commit struct {
 	Commit string `json:"commit"`
-	Signer Signed `json:"signer"`
-	// SignedAt is the proven time, of the transparency log or the timestamp authority.
-	SignedAt time.Time `json:"signedAt"`
+	// Kind is content, merge, approval or mechanical.
+	Kind string `json:"kind"`
+	// Signer is who signed it, or Forge the key of the forge that made a merge.
+	Signer Signed `json:"signer,omitzero"`
+	Forge  string `json:"forge,omitempty"`
+	// SignedAt is the proven time, of the transparency log or the timestamp
+	// authority; absent for a forge, whose signatures prove none.
+	SignedAt time.Time `json:"signedAt,omitzero"`
 	// LogIndex in the transparency log, -1 when unknown.
 	LogIndex int64 `json:"logIndex"`
 }
@@ -115,6 +122,25 @@ type Signed struct {
 	Name    string `json:"name,omitempty"`
 	Issuer  string `json:"issuer"`
 	Subject string `json:"subject"`
+}
+
+// Rulings lists at most [MaxRulings] rules, of the newest steps; Total counts
+// all.
+type Rulings struct {
+	Total   int      `json:"total"`
+	Entries []Ruling `json:"entries"`
+}
+
+// Ruling is a rule that a step of the range met, and the persons who stand
+// behind it.
+type Ruling struct {
+	// Commit is the step: a commit of the line that is followed.
+	Commit    string `json:"commit"`
+	Rule      string `json:"rule"`
+	Role      string `json:"role"`
+	Threshold int    `json:"threshold"`
+	// Vouchers are persons, at most [MaxVouchers].
+	Vouchers []string `json:"vouchers"`
 }
 
 // Rendered is the digest of the manifests, as render gives it, their number,

@@ -15,6 +15,8 @@ import (
 const (
 	MaxStatement = 512 << 10
 	MaxRange     = 64
+	MaxRulings   = 32
+	MaxVouchers  = 20
 	MaxDrift     = 50
 	MaxPaths     = 10
 	maxManagers  = 5
@@ -143,6 +145,11 @@ func NewRange(commits []Commit) (Range, error) {
 		return Range{}, fmt.Errorf("hashing the range: %w", err)
 	}
 	return Range{Total: len(all), Digest: digest, Commits: slices.Clip(all[max(0, len(all)-MaxRange):])}, nil
+}
+
+// NewRulings bounds a list of rulings, oldest first.
+func NewRulings(all []Ruling) Rulings {
+	return Rulings{Total: len(all), Entries: slices.Clone(all[max(0, len(all)-MaxRulings):])}
 }
 
 // NewDrift bounds a list of drifted objects.

@@ -29,7 +29,7 @@ func predicate(t *testing.T) attest.Predicate {
 	t.Helper()
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	verified, err := attest.NewRange([]attest.Commit{{
-		Commit: commitA, SignedAt: at.Add(-time.Minute), LogIndex: 7,
+		Commit: commitA, Kind: "content", SignedAt: at.Add(-time.Minute), LogIndex: 7,
 		Signer: attest.Signed{Name: "ada", Issuer: "https://issuer.example.org", Subject: "ada@example.org"},
 	}})
 	if err != nil {
@@ -43,6 +43,7 @@ func predicate(t *testing.T) attest.Predicate {
 		Source: attest.Source{
 			Repository: "https://git.example.org/factory.git", Ref: "refs/heads/main", Commit: commitA, Anchor: commitB,
 			PolicyDigest: digest("a"), PolicyVersion: 1, Range: verified,
+			Rulings: attest.NewRulings([]attest.Ruling{{Commit: commitA, Rule: "everything", Role: "maintainer", Threshold: 1, Vouchers: []string{"ada"}}}),
 		},
 		Rendered:   attest.Rendered{Digest: digest("b"), Objects: 161},
 		PolicyTest: attest.PolicyTest{Policies: []attest.TestedPolicy{{Name: "require-digests", Digest: digest("c"), Matched: 12}}},
@@ -331,5 +332,85 @@ func TestDocumentedExampleIsAStatementOfThisVersion(t *testing.T) {
 	}
 	if _, err := attest.DecodeStatement(canonical); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestAForgesMergeIsOnRecordAsWhatItIs(t *testing.T) { // rule T6
+	t.Parallel()
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	signer := attest.Signed{Name: "ada", Issuer: "https://issuer.example.org", Subject: "ada@example.org"}
+	for name, c := range map[string]struct {
+		commit attest.Commit
+		good   bool
+	}{
+		"a merge by a forge":           {attest.Commit{Commit: commitA, Kind: "mechanical", Forge: "forge-web", LogIndex: -1}, true},
+		"a merge by a person":          {attest.Commit{Commit: commitA, Kind: "merge", Signer: signer, SignedAt: at}, true},
+		"a mechanical one by a person": {attest.Commit{Commit: commitA, Kind: "mechanical", Signer: signer, SignedAt: at}, true},
+		"content by a forge":           {attest.Commit{Commit: commitA, Kind: "content", Forge: "forge-web"}, false},
+		"a forge that proves a time":   {attest.Commit{Commit: commitA, Kind: "mechanical", Forge: "forge-web", SignedAt: at}, false},
+		"a forge and a person":         {attest.Commit{Commit: commitA, Kind: "mechanical", Forge: "forge-web", Signer: signer}, false},
+		"nobody":                       {attest.Commit{Commit: commitA, Kind: "content"}, false},
+		"a person without a time":      {attest.Commit{Commit: commitA, Kind: "content", Signer: signer}, false},
+		"no kind":                      {attest.Commit{Commit: commitA, Signer: signer, SignedAt: at}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := predicate(t)
+			var err error
+			if p.Source.Range, err = attest.NewRange([]attest.Commit{c.commit}); err != nil {
+				t.Fatal(err)
+			}
+			s, err := attest.NewStatement(subjects(), p)
+			if (err == nil) != c.good {
+				t.Fatalf("got %v, want a record: %t", err, c.good)
+			}
+			if !c.good {
+				return
+			}
+			data, err := s.Encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if again, err := attest.DecodeStatement(data); err != nil || again.Predicate.Source.Range.Commits[0] != c.commit {
+				t.Errorf("read back: %+v, %v", again.Predicate.Source.Range, err)
+			}
+		})
+	}
+}
+
+func TestRulingsAreBoundedAndNameWhoStandsBehindThem(t *testing.T) { // rule T13
+	t.Parallel()
+	one := attest.Ruling{Commit: commitA, Rule: "everything", Role: "maintainer", Threshold: 2, Vouchers: []string{"ada", "bob"}}
+	var many []attest.Ruling
+	for range attest.MaxRulings + 5 {
+		many = append(many, one)
+	}
+	crowd := one
+	for len(crowd.Vouchers) < attest.MaxVouchers+5 {
+		crowd.Vouchers = append(crowd.Vouchers, "eve\x1b[31m")
+	}
+	p := predicate(t)
+	p.Source.Rulings = attest.NewRulings(append(many, crowd))
+	s, err := attest.NewStatement(subjects(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := s.Predicate.Source.Rulings
+	last := got.Entries[len(got.Entries)-1]
+	if got.Total != attest.MaxRulings+6 || len(got.Entries) != attest.MaxRulings || len(last.Vouchers) != attest.MaxVouchers || strings.Contains(last.Vouchers[2], "\x1b") {
+		t.Errorf("%d of %d rulings, %d vouchers", len(got.Entries), got.Total, len(last.Vouchers))
+	}
+	for name, change := range map[string]func(*attest.Ruling){
+		"fewer persons than the rule asks for": func(r *attest.Ruling) { r.Vouchers = r.Vouchers[:1] },
+		"a threshold that asks for nobody":     func(r *attest.Ruling) { r.Threshold = 0 },
+		"no rule":                              func(r *attest.Ruling) { r.Rule = "" },
+		"no commit":                            func(r *attest.Ruling) { r.Commit = "" },
+	} {
+		bad := one
+		change(&bad)
+		p.Source.Rulings = attest.NewRulings([]attest.Ruling{bad})
+		if _, err := attest.NewStatement(subjects(), p); err == nil {
+			t.Errorf("%s is on record", name)
+		}
 	}
 }

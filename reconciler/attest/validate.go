@@ -30,6 +30,12 @@ func tidy(p Predicate) Predicate {
 	for i, c := range p.Source.Range.Commits {
 		p.Source.Range.Commits[i].SignedAt = utc(c.SignedAt)
 	}
+	rulings := make([]Ruling, 0, len(p.Source.Rulings.Entries))
+	for _, r := range p.Source.Rulings.Entries {
+		r.Rule, r.Role, r.Vouchers = manager(r.Rule), manager(r.Role), texts(r.Vouchers, MaxVouchers, manager)
+		rulings = append(rulings, r)
+	}
+	p.Source.Rulings.Entries = rulings
 	entries := make([]DriftEntry, 0, len(p.Drift.Entries))
 	for _, e := range p.Drift.Entries[:min(len(p.Drift.Entries), MaxDrift)] {
 		entries = append(entries, DriftEntry{
@@ -196,15 +202,46 @@ func (p Predicate) validateSource() error {
 		return errors.New("source.range is out of bounds")
 	}
 	for _, c := range r.Commits {
-		if !isHex(c.Commit, 40) || c.SignedAt.IsZero() || c.SignedAt.Location() != time.UTC {
-			return errors.New("source.range has an invalid commit")
-		}
-		if err := errors.Join(requireText("issuer", c.Signer.Issuer), requireText("subject", c.Signer.Subject)); err != nil {
-			return err
+		if err := c.validate(); err != nil {
+			return fmt.Errorf("source.range: %w", err)
 		}
 	}
 	if n := len(r.Commits); n > 0 && r.Commits[n-1].Commit != s.Commit {
 		return errors.New("source.range does not end at source.commit")
+	}
+	return s.Rulings.validate()
+}
+
+// kinds of a commit: only a merge that adds nothing may be a forge's.
+const kindMechanical = "mechanical"
+
+func (c Commit) validate() error {
+	if !isHex(c.Commit, 40) || c.SignedAt.Location() != time.UTC || !slices.Contains([]string{"content", "merge", "approval", kindMechanical}, c.Kind) {
+		return errors.New("an invalid commit")
+	}
+	if c.Forge != "" {
+		if c.Kind != kindMechanical || !c.SignedAt.IsZero() || c.Signer != (Signed{}) {
+			return errors.New("a forge signs merges that add nothing, and proves no time")
+		}
+		return requireText("forge", c.Forge)
+	}
+	if c.SignedAt.IsZero() {
+		return errors.New("a commit without a proven time")
+	}
+	return errors.Join(requireText("issuer", c.Signer.Issuer), requireText("subject", c.Signer.Subject))
+}
+
+func (r Rulings) validate() error {
+	if r.Total < len(r.Entries) || len(r.Entries) > MaxRulings || len(r.Entries) < min(r.Total, MaxRulings) {
+		return errors.New("source.rulings is out of bounds")
+	}
+	for _, e := range r.Entries {
+		if !isHex(e.Commit, 40) || e.Threshold < 1 || len(e.Vouchers) > MaxVouchers || len(e.Vouchers) < min(e.Threshold, MaxVouchers) {
+			return errors.New("source.rulings has an invalid ruling")
+		}
+		if err := errors.Join(requireText("rule", e.Rule), requireText("role", e.Role)); err != nil {
+			return err
+		}
 	}
 	return nil
 }
