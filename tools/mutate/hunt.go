@@ -1,0 +1,186 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// The variables by which a test binary is told which mutant it is, and where it
+// notes the mutants that it comes past.
+const (
+	variable = "MILLWRIGHT_MUTANT"
+	hits     = "MILLWRIGHT_MUTANT_HITS"
+)
+
+// switches is what is added to a package.
+const switches = `package %s
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"sync"
+)
+
+var zzMutant, zzFile, zzSeen = func() (int, *os.File, *sync.Map) {
+	n, _ := strconv.Atoi(os.Getenv(%q))
+	var f *os.File
+	if path := os.Getenv(%q); path != "" {
+		f, _ = os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	}
+	return n, f, new(sync.Map)
+}()
+
+func zzOn(n int) bool {
+	if zzFile != nil {
+		if _, seen := zzSeen.LoadOrStore(n, true); !seen {
+			fmt.Fprintln(zzFile, n)
+		}
+	}
+	return zzMutant != n
+}
+
+func zzDrop[T any](n int, v T) T {
+	if !zzOn(n) {
+		var none T
+		return none
+	}
+	return v
+}
+`
+
+// build compiles the tests with all mutants in them.
+func (p *mutated) build(ctx context.Context, work string) error {
+	if err := os.MkdirAll(work, 0o700); err != nil {
+		return err
+	}
+	replace := map[string]string{}
+	put := func(path string, content []byte) error {
+		original, err := filepath.Abs(path)
+		if err != nil {
+			return err
+		}
+		replace[original] = filepath.Join(work, filepath.Base(path))
+		return os.WriteFile(replace[original], content, 0o600)
+	}
+	for path, content := range p.files {
+		if err := put(path, content); err != nil {
+			return err
+		}
+	}
+	if err := put(filepath.Join(p.dir, "zz_mutant.go"), fmt.Appendf(nil, switches, p.name, variable, hits)); err != nil {
+		return err
+	}
+	overlay, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(work, "overlay.json")
+	if err := os.WriteFile(path, overlay, 0o600); err != nil {
+		return err
+	}
+	p.binary = filepath.Join(work, "mutants.test")
+	cmd := exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-overlay", path, "-o", p.binary, "./"+filepath.ToSlash(filepath.Clean(p.dir)))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("compiling the mutants: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// test runs the tests as a mutant, 0 for none, and tells whether they pass.
+func (p *mutated) test(ctx context.Context, c config, id int, short bool, note string) (passed bool, output []byte, err error) {
+	args := []string{"-test.failfast", "-test.timeout", c.timeout.String()}
+	if short {
+		args = append(args, "-test.short", "-test.skip", c.skip)
+	}
+	cmd := exec.CommandContext(ctx, p.binary, args...)
+	cmd.Dir = p.dir
+	cmd.Env = append(os.Environ(), variable+"="+strconv.Itoa(id), hits+"="+note)
+	output, err = cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return false, output, ctx.Err()
+	}
+	return err == nil, output, err
+}
+
+// hunt finds the mutants that no test misses.
+func (p *mutated) hunt(ctx context.Context, c config, log io.Writer) (survivors []mutant, err error) {
+	reached, err := p.baseline(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	var mu sync.Mutex
+	work, group := make(chan mutant), sync.WaitGroup{}
+	for range c.workers {
+		group.Go(func() {
+			for m := range work {
+				alive, failed := p.survives(ctx, c, m, reached[m.id])
+				mu.Lock()
+				if failed != nil {
+					err = failed
+				}
+				if alive {
+					survivors = append(survivors, m)
+					fmt.Fprintf(log, "survives: %s:%d: %s (%s)\n", filepath.Base(m.file), m.line, oneLine(m.text), m.kind)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	for _, m := range p.mutants {
+		if ctx.Err() == nil {
+			work <- m
+		}
+	}
+	close(work)
+	group.Wait()
+	return survivors, err
+}
+
+// baseline makes sure that the tests pass without a mutant, and tells which
+// mutants the quick ones come past.
+func (p *mutated) baseline(ctx context.Context, c config) (map[int]bool, error) {
+	note := p.binary + ".hits"
+	passed, output, err := p.test(ctx, c, 0, true, note)
+	if err != nil {
+		return nil, err
+	}
+	if !passed {
+		return nil, fmt.Errorf("the tests of %s fail without a mutant:\n%s", p.dir, bytes.TrimSpace(output))
+	}
+	lines, err := os.ReadFile(note)
+	if err != nil {
+		return nil, err
+	}
+	reached := map[int]bool{}
+	for line := range strings.Lines(string(lines)) {
+		if n, err := strconv.Atoi(strings.TrimSpace(line)); err == nil {
+			reached[n] = true
+		}
+	}
+	return reached, nil
+}
+
+func (p *mutated) survives(ctx context.Context, c config, m mutant, reached bool) (bool, error) {
+	if reached {
+		if passed, _, err := p.test(ctx, c, m.id, true, ""); err != nil || !passed {
+			return false, err
+		}
+	}
+	if !c.full {
+		return true, nil
+	}
+	passed, _, err := p.test(ctx, c, m.id, false, "")
+	return passed, err
+}

@@ -1,0 +1,108 @@
+// Command mutate removes the refusals of packages, one at a time, and tells
+// which of them no test misses.
+//
+//	go run ./tools/mutate [-full] ./gitverify ./gitverify/trustpolicy
+//
+// A mutant is one of these, and nothing else of a program is changed:
+//
+//   - a condition whose branch ends by returning an error, or false, is never
+//     true; where conditions are joined by ||, each of them is a mutant;
+//   - an error that is returned without a condition is nil;
+//   - a part of a conjunction that a predicate returns is true.
+//
+// All mutants of a package are compiled into one test binary, which runs one of
+// them as the environment says, so that a mutant costs the time of the tests
+// and no more. Tests that start servers or ask the real git are left out at
+// first; what survives meets all tests if -full is given. A mutant that makes
+// the tests run out of time counts as found.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+type config struct {
+	skip    string
+	full    bool
+	timeout time.Duration
+	workers int
+	files   string
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "mutate:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, out, log io.Writer) error {
+	var c config
+	flags := flag.NewFlagSet("mutate", flag.ContinueOnError)
+	flags.SetOutput(log)
+	flags.StringVar(&c.skip, "skip", "Real|Disagreement|IndependentReading|Gitsign|NoByte", "tests that are left out at first")
+	flags.BoolVar(&c.full, "full", false, "let survivors meet all tests")
+	flags.DurationVar(&c.timeout, "timeout", 2*time.Minute, "end of one run of the tests")
+	flags.IntVar(&c.workers, "workers", max(1, runtime.NumCPU()/2), "mutants at a time")
+	flags.StringVar(&c.files, "files", "", "only these files, by their base names, with commas")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() == 0 {
+		return fmt.Errorf("name the folders of some packages")
+	}
+	work, err := os.MkdirTemp("", "millwright-mutate-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(work)
+	for i, dir := range flags.Args() {
+		p, err := load(dir, c.files)
+		if err != nil {
+			return err
+		}
+		if err := p.build(ctx, filepath.Join(work, fmt.Sprint(i))); err != nil {
+			return err
+		}
+		fmt.Fprintf(log, "%s: %d mutants\n", dir, len(p.mutants))
+		began := time.Now()
+		survivors, err := p.hunt(ctx, c, log)
+		if err != nil {
+			return err
+		}
+		report(out, dir, p, survivors, time.Since(began))
+	}
+	return nil
+}
+
+// report prints the survivors as a Markdown list.
+func report(out io.Writer, dir string, p *mutated, survivors []mutant, took time.Duration) {
+	fmt.Fprintf(out, "`%s`: %d mutants in %d files, %d survive (%s, %s).\n\n", filepath.ToSlash(filepath.Clean(dir)),
+		len(p.mutants), len(p.files), len(survivors), time.Now().UTC().Format(time.DateOnly), took.Round(time.Second))
+	slices.SortFunc(survivors, func(a, b mutant) int { return a.id - b.id })
+	for _, m := range survivors {
+		fmt.Fprintf(out, "- `%s:%d` `%s` %s\n", filepath.Base(m.file), m.line, oneLine(m.text), m.kind)
+	}
+	fmt.Fprintln(out)
+}
+
+func oneLine(s string) string {
+	s = strings.Join(strings.Fields(s), " ")
+	if len(s) > 100 {
+		s = s[:100] + "…"
+	}
+	return s
+}
