@@ -210,6 +210,11 @@ func TestATagCountsOnlyWithItsOwnSignatureForItsOwnName(t *testing.T) {
 			commit := s.change()
 			return alone(s.signTag(tagBody(commit, "commit", "v1"), sigstoretest.SignOptions{Subject: carol, NoLogEntry: true}), s.v1(commit))
 		}},
+		{"B27", "a log that puts the tag after the commit and dates it before", "log/inconsistent", nil, func(s tagScene) outcome {
+			commit := s.change()
+			early := sigstoretest.SignOptions{Subject: carol, IssuedAt: s.virtual.Now().Add(-time.Hour)}
+			return alone(s.signTag(tagBody(commit, "commit", "v1"), early), s.v1(commit))
+		}},
 		{"T14", "a tag signed by a forge", "sig/type", nil, func(s tagScene) outcome {
 			commit := s.change()
 			forge, err := forgekeytest.New(forgekey.PGP)
@@ -248,6 +253,18 @@ func TestATagCountsOnlyByWhomThePolicyLetsRelease(t *testing.T) {
 		{"T14", "a person whose window is over", "id/not-in-force", second(", notAfter: 2026-01-01T00:00:00Z"), signedBy(twin)},
 		{"T14", "a person whose window has not begun", "id/not-in-force", second(", notBefore: 2027-01-01T00:00:00Z"), signedBy(twin)},
 		{"T14", "somebody revoked", "id/revoked", append(second(""), "  rules:", "  revocations: [{identity: carol2, from: 2026-04-01T00:00:00Z, reason: left}]\n  rules:"), signedBy(twin)},
+		{"T14", "without the timestamp that the policy wants", "time/no-stamp", []string{"  rules:", "  transparency: {timestampAuthority: required}\n  rules:"}, func(s tagScene) outcome {
+			stamped := sigstoretest.SignOptions{Subject: carol, Stamp: true}
+			body := unsigned(s.tree(s.files("a", "1")), "change", s.anchor)
+			good := tagBody(s.put("commit", s.sign(body, sigstoretest.SignOptions{Stamp: true})), "commit", "v1")
+			return alone(s.signTag(good, by(carol)), s.signTag(good, stamped))
+		}},
+		{"B14", "a tagger date far from the proven time", "time/skew", []string{"committer: any", "committer: any, maxSkew: 24h"}, func(s tagScene) outcome {
+			old := unsigned(s.tree(s.files("a", "1")), "change", s.anchor)
+			now := bytes.ReplaceAll(old, []byte("1700000000"), []byte("1777636800"))
+			good := tagBody(s.put("commit", s.sign(now, honest)), "commit", "v1")
+			return alone(s.signTag(bytes.Replace(good, []byte("1777636800"), []byte("1777036800"), 1), by(carol)), s.signTag(good, by(carol)))
+		}},
 		{"B07", "the tagger is somebody else than the signer", "id/committer-mismatch", []string{"committer: any", "committer: match", "subject: " + alice, "subject: " + alice + ", emails: [committer@example.test]"}, func(s tagScene) outcome {
 			good := tagBody(s.change(), "commit", "v1")
 			return alone(s.signTag(bytes.Replace(good, []byte(carol), []byte(alice), 1), by(carol)), s.signTag(good, by(carol)))

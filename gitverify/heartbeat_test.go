@@ -2,6 +2,7 @@ package gitverify_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -160,4 +161,58 @@ func TestWithoutAVerifiedHistoryAHeartbeatCannotBeTold(t *testing.T) {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 	}
+}
+
+func TestAfterARotationAHeartbeatRestsOnTheNewTrustedRoot(t *testing.T) {
+	t.Parallel()
+	s := newTagScene(t)
+	tip, v := s.change(), s.verifier()
+	beat := s.beat(tip, by(dave))
+	s.wantYes(v, request(s.anchor, tip))
+	data, err := s.virtual.ForeignTrustedRootJSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign, err := gitverify.ParseTrustedRoot(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Replace(foreign); err != nil {
+		t.Fatal(err)
+	}
+	s.wantNoBeat(v, beat, "log/unknown")
+	// What the tip rested on is gone with it, so that the tip is not known either.
+	foreignBeat := s.beat(tip, sigstoretest.SignOptions{Subject: dave, ForeignCA: true, ForeignSCT: true, ForeignLog: true})
+	if got, err := s.heartbeat(v, foreignBeat); err != nil || got.Known {
+		t.Errorf("of a tip that does not verify any more: %+v, %v", got, err)
+	}
+	if err := v.Replace(s.trusted()); err != nil {
+		t.Fatal(err)
+	}
+	s.wantYes(v, request(s.anchor, tip))
+	if got, err := s.heartbeat(v, beat); err != nil || !got.Known {
+		t.Errorf("with the old root again: %+v, %v", got, err)
+	}
+}
+
+func TestAFaultInReadingAHeartbeatEndsOnlyThatCall(t *testing.T) { // row B33
+	t.Parallel()
+	s := newTagScene(t)
+	tip, v := s.change(), s.verifier()
+	beat := s.beat(tip, by(dave))
+	s.wantYes(v, request(s.anchor, tip))
+	_, err := v.Heartbeat(t.Context(), panicking{}, gitverify.HeartbeatRequest{Tag: beat, Anchor: s.anchor})
+	if _, no := errors.AsType[*gitverify.Refusal](err); err == nil || no {
+		t.Errorf("got %v", err)
+	}
+	if got, err := s.heartbeat(v, beat); err != nil || !got.Known {
+		t.Errorf("afterwards: %+v, %v", got, err)
+	}
+}
+
+// panicking is a store of objects that fails in the worst way.
+type panicking struct{}
+
+func (panicking) Object(context.Context, gitverify.ID, int64) (string, []byte, error) {
+	panic("a fault in the store")
 }
