@@ -190,29 +190,46 @@ func TestOnlyOneFormOfArmorCounts(t *testing.T) {
 		keys := []forgekey.Key{forge.Key(kind)}
 		good := string(must(forge.Sign([]byte(payload)))(t))
 		begin, rest, _ := strings.Cut(good, "\n")
+		content := strings.TrimSpace(rest[:strings.Index(rest, "-----END")])
+		lines := strings.Split(content, "\n")
+		inner := func(edited string) string { return strings.Replace(good, content, edited, 1) }
 		for name, bad := range map[string]string{
-			"text before it":          "x\n" + good,
-			"an empty line before it": "\n" + good,
-			"text behind it":          good + "x\n",
-			"two empty lines":         good + "\n\n",
-			"two blocks":              good + good,
-			"no line end":             strings.TrimSuffix(good, "\n"),
-			"carriage returns":        strings.ReplaceAll(good, "\n", "\r\n"),
-			"a header":                begin + "\nVersion: 1\n" + rest,
-			"a header and a line":     begin + "\nVersion: 1\n\n" + strings.TrimPrefix(rest, "\n"),
-			"no end":                  strings.Split(good, "-----END")[0],
-			"another end":             strings.Replace(good, "END ", "END OF ", 1),
-			"a blank in a line":       strings.Replace(good, "A", "A ", 1),
-			"a long line":             strings.Replace(good, rest, strings.Repeat("A", 1000)+"\n"+rest, 1),
-			"too large":               begin + "\n" + strings.Repeat("AAAA\n", 20_000) + rest,
-			"one byte a line":         begin + "\n\n" + strings.Join(strings.Split(rest, ""), "\n"),
-			"nothing but lines":       begin + strings.Repeat("\n", 100),
-			"only the first line":     begin,
-			"":                        "",
+			"an empty line at its end":      inner(content + "\n"),
+			"an empty line before the last": inner(strings.Join(lines[:len(lines)-1], "\n") + "\n\n" + lines[len(lines)-1]),
+			"carriage returns in it":        inner(strings.ReplaceAll(content, "\n", "\r\n")),
+			"a carriage return at its end":  inner(content + "\r"),
+			"a short first line":            inner(content[:4] + "\n" + content[4:]),
+			"one line for two":              inner(strings.Replace(content, "\n", "", 1)),
+			"text before it":                "x\n" + good,
+			"an empty line before it":       "\n" + good,
+			"text behind it":                good + "x\n",
+			"two empty lines":               good + "\n\n",
+			"two blocks":                    good + good,
+			"no line end":                   strings.TrimSuffix(good, "\n"),
+			"carriage returns":              strings.ReplaceAll(good, "\n", "\r\n"),
+			"a header":                      begin + "\nVersion: 1\n" + rest,
+			"a header and a line":           begin + "\nVersion: 1\n\n" + strings.TrimPrefix(rest, "\n"),
+			"no end":                        strings.Split(good, "-----END")[0],
+			"another end":                   strings.Replace(good, "END ", "END OF ", 1),
+			"a blank in a line":             strings.Replace(good, "A", "A ", 1),
+			"a long line":                   strings.Replace(good, rest, strings.Repeat("A", 1000)+"\n"+rest, 1),
+			"too large":                     begin + "\n" + strings.Repeat("AAAA\n", 20_000) + rest,
+			"one byte a line":               begin + "\n\n" + strings.Join(strings.Split(rest, ""), "\n"),
+			"nothing but lines":             begin + strings.Repeat("\n", 100),
+			"only the first line":           begin,
+			"":                              "",
 		} {
 			if _, err := forgekey.Verify(keys, []byte(payload), []byte(bad)); !errors.Is(err, forgekey.ErrMalformed) {
 				t.Errorf("%s, %s: %v", kind, name, err)
 			}
+		}
+		// One has an empty line before its content, the other has none.
+		other := strings.Replace(good, begin+"\n", begin+"\n\n", 1)
+		if kind == forgekey.PGP {
+			other = strings.Replace(good, begin+"\n\n", begin+"\n", 1)
+		}
+		if _, err := forgekey.Verify(keys, []byte(payload), []byte(other)); !errors.Is(err, forgekey.ErrMalformed) {
+			t.Errorf("%s in the other's armor: %v", kind, err)
 		}
 		if _, err := forgekey.Verify(keys, []byte(payload), []byte(good+"\n")); (err == nil) != (kind == forgekey.PGP) {
 			t.Errorf("%s with one empty line behind it: %v", kind, err)
