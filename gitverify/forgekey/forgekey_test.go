@@ -264,7 +264,7 @@ func TestWeakAndForeignKeysCannotBeListed(t *testing.T) {
 		"two PGP blocks":                    edit(pgp, func(k *forgekey.Key) { k.PublicKey += k.PublicKey }),
 		"SSH with an MD5 fingerprint":       edit(ssh, func(k *forgekey.Key) { k.Fingerprint = "MD5:00:11" }),
 		"SSH with padding":                  edit(ssh, func(k *forgekey.Key) { k.Fingerprint += "=" }),
-		"SSH with a line end":               edit(ssh, func(k *forgekey.Key) { k.Fingerprint = k.Fingerprint[:49] + "\n" }),
+		"SSH with a line end":               edit(ssh, func(k *forgekey.Key) { k.Fingerprint, k.PublicKey = "SHA256:"+strings.Repeat("A", 42)+"\n", "" }),
 		"SSH with other material":           edit(ssh, func(k *forgekey.Key) { k.PublicKey = weak.Key("").PublicKey }),
 		"SSH with options":                  edit(ssh, func(k *forgekey.Key) { k.PublicKey = "no-pty " + k.PublicKey }),
 		"SSH with two lines":                edit(ssh, func(k *forgekey.Key) { k.PublicKey += k.PublicKey }),

@@ -3,6 +3,8 @@ package forgekey_test
 import (
 	"bytes"
 	"crypto"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -302,6 +304,84 @@ func TestAnRSANumberIsShortOrAsLongAsItsKey(t *testing.T) {
 		size := len(packetBody) - 192
 		whole := slices.Concat([]byte{0xc2, byte(size>>8) + 192, byte(size)}, packetBody)
 		if _, err := forgekey.Verify(keys, content, forgekeytest.ArmorPGP("PGP SIGNATURE", whole)); !errors.Is(err, c.want) {
+			t.Errorf("%s: got %v, want %v", name, err, c.want)
+		}
+	}
+}
+
+// What is inside an SSH signature has one form each too: the key, the numbers of
+// ECDSA, and nothing behind them.
+func TestOnlyOneFormOfWhatAnSSHSignatureHoldsCounts(t *testing.T) {
+	t.Parallel()
+	all := must(forgekeytest.SSHKeys())(t)
+	// take cuts the first string off.
+	take := func(blob []byte) (value, rest []byte) {
+		size := binary.BigEndian.Uint32(blob)
+		return blob[4 : 4+size], blob[4+size:]
+	}
+	padded := func(mpint []byte) string { return "\x00" + string(mpint) }
+	for name, c := range map[string]struct {
+		key, algorithm string
+		// edit changes the key or the innermost signature.
+		edit func(key, signature []byte) (newKey, newSignature []byte)
+		want error
+	}{
+		"untouched": {"P-256", ssh.KeyAlgoECDSA256, func(key, signature []byte) ([]byte, []byte) { return key, signature }, nil},
+		"an ECDSA number with a zero before it": {"P-256", ssh.KeyAlgoECDSA256, func(key, signature []byte) ([]byte, []byte) {
+			format, rest := take(signature)
+			numbers, _ := take(rest)
+			r, rest := take(numbers)
+			s, _ := take(rest)
+			return key, forgekeytest.Strings("", string(format), string(forgekeytest.Strings("", padded(r), string(s))))
+		}, forgekey.ErrMalformed},
+		"a byte behind the numbers": {"P-256", ssh.KeyAlgoECDSA256, func(key, signature []byte) ([]byte, []byte) {
+			format, rest := take(signature)
+			numbers, _ := take(rest)
+			return key, forgekeytest.Strings("", string(format), string(numbers)+"\x00")
+		}, forgekey.ErrMalformed},
+		"a byte behind the signature": {"Ed25519", ssh.KeyAlgoED25519, func(key, signature []byte) ([]byte, []byte) {
+			return key, append(bytes.Clone(signature), 1)
+		}, forgekey.ErrMalformed},
+		"an RSA signature with a zero before it": {"RSA", ssh.KeyAlgoRSASHA512, func(key, signature []byte) ([]byte, []byte) {
+			format, rest := take(signature)
+			number, _ := take(rest)
+			return key, forgekeytest.Strings("", string(format), padded(number))
+		}, forgekey.ErrMalformed},
+		"another format": {"Ed25519", ssh.KeyAlgoED25519, func(key, signature []byte) ([]byte, []byte) {
+			_, rest := take(signature)
+			value, _ := take(rest)
+			return key, forgekeytest.Strings("", ssh.KeyAlgoSKED25519, string(value))
+		}, forgekey.ErrAlgorithm},
+		"a listed key in another form": {"RSA", ssh.KeyAlgoRSASHA512, func(key, signature []byte) ([]byte, []byte) {
+			format, rest := take(key)
+			e, rest := take(rest)
+			n, _ := take(rest)
+			return forgekeytest.Strings("", string(format), padded(e), string(n)), signature
+		}, forgekey.ErrMalformed},
+		"a listed key of a kind that is not accepted": {"Ed25519", ssh.KeyAlgoED25519, func(key, signature []byte) ([]byte, []byte) {
+			_, rest := take(key)
+			value, _ := take(rest)
+			return forgekeytest.Strings("", ssh.KeyAlgoSKED25519, string(value), "ssh:"), signature
+		}, forgekey.ErrAlgorithm},
+		"a listed key that is none": {"Ed25519", ssh.KeyAlgoED25519, func(_, signature []byte) ([]byte, []byte) {
+			return []byte("key"), signature
+		}, forgekey.ErrMalformed},
+	} {
+		forge := must(forgekeytest.NewSSH(all[c.key]))(t)
+		fields := forgekeytest.SSHFields{Namespace: "git", Hash: "sha512", Algorithm: c.algorithm}
+		whole := must(forge.BlobSSH(fields, []byte(payload)))(t)
+		key, rest := take(whole[10:])
+		head := rest
+		for range 3 {
+			_, rest = take(rest)
+		}
+		head = head[:len(head)-len(rest)]
+		signature, _ := take(rest)
+		key, signature = c.edit(key, signature)
+		blob := slices.Concat(forgekeytest.Strings("SSHSIG\x00\x00\x00\x01", string(key)), head, forgekeytest.Strings("", string(signature)))
+		sum := sha256.Sum256(key)
+		listed := forgekey.Key{Name: name, Type: forgekey.SSH, Fingerprint: "SHA256:" + base64.RawStdEncoding.EncodeToString(sum[:])}
+		if _, err := forgekey.Verify([]forgekey.Key{listed}, []byte(payload), forgekeytest.ArmorSSH(blob)); !errors.Is(err, c.want) {
 			t.Errorf("%s: got %v, want %v", name, err, c.want)
 		}
 	}
