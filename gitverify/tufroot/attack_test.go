@@ -46,6 +46,16 @@ func signedBy(role string, n int) func(*world) {
 	}
 }
 
+// follows publishes metadata of a role that names a version of the
+// specification.
+func follows(role, spec string) func(*world) {
+	c := tuftest.Change{Spec: map[string]string{role: spec}}
+	if role == tuftest.Root {
+		c.Rotate = []string{tuftest.Root}
+	}
+	return change(c)
+}
+
 // broken publishes and then answers for the newest file of a role.
 func broken(role string, answer func(good []byte) http.HandlerFunc) func(*world) {
 	return func(w *world) {
@@ -209,6 +219,12 @@ func perRole(table map[string]attack) {
 	honest := broken(tuftest.Timestamp, whole)
 	for _, role := range []string{tuftest.Root, tuftest.Timestamp, tuftest.Snapshot, tuftest.Targets} {
 		table["expired "+role] = attack{expiring(role, time.Hour), expiring(role, -time.Hour), tufroot.CodeExpired}
+	}
+	for _, role := range []string{tuftest.Root, tuftest.Timestamp, tuftest.Snapshot, tuftest.Targets} {
+		table[role+" of another major version of the specification"] = attack{follows(role, "1.1"), follows(role, "2.0"), tufroot.CodeMalformed}
+	}
+	for _, role := range []string{tuftest.Timestamp, tuftest.Snapshot} {
+		table[role+" that says nothing of what is below"] = attack{update, change(tuftest.Change{Silent: []string{role}}), tufroot.CodeMalformed}
 	}
 	for role, enough := range map[string]int{tuftest.Root: 2, tuftest.Timestamp: 1, tuftest.Snapshot: 1, tuftest.Targets: 2} {
 		table[role+" below its threshold"] = attack{signedBy(role, enough), signedBy(role, enough-1), tufroot.CodeSignature}

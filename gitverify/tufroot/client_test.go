@@ -237,6 +237,42 @@ func TestABrokenCacheIsRefusedAndReplaced(t *testing.T) {
 	}
 }
 
+func TestVersionsBelowOneAreRefusedByAClientThatKnowsNoneYet(t *testing.T) {
+	t.Parallel()
+	for _, role := range []string{tuftest.Timestamp, tuftest.Snapshot, tuftest.Targets} {
+		w := newWorld(t)
+		w.publish(tuftest.Change{Versions: map[string]int64{role: -1}})
+		refused(t, w.client.Refresh(t.Context()), tufroot.CodeMalformed)
+		w.publish(tuftest.Change{Versions: map[string]int64{role: 1}})
+		w.refresh()
+		w.believes(0)
+	}
+}
+
+func TestAClientThatSawNothingYetRefusesAsWell(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change tuftest.Change
+		code   string
+	}{
+		"a silent timestamp":  {tuftest.Change{Silent: []string{tuftest.Timestamp}}, tufroot.CodeMalformed},
+		"a silent snapshot":   {tuftest.Change{Silent: []string{tuftest.Snapshot}}, tufroot.CodeMalformed},
+		"too few signatures":  {tuftest.Change{Signers: map[string]int{tuftest.Targets: 1}}, tufroot.CodeSignature},
+		"expired metadata":    {tuftest.Change{Expires: map[string]time.Time{tuftest.Snapshot: time.Unix(1, 0)}}, tufroot.CodeExpired},
+		"a root by strangers": {tuftest.Change{Rotate: []string{tuftest.Root}, Forget: true}, tufroot.CodeSignature},
+	} {
+		w := newWorld(t)
+		w.publish(c.change)
+		err := w.client.Refresh(t.Context())
+		refused(t, err, c.code)
+		_, _, err = w.client.Current()
+		refused(t, err, tufroot.CodeAway)
+		if t.Failed() {
+			t.Fatal(name)
+		}
+	}
+}
+
 func TestARefreshThatCannotStoreSaysSoAndChangesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -16,7 +16,7 @@ func (r *Repository) Publish(c Change) error {
 			return fmt.Errorf("making a root: %w", err)
 		}
 	}
-	if c.Target != nil || slices.Contains(c.Rotate, Targets) || c.Versions[Targets] != 0 || !c.Expires[Targets].IsZero() || hasSigners(c, Targets) {
+	if c.Target != nil || slices.Contains(c.Rotate, Targets) || c.Versions[Targets] != 0 || !c.Expires[Targets].IsZero() || hasSigners(c, Targets) || c.Spec[Targets] != "" {
 		if err := r.newTargets(c); err != nil {
 			return fmt.Errorf("making targets: %w", err)
 		}
@@ -28,6 +28,10 @@ func (r *Repository) Publish(c Change) error {
 		return err
 	}
 	snapshot.Signed.Meta["targets.json"] = described
+	snapshot.Signed.SpecVersion = c.spec(Snapshot)
+	if slices.Contains(c.Silent, Snapshot) {
+		clear(snapshot.Signed.Meta)
+	}
 	if err := publish(r, c, Snapshot, snapshot); err != nil {
 		return fmt.Errorf("making a snapshot: %w", err)
 	}
@@ -37,10 +41,21 @@ func (r *Repository) Publish(c Change) error {
 		return err
 	}
 	timestamp.Signed.Meta["snapshot.json"] = described
+	timestamp.Signed.SpecVersion = c.spec(Timestamp)
+	if slices.Contains(c.Silent, Timestamp) {
+		clear(timestamp.Signed.Meta)
+	}
 	if err := publish(r, c, Timestamp, timestamp); err != nil {
 		return fmt.Errorf("making a timestamp: %w", err)
 	}
 	return nil
+}
+
+func (c Change) spec(role string) string {
+	if v := c.Spec[role]; v != "" {
+		return v
+	}
+	return metadata.SPECIFICATION_VERSION
 }
 
 func hasSigners(c Change, role string) bool {
@@ -87,7 +102,7 @@ func (r *Repository) newRoot(c Change) error {
 	root := metadata.Root(r.expires(c, Root))
 	// The file is served under the number that follows, whatever it says inside.
 	number := r.versions[Root] + 1
-	root.Signed.Version = r.next(c, Root)
+	root.Signed.Version, root.Signed.SpecVersion = r.next(c, Root), c.spec(Root)
 	r.versions[Root] = number
 	for role, threshold := range thresholds() {
 		for _, k := range r.keys[role] {
@@ -123,7 +138,7 @@ func (r *Repository) newTargets(c Change) error {
 		r.target = c.Target
 	}
 	targets := metadata.Targets(r.expires(c, Targets))
-	targets.Signed.Version = r.next(c, Targets)
+	targets.Signed.Version, targets.Signed.SpecVersion = r.next(c, Targets), c.spec(Targets)
 	info, err := metadata.TargetFile().FromBytes(Target, r.target)
 	if err != nil {
 		return err

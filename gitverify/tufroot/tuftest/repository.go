@@ -87,6 +87,10 @@ type Change struct {
 	Forget bool
 	// Name is the name of the target, if not [Target].
 	Name string
+	// Spec sets the version of the specification that a role's metadata names.
+	Spec map[string]string
+	// Silent leaves out what these roles say of the metadata below them.
+	Silent []string
 }
 
 // Start makes a repository that publishes a first trusted root, and serves it
