@@ -141,7 +141,7 @@ func newSetup(cfg *rest.Config, m manager.Manager, o options, wake chan<- event.
 	if err != nil {
 		return nil, fmt.Errorf("resolving --policy-engine: %w", err)
 	}
-	trust, err := trustSource(m, o, ctrl.Log)
+	trust, err := trustSource(m, o, metrics, ctrl.Log)
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"millwright.dev/millwright/gitverify/tufroot"
 	"millwright.dev/millwright/reconciler"
+	"millwright.dev/millwright/reconciler/report"
 )
 
 // publicGood names the repository of the Sigstore project.
@@ -73,7 +74,7 @@ func (r *repositoryOptions) client(dataDir string) (*tufroot.Client, error) {
 
 // trustSource is where the trusted root comes from. A repository is asked
 // beside the passes, never by one.
-func trustSource(m manager.Manager, o options, log logr.Logger) (reconciler.TrustSource, error) {
+func trustSource(m manager.Manager, o options, metrics *report.Metrics, log logr.Logger) (reconciler.TrustSource, error) {
 	if o.trust.url == "" {
 		return reconciler.TrustFile(o.trustedRoot), nil
 	}
@@ -81,7 +82,7 @@ func trustSource(m manager.Manager, o options, log logr.Logger) (reconciler.Trus
 	if err != nil {
 		return nil, err
 	}
-	if err := m.Add(&refresher{client: client, options: o.trust, log: log.WithName("trusted-root")}); err != nil {
+	if err := m.Add(&refresher{client: client, options: o.trust, metrics: metrics, log: log.WithName("trusted-root")}); err != nil {
 		return nil, fmt.Errorf("adding the refresh of the trusted root: %w", err)
 	}
 	return reconciler.TrustRepository(client, o.trust.grace, time.Now), nil
@@ -92,6 +93,7 @@ func trustSource(m manager.Manager, o options, log logr.Logger) (reconciler.Trus
 type refresher struct {
 	client  *tufroot.Client
 	options repositoryOptions
+	metrics *report.Metrics
 	log     logr.Logger
 }
 
@@ -107,6 +109,7 @@ func (r *refresher) Start(ctx context.Context) error {
 func (r *refresher) tell(status tufroot.Status, err error) {
 	about := []any{"root", status.Root, "timestamp", status.Timestamp, "expires", status.Expires, "fetched", status.Fetched}
 	if !status.Expires.IsZero() {
+		r.metrics.TrustedRoot(status.Expires)
 		about = append(about, "state", status.State(time.Now(), r.options.grace))
 	}
 	if err != nil {

@@ -13,10 +13,12 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"millwright.dev/millwright/gitverify/sigstoretest"
 	"millwright.dev/millwright/gitverify/tufroot/tuftest"
 	"millwright.dev/millwright/reconciler"
+	"millwright.dev/millwright/reconciler/report"
 )
 
 func TestTheTrustedRootComesFromOnePlace(t *testing.T) {
@@ -94,7 +96,12 @@ func TestTheRefresherWorksBesideThePassesInEveryReplica(t *testing.T) {
 		t.Error("a pass fetched the trusted root itself")
 	}
 	var log lines
-	r := &refresher{client: client, options: options, log: logr.FromSlogHandler(slog.NewJSONHandler(&log, nil))}
+	registry := prometheus.NewRegistry()
+	metrics, err := report.NewMetrics(registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &refresher{client: client, options: options, metrics: metrics, log: logr.FromSlogHandler(slog.NewJSONHandler(&log, nil))}
 	if r.NeedLeaderElection() {
 		t.Error("a replica that waits does not refresh")
 	}
@@ -108,6 +115,19 @@ func TestTheRefresherWorksBesideThePassesInEveryReplica(t *testing.T) {
 	}
 	if !log.has(`"state":"Good"`) {
 		t.Errorf("the log does not say how fresh it is: %s", log.b.String())
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := 0.0
+	for _, family := range families {
+		if family.GetName() == "millwright_trusted_root_expiry_timestamp_seconds" {
+			told = family.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	if want := float64(now.Add(tuftest.Lifetime).Unix()); told != want {
+		t.Errorf("the metric says that it expires at %f, want %f", told, want)
 	}
 	if trust, err := source(); err != nil || !bytes.Equal(trust.Data, trusted) {
 		t.Errorf("the pass has no trusted root: %v", err)

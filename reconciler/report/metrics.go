@@ -20,6 +20,7 @@ type Metrics struct {
 	objects  *prometheus.GaugeVec
 	sequence *prometheus.GaugeVec
 	age      *prometheus.GaugeVec
+	trust    *prometheus.GaugeVec
 }
 
 // NewMetrics makes the metrics and registers them.
@@ -39,7 +40,9 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 		sequence: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "millwright_applied_sequence", Help: "Sequence of the newest record."}, factory),
 		age:      prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "millwright_source_age_seconds", Help: "Age of the newest proof that the source is current."}, factory),
 	}
-	for _, c := range []prometheus.Collector{m.passes, m.refusals, m.drift, m.stages, m.ready, m.objects, m.sequence, m.age} {
+	// No series where the trusted root is a file: a file does not expire.
+	m.trust = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "millwright_trusted_root_expiry_timestamp_seconds", Help: "When the metadata of the trusted root expires."}, nil)
+	for _, c := range []prometheus.Collector{m.passes, m.refusals, m.drift, m.stages, m.ready, m.objects, m.sequence, m.age, m.trust} {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("registering metrics: %w", err)
 		}
@@ -57,6 +60,11 @@ func (m *Metrics) Forget(key types.NamespacedName) {
 	} {
 		c.DeletePartialMatch(gone)
 	}
+}
+
+// TrustedRoot records until when the trusted root is good.
+func (m *Metrics) TrustedRoot(expires time.Time) {
+	m.trust.WithLabelValues().Set(float64(expires.Unix()))
 }
 
 // Stage records how long a stage took.
