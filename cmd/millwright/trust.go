@@ -201,6 +201,7 @@ type shownRevocation struct {
 	Identity string     `json:"identity,omitempty"`
 	From     *time.Time `json:"from,omitempty"`
 	Commit   string     `json:"commit,omitempty"`
+	ForgeKey string     `json:"forgeKey,omitempty"`
 	Reason   string     `json:"reason,omitempty"`
 }
 
@@ -224,7 +225,7 @@ func describePolicy(p *trustpolicy.Policy, now time.Time) shownPolicy {
 		s.ForgeKeys = append(s.ForgeKeys, shownForgeKey{k.Name, k.Type, k.Fingerprint})
 	}
 	for _, r := range p.Revocations {
-		s.Revocations = append(s.Revocations, shownRevocation{r.Identity, moment(r.From), r.Commit, r.Reason})
+		s.Revocations = append(s.Revocations, shownRevocation{r.Identity, moment(r.From), r.Commit, r.ForgeKey, r.Reason})
 	}
 	return s
 }
@@ -320,9 +321,20 @@ func (s shownPolicy) text() string {
 		fmt.Fprintf(&b, "forge key %s: %s %s\n", k.Name, k.Type, k.Fingerprint)
 	}
 	for _, r := range s.Revocations {
-		fmt.Fprintf(&b, "revoked: %s%s%s\n", r.Identity, r.Commit, suffix(", ", r.Reason))
+		fmt.Fprintf(&b, "revoked: %s\n", r.text())
 	}
 	return b.String()
+}
+
+func (r shownRevocation) text() string {
+	what := r.Commit
+	switch {
+	case r.From != nil:
+		what = "identity " + r.Identity + " from " + r.From.Format(time.RFC3339)
+	case r.ForgeKey != "":
+		what = "forge key " + r.ForgeKey
+	}
+	return what + suffix(": ", r.Reason)
 }
 
 // needs says who can satisfy a rule, and how many of them it takes.

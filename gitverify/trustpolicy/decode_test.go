@@ -102,6 +102,27 @@ func TestHexThatLooksLikeANumberNeedsNoQuotes(t *testing.T) {
 	}
 }
 
+func TestC16AFileThatSaysTooLittleIsRefusedInItsOwnWords(t *testing.T) {
+	t.Parallel()
+	head, rest, _ := strings.Cut(small, "  identities:\n")
+	people, rules, _ := strings.Cut(rest, "  rules:\n")
+	for text, want := range map[string]string{
+		"":                                "the file is empty",
+		"# nothing\n":                     "the file is empty",
+		"---\n":                           "without a value",
+		"policy\n":                        "must be a map",
+		head + "  rules:\n" + rules:       "spec.identities is missing",
+		head + "  identities:\n" + people: "spec.rules is missing",
+		strings.TrimSuffix(head, "spec:\n  version: 1\n  repository: r\n"): "with a spec",
+	} {
+		_, err := trustpolicy.Decode([]byte(text), trustpolicy.DefaultPath)
+		var no *trustpolicy.Invalid
+		if !errors.As(err, &no) || !strings.Contains(no.Error(), want) || no.Lockout != strings.HasPrefix(want, "spec.") {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+}
+
 // small is the least that a policy can say.
 const small = `apiVersion: millwright.dev/v1alpha1
 kind: TrustPolicy

@@ -35,6 +35,8 @@ func formRefusals() map[string]refusal {
 		"C16: a map where a list belongs":    {"[overlays/production]", "{overlays/production: 1}", "[overlays/production]", "must be a list"},
 		"text that YAML reads as a number":   {"person: bob", "person: 1_0", "person: '1_0'", "put it in quotes"},
 		"text that YAML reads as false":      {"name: factory", "name: false", "name: 'false'", "put it in quotes"},
+		"a map where text belongs":           {"person: bob", "person: {bob: bob}", "person: bob", "must be text"},
+		"a field of a kilobyte":              {version, "  version: 7\n  " + strings.Repeat("x", 1000) + ": 1\n", version, strings.Repeat("x", 80) + `"…`},
 		"T8: no version":                     {version, "", version, "spec.version is missing"},
 		"C42: version without a successor":   {version, "  version: 9223372036854775807\n", version, "no later policy could exceed it"},
 		"T8: version zero":                   {version, "  version: 0\n", version, "1 or more"},
@@ -65,6 +67,7 @@ func identityRefusals() map[string]refusal {
 		"B03: ends of lines instead of the text":   {pattern, spiffe(`(?m)^a@corp\.example$`), spiffe(`^a@corp\.example$`), "no group but"},
 		"B03: an end of a line by a later flag":    {pattern, spiffe(`^a@corp\.example(?m)$`), spiffe(`^a@corp\.example$`), "no group but"},
 		"B03: an anchor that may be left out":      {pattern, spiffe(`^?a@corp\.example$`), spiffe(`^a?@corp\.example$`), "not anchored"},
+		"B03: anchors of another spelling":         {pattern, spiffe(`\Aa@corp\.example\z`), spiffe(`^a@corp\.example$`), "^ and $"},
 		"B03: a pattern that is no expression":     {pattern, spiffe(`^a(@corp\.example$`), spiffe(`^a(@corp\.example)$`), "RE2"},
 		"B03: a look-ahead, which RE2 has not":     {pattern, spiffe(`^(?=a)a@corp\.example$`), spiffe(`^(?:a)a@corp\.example$`), "RE2"},
 		"B03: a back reference, which RE2 has not": {pattern, spiffe(`^(a)\1@corp\.example$`), spiffe(`^(a)a@corp\.example$`), "RE2"},
@@ -122,7 +125,7 @@ func ruleRefusals() map[string]refusal {
 	}
 	rule := func(rest string) string { return "{name: everything, " + rest + "}" }
 	return map[string]refusal{
-		"T5: a threshold above the number of people":   {everything, rule(`paths: ["**"], role: maintainer, threshold: 3`), rule(`paths: ["**"], role: maintainer, threshold: 2`), "above the number of persons"},
+		"T5: a threshold above the number of people":   {everything, rule(`paths: ["**"], role: maintainer, threshold: 3`), rule(`paths: ["**"], role: maintainer, threshold: 2`), "with role maintainer, 2"},
 		"T5: a threshold that counts a revoked person": {everything, rule(`paths: ["**"], role: security, threshold: 3`), rule(`paths: ["**"], role: security, threshold: 2`), "who are not revoked, 2"},
 		"T5: a threshold of zero":                      {everything, rule(`paths: ["**"], role: maintainer, threshold: 0`), everything, "1 or more"},
 		"T5: a negative threshold":                     {everything, rule(`paths: ["**"], role: maintainer, threshold: -1`), everything, "1 or more"},
@@ -131,6 +134,7 @@ func ruleRefusals() map[string]refusal {
 		"T5: a role that nobody has":                   {everything, rule(`paths: ["**"], role: maintianer, threshold: 1`), everything, "no person has role"},
 		"T5: a role that only machines have":           {"roles: [heartbeat, release]\n  rules:\n  - " + everything, "roles: [heartbeat, ci]\n  rules:\n  - " + rule(`paths: ["**"], role: ci, threshold: 1`), "roles: [heartbeat, ci]\n  rules:\n  - " + everything, "no person has role ci"},
 		"C17: a person with two identities, twice":     {"person: bob", "person: alice", "person: bert", "above the number of persons"},
+		"a rule for a role in capitals":                {everything, rule(`paths: ["**"], role: Maintainer, threshold: 1`), everything, "lower-case"},
 		"T5: a rule for the role of heartbeats":        {everything, rule(`paths: ["**"], role: heartbeat, threshold: 1`), everything, "reserved"},
 		"T5: a rule for the role of releases":          {everything, rule(`paths: ["**"], role: release, threshold: 1`), everything, "reserved"},
 		"T6: a rule for the role of forge keys":        {everything, rule(`paths: ["**"], role: forge, threshold: 1`), everything, "reserved"},
@@ -206,6 +210,10 @@ func otherRefusals() map[string]refusal {
 		"T6: a key without its type":            {ssh, "AAAA", ssh, "ssh-ed25519 AAAA"},
 		"T6: a key that is not armored":         {"-----BEGIN PGP PUBLIC", "-----BEGIN PGP PRIVATE", "-----BEGIN PGP PUBLIC", "not an armored"},
 		"T6: a key name twice":                  {"name: forge-ssh", "name: forge-web", "name: forge-ssh", "there twice"},
+		"T6: a key twice, in another spelling":  {"    - name: forge-ssh\n", pgpKey("000000000000000000000000000000000000000a"), pgpKey("000000000000000000000000000000000000000b"), "there twice"},
+		"T6: a key of 65 KiB":                   {"mDME", strings.Repeat("mDME", 17000), strings.Repeat("mDME", 16000), "at most 65536 bytes"},
+		"T6: a key that is empty":               {"publicKey: ssh-ed25519", "publicKey: '' # ssh-ed25519", "publicKey: ssh-ed25519", "must be text of at most"},
+		"T6: a key with invisible letters":      {"mDME", "mD​ME", "mD ME", "printable ASCII"},
 		"T6: a key without a name":              {"name: forge-ssh\n      type", "type", "name: forge-ssh\n      type", "must be given"},
 		"T9: a revocation of nobody":            {carol, strings.Replace(carol, "carol", "dave", 1), carol, "no such identity"},
 		"T9: a revocation without a time":       {carol, "{identity: carol}", "{identity: carol, from: 2026-10-01T00:00:00Z}", "from must be given"},
@@ -220,6 +228,11 @@ func otherRefusals() map[string]refusal {
 		"T13: another kind of log":              {"log: offline", "log: none", "log: online", "offline or online"},
 		"T13: another word for the timestamp":   {"timestampAuthority: required", "timestampAuthority: never", "timestampAuthority: optional", "optional or required"},
 	}
+}
+
+// pgpKey is another key, before the one by SSH.
+func pgpKey(fingerprint string) string {
+	return "    - {name: forge-two, type: pgp, fingerprint: " + fingerprint + ", publicKey: \"-----BEGIN PGP PUBLIC KEY BLOCK-----\\n\"}\n    - name: forge-ssh\n"
 }
 
 func revocations(n int) string {

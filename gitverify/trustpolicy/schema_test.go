@@ -104,6 +104,8 @@ func beyondSchema() []string {
 			"T6: a key name twice",
 			"T6: a key that is not armored",
 			"T6: a key that is not base64",
+			"T6: a key twice, in another spelling",
+			"T6: a key with invisible letters",
 			"T6: a key without its type",
 			"T6: an SSH fingerprint of a PGP key",
 		},

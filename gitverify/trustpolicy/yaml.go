@@ -37,9 +37,6 @@ func plainYAML(data []byte) (*yaml.Node, *Invalid) {
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return nil, invalid(0, "more than one YAML document")
 	}
-	if len(document.Content) != 1 {
-		return nil, invalid(0, "the file is empty")
-	}
 	return document.Content[0], checkNode(document.Content[0], 1)
 }
 
@@ -145,9 +142,7 @@ func (r *reader) texts(what string, into *[]string) func(*yaml.Node) {
 func (r *reader) text(what string, into *string) func(*yaml.Node) {
 	return func(n *yaml.Node) {
 		switch {
-		case n.Kind != yaml.ScalarNode:
-			r.fail(n, "%s must be text", what)
-		case n.ShortTag() != tagText:
+		case n.ShortTag() != tagText: // a list's and a map's is another, too
 			r.fail(n, "%s must be text; put it in quotes", what)
 		case !plain(n.Value):
 			r.fail(n, "%s must be one line of text of 1 to %d bytes, without spaces at its ends and without invisible characters", what, maxField)
