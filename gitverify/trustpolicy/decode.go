@@ -33,6 +33,9 @@ func Decode(data []byte, path string) (p *Policy, err error) {
 	if len(data) > MaxSize {
 		return nil, invalid(0, "the file is larger than %d bytes", MaxSize)
 	}
+	if bad := checkVisible(data); bad != nil {
+		return nil, bad
+	}
 	root, bad := plainYAML(data)
 	if bad != nil {
 		return nil, bad

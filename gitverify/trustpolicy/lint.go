@@ -11,7 +11,7 @@ import (
 // Warning is something that a policy may say, but that is seldom meant.
 type Warning struct {
 	// Code is stable: alone, reserve, window, short, dot, role, machine, person,
-	// literal, unused, uncovered, freshness, heartbeat.
+	// address, literal, unused, uncovered, freshness, heartbeat.
 	Code   string
 	Line   int
 	Detail string
@@ -77,9 +77,9 @@ func (l *linter) identities(p *Policy, now time.Time) {
 }
 
 // people finds names of persons that a human takes for one: they would count
-// twice (row C17).
+// twice (row C17); and addresses under which one can commit as the other (row B07).
 func (l *linter) people(p *Policy) {
-	spelt := map[string]string{}
+	spelt, owner := map[string]string{}, map[string]*Identity{}
 	for i := range p.Identities {
 		id := &p.Identities[i]
 		key := strings.ToLower(strings.NewReplacer(" ", "", "-", "", "_", "", ".", "").Replace(id.Person))
@@ -88,6 +88,12 @@ func (l *linter) people(p *Policy) {
 		}
 		if id.Person != "" {
 			spelt[key] = id.Person
+		}
+		for _, email := range id.Emails {
+			if first := owner[email]; first != nil && first.Person != id.Person {
+				l.warn(id.line, "address", "identity %q: %s is also a committer address of %q, so that either can commit as the other", id.Name, email, first.Name)
+			}
+			owner[email] = id
 		}
 	}
 }

@@ -52,6 +52,7 @@ func TestLintWarnsOnceOfEachThing(t *testing.T) {
 		"a role that no rule asks for":             {"subject: c@x.example, roles: [maintainer]", "subject: c@x.example, roles: [maintainer, viewer]", "role", "role viewer"},
 		"T5: a machine that would count":           {"[heartbeat]", "[heartbeat, maintainer]", "machine", "never counts"},
 		"C17: a person by two spellings":           {"person: carol", "person: A-lice", "person", "count as two"},
+		"B07: an address of two people":            {"subject: c@x.example", "subject: c@x.example, emails: [c@x.example, a@x.example]", "address", `committer address of "alice"`},
 		"a pattern of another language":            {`paths: ["**"]`, `paths: ["**", "bases/*.{yaml,yml}"]`, "literal", "only * is special"},
 		"a rule about no file":                     {`paths: ["**"]`, `paths: ["**", basis/**]`, "unused", `no file matches "basis/**"`},
 		"T12: a rule about no overlay":             {"overlays/production", "overlays/prod", "unused", `no overlay "overlays/prod"`},

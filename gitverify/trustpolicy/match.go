@@ -70,6 +70,11 @@ func (id *Identity) names(subject string) bool {
 	if id.pattern == nil {
 		return id.Subject != "" && id.Subject == subject
 	}
+	// What no policy could list, no pattern may stand for either: [^@]+ would take
+	// a NUL or a line break (row B04).
+	if !plain(subject) {
+		return false
+	}
 	// The pattern is anchored; that is asked twice, since everything hangs on it.
 	loc := id.pattern.FindStringIndex(subject)
 	return loc != nil && loc[0] == 0 && loc[1] == len(subject)

@@ -54,6 +54,7 @@ func TestB04B34SignersAreComparedAsTheyStand(t *testing.T) {
 	t.Parallel()
 	p := decode(t, strings.Replace(whole(t), "    roles: [heartbeat, release]\n", `    roles: [heartbeat, release]
   - {name: workers, issuer: "https://spire.example", subjectPattern: '^spiffe://factory\.example/ns/ci/sa/build.*$'}
+  - {name: wide, issuer: i, subjectPattern: '^[^@]+@wide\.example$'}
   - {name: staff, issuer: "https://accounts.example.org", subjectPattern: '^(alice|[a-z]+)@staff\.example$'}
   - {name: web, issuer: "https://accounts.example.org", subject: "https://forge.example/alice"}
 `, 1))
@@ -77,6 +78,9 @@ func TestB04B34SignersAreComparedAsTheyStand(t *testing.T) {
 		"B04 a dot at the end":             {accounts, "alice@factory.example.", false, "", "subject"},
 		"B04 a tag":                        {accounts, "alice+x@factory.example", false, "", "subject"},
 		"B04 a NUL":                        {accounts, "alice@factory.example\x00.attacker", false, "", "subject"},
+		"B04 a NUL in a pattern's place":   {"i", "do\x00ra@wide.example", false, "", "subject"},
+		"B04 a line in a pattern's place":  {"i", "do\nra@wide.example", false, "", "subject"},
+		"its twin":                         {"i", "do-ra@wide.example", false, "wide", ""},
 		"B04 an empty subject":             {accounts, "", false, "", "subject"},
 		"an address as a URI":              {accounts, "alice@factory.example", true, "", "kind"},
 		"a URI as an address":              {accounts, "https://forge.example/alice", false, "", "kind"},

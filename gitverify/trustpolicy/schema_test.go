@@ -65,7 +65,13 @@ func TestTheSchemaAndTheDecoderAgree(t *testing.T) {
 func beyondSchema() []string {
 	return slices.Concat(
 		[]string{ // what YAML is, not what it says
+			"C16: a byte order mark",
+			"C16: a comment that turns its text",
 			"C16: a huge file",
+			"C16: a line separator that ends a comment unseen",
+			"C16: a lone carriage return that ends a comment unseen",
+			"C16: a next line that ends a comment unseen",
+			"C16: a paragraph separator that ends a comment unseen",
 			"C16: a merge key",
 			"C16: a tag",
 			"C16: an anchor",
@@ -105,7 +111,7 @@ func beyondSchema() []string {
 			"T6: a key that is not armored",
 			"T6: a key that is not base64",
 			"T6: a key twice, in another spelling",
-			"T6: a key with invisible letters",
+			"T6: a key with letters of its own",
 			"T6: a key without its type",
 			"T6: an SSH fingerprint of a PGP key",
 		},
