@@ -30,6 +30,8 @@ type explanation struct {
 	Steps   []explainedStep `json:"steps"`
 	Pending *explainedStep  `json:"pending,omitempty"`
 	Refusal *explainedNo    `json:"refusal,omitempty"`
+	// Tag is the verified tag, where HEAD is one.
+	Tag *explainedTag `json:"tag,omitempty"`
 	// AfterRendering are overlays and objects whose rules are judged only once
 	// the commit is rendered.
 	AfterRendering *afterRendering    `json:"afterRendering,omitempty"`
@@ -83,6 +85,13 @@ type explainedNo struct {
 	Detail string            `json:"detail"`
 	Hint   string            `json:"hint"`
 	Needs  []explainedRuling `json:"needs"`
+}
+
+type explainedTag struct {
+	Name     string    `json:"name"`
+	Subject  string    `json:"subject"`
+	Issuer   string    `json:"issuer"`
+	SignedAt time.Time `json:"signedAt"`
 }
 
 type afterRendering struct {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 )
 
@@ -22,6 +23,9 @@ func (e explanation) markdown() string {
 	if e.Refusal == nil {
 		fmt.Fprintf(&b, "### Accepted\n\n%s from `%s` to `%s` is signed and vouched for as policy version %d asks: %s in %s.\n",
 			code(e.Ref), short(e.from()), short(e.Commit), e.PolicyVersion, counted(e.commits(), "commit"), counted(len(e.Steps), "step"))
+		if t := e.Tag; t != nil {
+			fmt.Fprintf(&b, "The tag %s is signed by %s at %s.\n", code(t.Name), code(t.Subject), t.SignedAt.Format(time.RFC3339))
+		}
 		if e.AfterRendering != nil {
 			fmt.Fprintf(&b, "Once it is rendered, rules about rendered objects%s are judged as well.\n", orNone(" and ", codes(e.AfterRendering.Overlays)))
 		}

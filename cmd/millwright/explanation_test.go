@@ -4,6 +4,9 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -105,5 +108,22 @@ func TestALongRangeMakesAShortComment(t *testing.T) {
 	}
 	if !strings.Contains(e.markdown(), " of 2049 commits:") {
 		t.Error("it does not say that commits are left out")
+	}
+}
+
+func TestEveryFieldOfTheJSONIsInItsManual(t *testing.T) {
+	t.Parallel()
+	manual, err := os.ReadFile("../../docs/verify.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := regexp.MustCompile("[A-Za-z]+").FindAllString(string(manual), -1)
+	for _, v := range []any{explanation{}, explainedStep{}, explainedCommit{}, explainedRuling{}, explainedNo{}, explainedTag{}, explainedRevoked{}, afterRendering{}} {
+		for i := range reflect.TypeOf(v).NumField() {
+			name, _, _ := strings.Cut(reflect.TypeOf(v).Field(i).Tag.Get("json"), ",")
+			if !slices.Contains(words, name) {
+				t.Errorf("docs/verify.md does not describe %q of %T", name, v)
+			}
+		}
 	}
 }

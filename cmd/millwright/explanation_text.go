@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"text/tabwriter"
+	"time"
 )
 
 // shownRulingPaths bounds the paths that are shown of one ruling.
@@ -20,6 +21,9 @@ func (e explanation) text() string {
 	if e.Pending != nil {
 		fmt.Fprintf(&b, "pending %s by policy version %d\n", short(e.Pending.Commit), e.Pending.PolicyVersion)
 		e.Pending.text(&b)
+	}
+	if t := e.Tag; t != nil {
+		fmt.Fprintf(&b, "tag %s of %s  %s  %s\n", shown(t.Name), short(e.Commit), t.SignedAt.Format(time.RFC3339), shown(t.Subject))
 	}
 	for _, r := range e.Revoked {
 		fmt.Fprintf(&b, "warning: %s was accepted and is revoked since: %s\n", short(r.Commit), shown(r.Why))

@@ -6,6 +6,7 @@ import (
 
 	"millwright.dev/millwright/gitverify"
 	"millwright.dev/millwright/gitverify/sigstoretest"
+	"millwright.dev/millwright/reconciler/source"
 )
 
 func TestAHeartbeatIsASignedTagOfItsOwnRef(t *testing.T) {
@@ -37,12 +38,37 @@ func TestAHeartbeatIsASignedTagOfItsOwnRef(t *testing.T) {
 	if err != nil || claim.Subject != "robot@factory.example" {
 		t.Errorf("claims %+v, %v", claim, err)
 	}
+	s.believes(gitverify.ID(s.ask("rev-parse", "refs/millwright/heartbeat")), gitverify.ID(tip))
 	if tags := s.ask("for-each-ref", "refs/tags"); tags != "" {
 		t.Errorf("it left a tag behind: %s", tags)
 	}
 	here, there := s.ask("rev-parse", "refs/millwright/heartbeat"), s.ask("ls-remote", "origin", "refs/millwright/heartbeat")
 	if !strings.HasPrefix(there, here) {
 		t.Errorf("the remote has %s, not %s", there, here)
+	}
+}
+
+// believes asks the verifier about a heartbeat, as a controller does.
+func (s *studio) believes(tag, tip gitverify.ID) {
+	s.t.Helper()
+	root, err := gitverify.LoadTrustedRootFile(s.sigstore.TrustedRootPath)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	verifier, err := gitverify.New(root, gitverify.Options{})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	store, err := source.OpenLocal(s.dir)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if _, err := verifier.Verify(s.t.Context(), store, gitverify.Request{Ref: "refs/heads/main", Candidate: tip, Anchor: tip}); err != nil {
+		s.t.Fatal(err)
+	}
+	beat, err := verifier.Heartbeat(s.t.Context(), store, gitverify.HeartbeatRequest{Tag: tag, Anchor: tip})
+	if err != nil || beat.Target != tip || !beat.Known || beat.Signer.Name != "robot" {
+		s.t.Errorf("heartbeat: %+v, %v", beat, err)
 	}
 }
 

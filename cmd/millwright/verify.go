@@ -144,6 +144,9 @@ func explain(request gitverify.Request, x gitverify.Explanation) explanation {
 	}
 	proof := x.Verification
 	e.Commit, e.PolicyVersion, e.PolicyDigest = string(proof.Commit()), proof.PolicyVersion(), proof.PolicyDigest()
+	if t, ok := proof.Tag(); ok {
+		e.Tag = &explainedTag{t.Name, t.Signer.Subject, t.Signer.Issuer, t.SignedAt.UTC()}
+	}
 	if proof.NeedsImpact() {
 		e.AfterRendering = &afterRendering{list(proof.Overlays())}
 	}

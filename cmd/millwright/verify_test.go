@@ -155,6 +155,7 @@ spec:
   - {name: alice, person: alice, issuer: "https://issuer.virtual.test", subject: alice@factory.test, roles: [maintainer, security]}
   - {name: bob, person: bob, issuer: "https://issuer.virtual.test", subject: bob@factory.test, roles: [security]}
   - {name: carol, person: carol, issuer: "https://issuer.virtual.test", subject: carol@factory.test, roles: [security]}
+  - {name: releaser, issuer: "https://issuer.virtual.test", subject: releaser@factory.test, roles: [release]}
   rules:
   - {name: bases, paths: ["bases/**"], role: maintainer, threshold: 1}
   - {name: production, paths: ["overlays/production/**"], role: security, threshold: 2}
@@ -227,6 +228,46 @@ func TestVerifyListsNothingBelowTheFloor(t *testing.T) {
 	}
 	if len(e.Steps) != 1 || e.Steps[0].Commit != at["approved"] || e.Floor != at["base"] {
 		t.Errorf("explained: %+v", e)
+	}
+}
+
+// tag puts a signed tag of a commit under refs/tags.
+func (r *virtualRepository) tag(ref, name, who, commit string) {
+	r.t.Helper()
+	at := r.virtual.Now().Add(time.Hour)
+	body := fmt.Appendf(nil, "object %s\ntype commit\ntag %s\ntagger A <%s> %d +0000\n\n%s\n", commit, name, who, at.Unix(), name)
+	armored, err := r.virtual.Sign(body, sigstoretest.SignOptions{Subject: who, Issuer: virtualIssuer, IssuedAt: at})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	id := r.put("tag", append(body, armored...))
+	r.names[id] = "tag-" + name
+	r.write("refs/tags/"+ref, id+"\n")
+}
+
+func TestVerifyKnowsWhoReleased(t *testing.T) {
+	t.Parallel()
+	r := newVirtualRepository(t)
+	at := story(r)
+	r.tag("v1", "v1", "releaser@factory.test", at["approved"])
+	r.tag("v2", "v1", "releaser@factory.test", at["approved"])
+	r.tag("v3", "v3", "alice@factory.test", at["approved"])
+	r.tag("v4", "v4", "releaser@factory.test", at["unapproved"])
+	for tag, code := range map[string]int{
+		"v1": exitYes,
+		"v2": exitNo, // it calls itself v1
+		"v3": exitNo, // alice does not release
+		"v4": exitNo, // nobody approved its commit
+	} {
+		for output, file := range map[string]string{"text": ".txt", "json": ".json", "markdown": ".md"} {
+			got, stdout, stderr := answer(t, "verify", "--repo", r.dir, "--trusted-root", r.trustedRoot, "-o", output, at["anchor"]+"..refs/tags/"+tag)
+			if got != code || stderr != "" {
+				t.Errorf("%s: exit %d, want %d\n%s%s", tag, got, code, stdout, stderr)
+			}
+			if tag == "v1" || output == "text" {
+				golden(t, "verify/tag-"+tag+file, r.named(stdout))
+			}
+		}
 	}
 }
 
