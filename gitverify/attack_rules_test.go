@@ -1,10 +1,16 @@
 package gitverify_test
 
 import (
+	"crypto/elliptic"
+	"crypto/x509"
+	"encoding/asn1"
 	"fmt"
+	"math/big"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/github/smimesign/ietf-cms/protocol"
 
 	"millwright.dev/millwright/gitverify"
 	"millwright.dev/millwright/gitverify/sigstoretest"
@@ -26,12 +32,6 @@ type ruledScene struct {
 // files are those of the strict factory under the scene's policy.
 func (s ruledScene) files(changes ...string) map[string]string {
 	return files(append([]string{policyPath, s.policy}, changes...)...)
-}
-
-// edited is the policy with more changes and a higher version.
-func (s ruledScene) edited(version int, changes ...string) string {
-	changes = append([]string{"version: 1\n", fmt.Sprintf("version: %d\n", version)}, changes...)
-	return replaced(s.t, s.policy, changes...)
 }
 
 func replaced(t testing.TB, text string, changes ...string) string {
@@ -149,31 +149,6 @@ func TestACommitterDateFarOffIsWorthAWarning(t *testing.T) { // row B14
 	if len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], "committer date") {
 		t.Errorf("got %q", c.Warnings)
 	}
-}
-
-func TestARevokedCommitIsKnownUnderEveryName(t *testing.T) { // rule T9
-	t.Parallel()
-	s := strictScene(t)
-	docs := strictFiles("docs/x", "1")
-	body := unsigned(s.tree(docs), "c", s.anchor)
-	first := s.put("commit", s.sign(body, honest))
-	checked, _ := s.wantYes(s.verifier(), request(s.anchor, first)).Tip()
-
-	// The same content, signed again, is another object with the same payload.
-	policy := strings.Replace(strict("2"), "  rules:", "  revocations: [{commit: \""+checked.Payload+"\", reason: backdoor}]\n  rules:", 1)
-	revoking := strictFiles(policyPath, policy)
-	revoke := s.by("bob", approveMain, revoking, s.by("alice", "revoke", revoking, s.anchor))
-	v := s.verifier()
-	again := s.put("commit", s.sign(body, sigstoretest.SignOptions{Subject: bob}))
-	if again == first {
-		t.Fatal("the second wrapping should have another id")
-	}
-	merged := strictFiles(policyPath, policy, "docs/x", "1")
-	for _, id := range []gitverify.ID{first, again} {
-		s.wantNo(v, request(s.anchor, s.by("alice", "merge", merged, revoke, id)), "sig/revoked", id)
-	}
-	other := s.by("alice", "the same with another message", docs, s.anchor)
-	s.wantYes(v, request(s.anchor, s.by("alice", "merge", merged, revoke, other)))
 }
 
 func TestWhatWasAcceptedBeforeItsRevocationStaysAndIsReported(t *testing.T) { // rules T9, T13
@@ -319,4 +294,64 @@ func (r *repository) subtreeOf(all map[string]string, dir string) gitverify.ID {
 		}
 	}
 	return r.tree(sub)
+}
+
+func TestAttacksOnWhatIsSigned(t *testing.T) {
+	t.Parallel()
+	runAttacks(t, []attack{
+		{"A27", "signature over the commit's SHA-256 form", "sig/digest", func(s scene) outcome {
+			body := s.body()
+			wide := strings.NewReplacer(
+				"tree "+string(s.tree(files("a", "1"))), "tree "+strings.Repeat("ab", 32),
+				"parent "+string(s.anchor), "parent "+strings.Repeat("cd", 32)).Replace(string(body))
+			header := s.signature(s.sign([]byte(wide), honest))
+			signed := s.sign(body, honest)
+			return alone(s.put("commit", s.replaceOnce(signed, s.signature(signed), header)), s.put("commit", signed))
+		}},
+		{"A27", "commit in its SHA-256 form", "obj/malformed", func(s scene) outcome {
+			wide := strings.Replace(string(s.body()), "tree "+string(s.tree(files("a", "1"))), "tree "+strings.Repeat("ab", 32), 1)
+			return alone(s.put("commit", s.sign([]byte(wide), honest)), s.signed(honest))
+		}},
+		{"A18", "signature with the other of its two values of s", "log/entry-mismatch", func(s scene) outcome {
+			signed := s.sign(s.body(), honest)
+			other := s.sign(s.body(), sigstoretest.SignOptions{EditSignedData: func(d *protocol.SignedData) {
+				d.SignerInfos[0].Signature = malleated(s.t, d.SignerInfos[0].Signature)
+			}})
+			return alone(s.put("commit", other), s.put("commit", signed))
+		}},
+		{"A18", "MD5 as digest", "sig/algorithm", func(s scene) outcome {
+			return alone(s.signed(sigstoretest.SignOptions{EditSignedData: func(d *protocol.SignedData) {
+				d.SignerInfos[0].DigestAlgorithm.Algorithm = []int{1, 2, 840, 113549, 2, 5}
+			}}), s.signed(honest))
+		}},
+		{"A18", "RSA as the algorithm of the signature", "sig/algorithm", func(s scene) outcome {
+			return alone(s.signed(sigstoretest.SignOptions{EditSignedData: func(d *protocol.SignedData) {
+				d.SignerInfos[0].SignatureAlgorithm.Algorithm = []int{1, 2, 840, 113549, 1, 1, 11}
+			}}), s.signed(honest))
+		}},
+		signing("B21", "log whose key only the log itself would vouch for", "log/unknown", sigstoretest.SignOptions{ForeignLog: true}),
+		signing("B04", "subject with a dot at its end", "id/subject", sigstoretest.SignOptions{Subject: alice + "."}),
+		signing("B04", "subject of a host in another alphabet", "id/subject", sigstoretest.SignOptions{Subject: "alice@xn--fctory-8ya.test"}),
+		certificate("B04", "NUL behind the listed subject", "id/subject", func(c *x509.Certificate) {
+			c.EmailAddresses = []string{alice + "\x00.attacker.test"}
+		}),
+		signing("B34", "issuer that looks like the listed one", "id/issuer", sigstoretest.SignOptions{Issuer: "https://issuer.virtual.test.attacker.test"}),
+		signing("B34", "issuer in capitals", "id/issuer", sigstoretest.SignOptions{Issuer: "https://ISSUER.virtual.test"}),
+	})
+}
+
+// malleated is the other signature that the same key, message and nonce have:
+// s and the order less s are both good (row A18).
+func malleated(t testing.TB, der []byte) []byte {
+	t.Helper()
+	var sig struct{ R, S *big.Int }
+	if _, err := asn1.Unmarshal(der, &sig); err != nil {
+		t.Fatal(err)
+	}
+	sig.S.Sub(elliptic.P256().Params().N, sig.S)
+	out, err := asn1.Marshal(sig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }

@@ -157,7 +157,7 @@ func (g *realGit) put(kind string, body []byte) ID {
 	return id
 }
 
-func TestAnEmptyDirectoryIsAChange(t *testing.T) { // A40: git never writes one, an attacker may
+func TestAnEmptyDirectoryIsAChange(t *testing.T) { // row C41: git never writes one, an attacker may
 	t.Parallel()
 	g := newRealGit(t)
 	empty := g.put("tree", nil)
@@ -254,7 +254,7 @@ func TestAnEntryIsFoundByItsPath(t *testing.T) {
 	}
 }
 
-func TestATreeThatStandsForTooManyPathsIsRefused(t *testing.T) { // row A25's kind: a bomb of trees
+func TestATreeThatStandsForTooManyPathsIsRefused(t *testing.T) { // row C49
 	t.Parallel()
 	g := newRealGit(t)
 	bomb := func(content string, depth int) ID {

@@ -82,7 +82,7 @@ func TestTheThreatModelNamesOnlyTestsThatExist(t *testing.T) {
 	}
 	for line := range strings.Lines(string(read(t, "docs/threat-model.md"))) {
 		named := testName.FindAllStringSubmatch(line, -1)
-		if strings.HasPrefix(line, "| ") && !strings.HasPrefix(line, "| attacker") && len(named) == 0 {
+		if strings.HasPrefix(line, "| ") && !strings.HasPrefix(line, "| attacker") && !strings.HasPrefix(line, "| row |") && len(named) == 0 {
 			t.Errorf("a row of the threat model names no test: %s", line)
 		}
 		for _, m := range named {

@@ -92,7 +92,7 @@ func TestStatementEncodesTheSameBytesEveryTimeAndDecodesToItself(t *testing.T) {
 	}
 }
 
-func TestDecodeRefusesEverythingThatTwoReadersCouldUnderstandDifferently(t *testing.T) {
+func TestDecodeRefusesEverythingThatTwoReadersCouldUnderstandDifferently(t *testing.T) { // row B32
 	t.Parallel()
 	good, err := statement(t).Encode()
 	if err != nil {
