@@ -107,7 +107,12 @@ func (v *approve) run(ctx context.Context, a *app) error {
 		fmt.Fprintf(a.out, "to publish it: git push REMOTE %s\n", shown(p.branch))
 		return nil
 	}
-	return v.push(ctx, a, v.remote, id+":"+p.fullBranch())
+	hint := fmt.Sprintf("git push %[1]s %[2]s when it answers; or, if the branch has moved on there, drop this approval (git fetch %[1]s %[2]s, git reset --keep FETCH_HEAD), read what was added, and approve again", shown(v.remote), shown(p.branch))
+	if err := v.push(ctx, v.remote, id+":"+p.fullBranch(), hint); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.out, "pushed to %s\n", shown(v.remote))
+	return nil
 }
 
 // confirm asks where somebody can answer, and takes silence for a no.
@@ -188,20 +193,23 @@ func (p proposal) accept(c gitverify.Claim, now time.Time) (who string, warnings
 	if err != nil {
 		return "", nil, err
 	}
-	var wanted []string
-	for _, d := range p.demands {
-		if identity.HasRole(d.rule.Role) && identity.Person != "" {
-			wanted = nil
-			break
-		}
-		wanted = append(wanted, d.rule.Role)
-	}
 	who = shown(c.Subject)
+	var wanted []string
+	counts, several := false, false
+	for _, d := range p.demands {
+		wanted = append(wanted, d.rule.Role)
+		if identity.HasRole(d.rule.Role) {
+			counts, several = true, several || d.rule.Threshold > 1
+		}
+	}
+	slices.Sort(wanted)
 	switch {
 	case identity.Person == "":
 		warnings = append(warnings, fmt.Sprintf("%s is a machine in the policy; it may sign, and counts for no rule", identity.Name))
-	case len(wanted) > 0:
+	case !counts:
 		warnings = append(warnings, fmt.Sprintf("%s has none of the roles that are asked for (%s); the approval counts for nothing", identity.Name, strings.Join(slices.Compact(wanted), ", ")))
+	case several && p.own[who]:
+		warnings = append(warnings, "you signed commits of this branch yourself: where more than one person is asked for, somebody else has to approve as well")
 	}
 	if p.repository != p.policy.Repository {
 		warnings = append(warnings, fmt.Sprintf("the policy calls the repository %s; the approval names %s and counts only there", p.policy.Repository, p.repository))

@@ -36,6 +36,7 @@ spec:
   - {name: alice, person: alice, issuer: "ISSUER", subject: alice@factory.example, roles: [maintainer, security]}
   - {name: bob, person: bob, issuer: "ISSUER", subject: bob@factory.example, roles: [maintainer, security]}
   - {name: carol, person: carol, issuer: "ISSUER", subject: carol@factory.example, roles: [maintainer]}
+  - {name: dave, person: dave, issuer: "ISSUER", subject: dave@factory.example, roles: [gardener]}
   - {name: robot, issuer: "ISSUER", subject: robot@factory.example, roles: [maintainer, heartbeat]}
   rules:
   - {name: overlays, paths: ["overlays/**", "bases/**"], role: maintainer, threshold: 1}
@@ -277,7 +278,7 @@ func TestWhoeverCountsForNothingIsToldSo(t *testing.T) {
 	t.Parallel()
 	s := newStudio(t)
 	s.feature()
-	for who, want := range map[string]string{"Carol": "", "Robot": "a machine"} {
+	for who, want := range map[string]string{"Carol": "", "Robot": "a machine", "Alice": "somebody else", "Dave": "none of the roles that are asked for (maintainer, security)"} {
 		code, stdout, stderr := s.run(shell{env: s.environment(person(who))}, "approve", "-y")
 		if code != exitYes || !strings.Contains(stderr, want) || (want == "") != (stderr == "") {
 			t.Errorf("%s: exit %d, want %q\n%s%s", who, code, want, stdout, stderr)
@@ -301,6 +302,22 @@ func TestATerminalIsAskedAndSilenceIsNo(t *testing.T) {
 	}
 	if code, stdout, stderr := s.run(shell{env: bob, input: "y\n", terminal: true}, "approve"); code != exitYes {
 		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
+	}
+}
+
+func TestSigningMayLeaveABrowserBehind(t *testing.T) {
+	t.Parallel()
+	s := newStudio(t)
+	s.feature()
+	program := filepath.Join(t.TempDir(), "gitsign")
+	script := "#!/bin/sh\nsleep 30 &\nexec " + s.sigstore.Gitsign() + " \"$@\"\n"
+	if err := os.WriteFile(program, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	code, stdout, stderr := s.run(shell{env: s.environment(person("Bob"), "gpg.x509.program", program)}, "approve", "-y")
+	if code != exitYes || time.Since(began) > 25*time.Second {
+		t.Errorf("exit %d after %s\n%s%s", code, time.Since(began), stdout, stderr)
 	}
 }
 

@@ -119,8 +119,8 @@ func TestEveryFieldOfTheJSONIsInItsManual(t *testing.T) {
 	}
 	words := regexp.MustCompile("[A-Za-z]+").FindAllString(string(manual), -1)
 	for _, v := range []any{explanation{}, explainedStep{}, explainedCommit{}, explainedRuling{}, explainedNo{}, explainedTag{}, explainedRevoked{}, afterRendering{}} {
-		for i := range reflect.TypeOf(v).NumField() {
-			name, _, _ := strings.Cut(reflect.TypeOf(v).Field(i).Tag.Get("json"), ",")
+		for field := range reflect.TypeOf(v).Fields() {
+			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 			if !slices.Contains(words, name) {
 				t.Errorf("docs/verify.md does not describe %q of %T", name, v)
 			}

@@ -70,6 +70,7 @@ func (r repository) git(ctx context.Context, stdin []byte, args ...string) ([]by
 	fixed := []string{
 		"--no-pager", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false",
 		"-c", "i18n.commitEncoding=UTF-8", "-c", "core.quotePath=false",
+		"-c", "advice.pushUpdateRejected=false",
 	}
 	out, _, err := r.run(ctx, stdin, "git "+args[0], exec.CommandContext(ctx, "git", append(fixed, args...)...))
 	return out, err
@@ -99,8 +100,10 @@ func (r repository) run(ctx context.Context, stdin []byte, name string, cmd *exe
 	var stdout, stderr capture
 	cmd.Dir, cmd.Env = r.dir, r.environment()
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(stdin), &stdout, &stderr
-	cmd.WaitDelay = 2 * time.Second // a child that git left behind may hold the pipes
-	err = cmd.Run()
+	cmd.WaitDelay = 2 * time.Second
+	if err = cmd.Run(); errors.Is(err, exec.ErrWaitDelay) {
+		err = nil // it ended well; what it left running, a browser for one, still has the pipes
+	}
 	switch {
 	case ctx.Err() != nil:
 		return nil, nil, fmt.Errorf("%s: %w", name, ctx.Err())

@@ -118,7 +118,11 @@ func (v *heartbeat) run(ctx context.Context, a *app) error {
 		fmt.Fprintf(a.out, "to publish it: git push REMOTE %s\n", refspec)
 		return nil
 	}
-	return v.push(ctx, a, v.remote, refspec)
+	if err := v.push(ctx, v.remote, refspec, "git push "+shown(v.remote)+" "+refspec+", when it answers and takes it"); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.out, "pushed to %s\n", shown(v.remote))
+	return nil
 }
 
 func (v *heartbeat) tip(ctx context.Context) (string, error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -25,8 +26,10 @@ type proposal struct {
 	repository string
 	changes    []change
 	demands    []demand
-	// signers are those whom the branch's own signatures claim.
+	// signers are those whom the branch's own signatures claim, and own those of
+	// them who signed more than approvals.
 	signers map[string]int
+	own     map[string]bool
 }
 
 // change is one changed path, with the entry that it has at the tip.
@@ -72,7 +75,7 @@ func (v *approve) examine(ctx context.Context) (proposal, error) {
 	if err := v.checkBehind(ctx, p); err != nil {
 		return p, err
 	}
-	if p.signers, err = v.checkSigned(ctx, p); err != nil {
+	if err := v.checkSigned(ctx, &p); err != nil {
 		return p, err
 	}
 	p.demands, err = demandsOf(p)
@@ -214,34 +217,36 @@ func (v *approve) checkBehind(ctx context.Context, p proposal) error {
 	return nil
 }
 
-// maxCommits bounds the commits of a branch that are looked at.
-const maxCommits = 1000
+// maxCommits bounds the commits of a branch that are looked at, newest first.
+const maxCommits = 200
 
 // checkSigned looks for commits that would refuse the branch whoever approves
 // it. It proves nothing; that is what millwright verify is for.
-func (v *approve) checkSigned(ctx context.Context, p proposal) (map[string]int, error) {
+func (v *approve) checkSigned(ctx context.Context, p *proposal) error {
 	ids, err := v.git(ctx, nil, "rev-list", fmt.Sprintf("--max-count=%d", maxCommits), p.tip, "^"+p.target)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	signers := map[string]int{}
+	p.signers, p.own = map[string]int{}, map[string]bool{}
 	for id := range strings.FieldsSeq(string(ids)) {
 		body, err := v.git(ctx, nil, "cat-file", "commit", id)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		claim, err := gitverify.ClaimOfCommit(body)
 		var no *gitverify.Refusal
 		switch {
 		case err == nil:
-			signers[shown(claim.Subject)]++
+			who := shown(claim.Subject)
+			p.signers[who]++
+			p.own[who] = p.own[who] || !bytes.Contains(claim.Message, []byte("\n"+trailerKey))
 		case errors.As(err, &no) && no.Code == "sig/missing":
-			return nil, refused{"commit " + id + " of " + p.branch + " is not signed, so that the branch is refused whoever approves it", "have its author sign it (git rebase --exec 'git commit --amend --no-edit -S' " + p.base[:12] + "), then approve the new one"}
+			return refused{"commit " + id + " of " + p.branch + " is not signed, so that the branch is refused whoever approves it", "have its author sign it (git rebase --exec 'git commit --amend --no-edit -S' " + p.base[:12] + "), then approve the new one"}
 		default:
-			signers["a forge, or somebody without gitsign"]++
+			p.signers["a forge, or somebody without gitsign"]++
 		}
 	}
-	return signers, nil
+	return nil
 }
 
 // demandsOf collects the rules that the changes meet, in the policy's order.

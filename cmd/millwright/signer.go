@@ -104,11 +104,10 @@ func listed(policy *trustpolicy.Policy, c gitverify.Claim, now time.Time) (*trus
 
 // push sends one object to one ref of the remote, never by force unless the
 // refspec says so.
-func (r repository) push(ctx context.Context, a *app, remote, refspec string) error {
+func (r repository) push(ctx context.Context, remote, refspec, hint string) error {
 	if _, err := r.git(ctx, nil, "push", "--porcelain", "--no-follow-tags", "--recurse-submodules=no", remote, refspec); err != nil {
-		return unknown{reasonNotPushed, "it is signed and in this repository; push it when the remote takes it, or if the remote has moved on, fetch that and look again", err}
+		return unknown{reasonNotPushed, hint, err}
 	}
-	fmt.Fprintf(a.out, "pushed to %s\n", shown(remote))
 	return nil
 }
 
