@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -219,13 +220,22 @@ func TestABrokenCacheIsRefusedAndReplaced(t *testing.T) {
 			t.Fatalf("a flipped bit at %d makes another trusted root: %+v", at, status)
 		}
 	}
-	for name, broken := range map[string][]byte{
-		"empty": {}, "cut": good[:len(good)/2], "with a tail": append(bytes.Clone(good), "{}"...), "null": []byte("null"),
-		"of another shape": []byte(`{"trusted": true}`), "huge": bytes.Repeat([]byte(" "), 16<<20+1),
+	for name, c := range map[string]struct {
+		broken []byte
+		code   string
+	}{
+		"empty":            {nil, tufroot.CodeMalformed},
+		"cut":              {good[:len(good)/2], tufroot.CodeMalformed},
+		"with a tail":      {append(bytes.Clone(good), "{}"...), tufroot.CodeMalformed},
+		"without anything": {[]byte("null"), tufroot.CodeAway},
+		"of another shape": {[]byte(`{"trusted": true}`), tufroot.CodeMalformed},
+		"full of roots":    {[]byte(`{"roots": [""` + strings.Repeat(`,""`, 256) + `], "target": "e30="}`), tufroot.CodeSize},
+		"huge":             {bytes.Repeat([]byte(" "), 16<<20+1), tufroot.CodeSize},
 	} {
-		w.must(os.WriteFile(file, broken, 0o600))
-		if _, _, err := w.client.Current(); err == nil {
-			t.Errorf("a cache that is %s is believed", name)
+		w.must(os.WriteFile(file, c.broken, 0o600))
+		_, _, err := w.client.Current()
+		if refused(t, err, c.code); t.Failed() {
+			t.Fatal(name)
 		}
 		w.refresh()
 		w.believes(1)
