@@ -165,7 +165,7 @@ func (r *reader) forgeKey(n *yaml.Node) ForgeKey {
 	r.mapping(n, "a forge key", keys{
 		"name":        r.text("name", &k.Name),
 		"type":        r.choice("type", &k.Type, KeyPGP, KeySSH),
-		"fingerprint": r.shaped("fingerprint", "hex digits (pgp) or SHA256:… (ssh)", &k.Fingerprint, regexp.MustCompile(`^([0-9A-Fa-f]{40}|SHA256:[0-9A-Za-z+/]{43})$`)),
+		"fingerprint": r.shaped("fingerprint", "40 hex digits (pgp) or SHA256:… (ssh)", &k.Fingerprint, regexp.MustCompile(`^([0-9A-Fa-f]{40}|SHA256:[0-9A-Za-z+/]{43})$`)),
 		"publicKey":   r.armored("publicKey", &k.PublicKey),
 	})
 	return k

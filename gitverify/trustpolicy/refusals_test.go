@@ -213,6 +213,7 @@ func otherRefusals() map[string]refusal {
 		"T11: an age of more than ten years":    {"168h", "87601h", "87600h", "duration"},
 		"T6: an unknown type of key":            {"type: pgp", "type: gpg", "type: pgp", "pgp or ssh"},
 		"T6: a short fingerprint":               {pgp, "fingerprint: '0000000A'", pgp, "hex digits"},
+		"T6: a fingerprint of version 6":        {pgp, "fingerprint: " + strings.Repeat("A", 64), "fingerprint: " + strings.Repeat("A", 40), "40 hex digits"},
 		"T6: a fingerprint with spaces":         {pgp, "fingerprint: 0000 0000", pgp, "hex digits"},
 		"T6: an SSH fingerprint of a PGP key":   {pgp, "fingerprint: SHA256:" + strings.Repeat("a", 43), pgp, "not one of type pgp"},
 		"T6: a PGP fingerprint of an SSH key":   {"type: ssh", "type: pgp", "type: ssh", "not one of type pgp"},
