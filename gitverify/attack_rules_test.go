@@ -13,6 +13,7 @@ import (
 	"github.com/github/smimesign/ietf-cms/protocol"
 
 	"millwright.dev/millwright/gitverify"
+	"millwright.dev/millwright/gitverify/forgekey"
 	"millwright.dev/millwright/gitverify/sigstoretest"
 )
 
@@ -294,6 +295,37 @@ func (r *repository) subtreeOf(all map[string]string, dir string) gitverify.ID {
 		}
 	}
 	return r.tree(sub)
+}
+
+func TestAForgeMayMergeABranchFromBeforeTheAnchorAndAddNothing(t *testing.T) { // rules T1, T6
+	t.Parallel()
+	s := newForgeScene(t, forgekey.SSH)
+	root := s.anchor
+	anchor := s.put("commit", unsigned(s.tree(s.with("docs/z", "1")), "unsigned", root))
+	docs := s.with("docs/x", "1")
+	side := s.by("bob", approveMain, docs, s.by("alice", "c", docs, root))
+	s.wantYes(s.verifier(), request(anchor, s.merge(s.with("docs/x", "1", "docs/z", "1"), anchor, side)))
+	for name, tree := range map[string]map[string]string{
+		"other content":          s.with("docs/x", "2", "docs/z", "1"),
+		"without our side":       docs,
+		"without their side":     s.with("docs/z", "1"),
+		"with a file of its own": s.with("docs/x", "1", "docs/z", "1", "docs/evil", "1"),
+	} {
+		bad := s.merge(tree, anchor, side)
+		if no := s.wantNo(s.verifier(), request(anchor, bad), "forge/content", bad); no.Path == "" {
+			t.Errorf("%s: no path is named", name)
+		}
+	}
+}
+
+func TestAMachineOnTopOfAForgesMergeIsNoIntent(t *testing.T) { // row C40
+	t.Parallel()
+	s := newForgeScene(t, forgekey.PGP)
+	docs := s.with("docs/x", "1")
+	merge := s.merge(docs, s.anchor, s.by("alice", "an experiment", docs, s.anchor))
+	top := s.by("robot", "on top", docs, merge)
+	s.wantNo(s.verifier(), request(s.anchor, top), "rule/intent", top)
+	s.wantYes(s.verifier(), request(s.anchor, s.by("alice", approveMain, docs, top)))
 }
 
 func TestAttacksOnWhatIsSigned(t *testing.T) {
