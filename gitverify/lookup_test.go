@@ -265,6 +265,11 @@ func withoutEvidence(t *testing.T, armored []byte) []byte {
 	if der, err = data.ContentInfoDER(); err != nil {
 		t.Fatal(err)
 	}
+	return armour(der)
+}
+
+// armour writes the one form of PEM that is read.
+func armour(der []byte) []byte {
 	var b bytes.Buffer
 	fmt.Fprint(&b, pemBegin)
 	for text := base64.StdEncoding.EncodeToString(der); text != ""; {
