@@ -108,7 +108,7 @@ func (s sketch) hierarchy(changes ...func(*x509.Certificate)) []*x509.Certificat
 	}
 	key, rootKey := parentKey, parentKey
 	var chain []*x509.Certificate
-	for i := len(changes) - 1; i >= 0; i-- {
+	for i, change := range slices.Backward(changes) {
 		template := &x509.Certificate{
 			SerialNumber: big.NewInt(int64(i + 2)), Subject: pkix.Name{CommonName: string(rune('a' + i))},
 			NotBefore: virtualNow.Add(-time.Hour), NotAfter: virtualNow.Add(time.Hour),
@@ -124,8 +124,8 @@ func (s sketch) hierarchy(changes ...func(*x509.Certificate)) []*x509.Certificat
 			}
 			public = &key.PublicKey
 		}
-		if changes[i] != nil {
-			changes[i](template)
+		if change != nil {
+			change(template)
 		}
 		if i == len(changes)-1 {
 			parent = template

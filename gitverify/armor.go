@@ -27,19 +27,19 @@ func decodePEM(armored []byte) ([]byte, error) {
 	if !ok || !ended {
 		return nil, refuse(codeEncoding, "the signature is not one PEM block")
 	}
-	joined := make([]byte, 0, len(body))
+	der := make([]byte, base64.StdEncoding.DecodedLen(len(body)))
+	n := 0
 	for len(body) > 0 {
 		line, rest, found := bytes.Cut(body, []byte("\n"))
 		if !found || len(line) == 0 || len(line) > pemLine || len(line) < pemLine && len(rest) > 0 {
 			return nil, refuse(codeEncoding, "the signature is not one canonical PEM block")
 		}
-		joined, body = append(joined, line...), rest
-	}
-	der := make([]byte, base64.StdEncoding.DecodedLen(len(joined)))
-	n, err := base64.StdEncoding.Strict().Decode(der, joined)
-	// The decoder skips line ends that our lines cannot have but for CR.
-	if err != nil || bytes.IndexByte(joined, '\r') >= 0 {
-		return nil, refuse(codeEncoding, "the signature is not canonical base64")
+		// The decoder skips CR, and takes padding for the end.
+		decoded, err := base64.StdEncoding.Strict().Decode(der[n:], line)
+		if err != nil || bytes.IndexByte(line, '\r') >= 0 || len(rest) > 0 && decoded != pemLine/4*3 {
+			return nil, refuse(codeEncoding, "the signature is not canonical base64")
+		}
+		n, body = n+decoded, rest
 	}
 	return der[:n], nil
 }

@@ -18,11 +18,10 @@ func readDER(b []byte) *der { return &der{rest: b, bad: new(bool)} }
 // ok says whether everything so far was there.
 func (d *der) ok() bool { return !*d.bad }
 
-func (d *der) want(found bool) bool {
+func (d *der) want(found bool) {
 	if !found {
 		*d.bad, d.rest = true, nil
 	}
-	return found
 }
 
 // enter reads the content of the next value.
@@ -67,21 +66,22 @@ func (d *der) end() { d.want(d.rest.Empty()) }
 // explicit is a constructed context-specific tag.
 func explicit(n uint8) asn1.Tag { return asn1.Tag(n).ContextSpecific().Constructed() }
 
-// appendDER appends a value with its header.
-func appendDER(b []byte, tag byte, parts ...[]byte) []byte {
+// encodeDER puts a header before a value that is given in parts.
+func encodeDER(tag asn1.Tag, parts ...[]byte) []byte {
 	n := 0
 	for _, p := range parts {
 		n += len(p)
 	}
+	b := make([]byte, 0, 5+n)
 	switch {
 	case n < 0x80:
-		b = append(b, tag, byte(n))
+		b = append(b, byte(tag), byte(n))
 	case n < 0x100:
-		b = append(b, tag, 0x81, byte(n))
+		b = append(b, byte(tag), 0x81, byte(n))
 	case n < 0x10000:
-		b = append(b, tag, 0x82, byte(n>>8), byte(n))
+		b = append(b, byte(tag), 0x82, byte(n>>8), byte(n))
 	default: // a certificate is part of a signature, which is smaller
-		b = append(b, tag, 0x83, byte(n>>16), byte(n>>8), byte(n))
+		b = append(b, byte(tag), 0x83, byte(n>>16), byte(n>>8), byte(n))
 	}
 	for _, p := range parts {
 		b = append(b, p...)

@@ -71,7 +71,7 @@ func (v *signatureVerifier) sameAnswer(ev evidence, ours proof, ourErr error) er
 	case (ourErr == nil) != (theirErr == nil):
 		return fmt.Errorf("we say %v, sigstore-go says %v", ourErr, theirErr) //nolint:errorlint // two answers side by side
 	case ourErr != nil:
-		return nil
+		return nil //nolint:nilerr // both refuse
 	case theirs.certified != ours.certified || !theirs.at.Equal(ours.at) || theirs.stamped != ours.stamped || theirs.seen != ours.seen || theirs.logIndex != ours.logIndex:
 		return fmt.Errorf("we prove %+v, sigstore-go %+v", ours, theirs)
 	}

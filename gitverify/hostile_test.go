@@ -82,7 +82,7 @@ var hostile = map[string]struct {
 	"ten thousand levels": {codeAmbiguous, func(tb testing.TB, virtual *sigstoretest.Virtual) []byte {
 		deep := []byte{5, 0}
 		for len(deep) < 40<<10 {
-			deep = appendDER(nil, 0x30, deep)
+			deep = encodeDER(0x30, deep)
 		}
 		return nested(tb, deep, []byte{0x30, 0})
 	}},
@@ -118,7 +118,7 @@ func giant(tb testing.TB, virtual *sigstoretest.Virtual, size int, key any) *sig
 	}
 	names := bytes.Repeat([]byte{0x86, 2, 'a', ':'}, max(size, 0)/4)
 	if size < 0 {
-		names = appendDER(nil, 0x86, append([]byte("a:"), bytes.Repeat([]byte("%41"), -size/3)...))
+		names = encodeDER(0x86, append([]byte("a:"), bytes.Repeat([]byte("%41"), -size/3)...))
 	}
 	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
 	if err != nil {
@@ -128,7 +128,7 @@ func giant(tb testing.TB, virtual *sigstoretest.Virtual, size int, key any) *sig
 	template := &x509.Certificate{
 		SerialNumber: serial, NotBefore: virtual.Now(), NotAfter: virtual.Now().AddDate(0, 0, 1),
 		ExtKeyUsage:     []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning},
-		ExtraExtensions: []pkix.Extension{{Id: sanOID(), Value: appendDER(nil, 0x30, names)}},
+		ExtraExtensions: []pkix.Extension{{Id: sanOID(), Value: encodeDER(0x30, names)}},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, ca, key, own)
 	if err != nil {
@@ -165,12 +165,12 @@ func growToken(tb testing.TB, d *protocol.SignedData, more []byte) {
 		parts := []byte{}
 		for !inner.rest.Empty() {
 			if certificates := inner.wholeIf(explicit(0)); certificates != nil {
-				parts = append(parts, appendDER(nil, 0xa0, more)...)
+				parts = append(parts, encodeDER(0xa0, more)...)
 				continue
 			}
 			parts = append(parts, inner.any()...)
 		}
-		token := appendDER(nil, 0x30, []byte("\x06\x09"+oidSignedData), appendDER(nil, 0xa0, appendDER(nil, 0x30, parts)))
+		token := encodeDER(0x30, []byte("\x06\x09"+oidSignedData), encodeDER(0xa0, encodeDER(0x30, parts)))
 		if attrs[i], err = protocol.NewAttribute(a.Type, asn1.RawValue{FullBytes: token}); err != nil {
 			tb.Fatal(err)
 		}
@@ -182,9 +182,9 @@ func growToken(tb testing.TB, d *protocol.SignedData, more []byte) {
 // nested is signed data whose list of signers holds these bytes.
 func nested(tb testing.TB, signers ...[]byte) []byte {
 	tb.Helper()
-	data := appendDER(nil, 0x30, []byte{2, 1, 1}, appendDER(nil, 0x31, []byte(algorithmSHA256)),
-		appendDER(nil, 0x30, []byte("\x06\x09"+oidData)), appendDER(nil, 0x31, signers...))
-	return armour(appendDER(nil, 0x30, []byte("\x06\x09"+oidSignedData), appendDER(nil, 0xa0, data)))
+	data := encodeDER(0x30, []byte{2, 1, 1}, encodeDER(0x31, []byte(algorithmSHA256)),
+		encodeDER(0x30, []byte("\x06\x09"+oidData)), encodeDER(0x31, signers...))
+	return armour(encodeDER(0x30, []byte("\x06\x09"+oidSignedData), encodeDER(0xa0, data)))
 }
 
 // TestNoSignatureCostsMuchMemory runs alone, since it counts what the process

@@ -38,23 +38,19 @@ type sct struct {
 // recorded finds a certificate log of the trusted root that promised to record
 // the certificate, as its issuer announced it.
 func (a *anchors) recorded(leaf *x509.Certificate, issuerKey [sha256.Size]byte) (relied string, err error) {
-	missing := refuse(codeSCT, "no certificate log of the trusted root recorded the certificate")
 	list, ok := extension(leaf, sctsOID())
 	if !ok {
-		return "", missing
+		return "", refuse(codeSCT, "the certificate carries no promise of a certificate log")
 	}
 	scts, ok := readSCTs(list)
-	if !ok {
-		return "", missing
-	}
-	announced, ok := withoutSCTs(leaf.RawTBSCertificate)
-	if !ok {
-		return "", missing
+	announced, whole := withoutSCTs(leaf.RawTBSCertificate)
+	if !ok || !whole {
+		return "", refuse(codeSCT, "the promises of certificate logs in the certificate cannot be read")
 	}
 	beyond := false
 	for _, s := range scts {
 		log, known := a.certificateLogs[s.log]
-		if !known || !log.contains(time.UnixMilli(int64(s.timestamp))) {
+		if !known || !log.contains(time.UnixMilli(int64(s.timestamp))) { //nolint:gosec // beyond an int64 it is before every window
 			continue
 		}
 		if log.key == nil {
@@ -68,7 +64,7 @@ func (a *anchors) recorded(leaf *x509.Certificate, issuerKey [sha256.Size]byte) 
 	if beyond {
 		return "", errBeyond
 	}
-	return "", missing
+	return "", refuse(codeSCT, "no certificate log of the trusted root recorded the certificate")
 }
 
 // readSCTs reads the extension: an octet string that holds a list in TLS's
@@ -114,9 +110,9 @@ func (s sct) covers(announced []byte, issuerKey [sha256.Size]byte) []byte {
 	b = binary.BigEndian.AppendUint64(b, s.timestamp)
 	b = append(b, 0, 1) // precert_entry
 	b = append(b, issuerKey[:]...)
-	b = append(b, byte(len(announced)>>16), byte(len(announced)>>8), byte(len(announced)))
+	b = append(b, byte(len(announced)>>16), byte(len(announced)>>8), byte(len(announced))) //nolint:gosec // bytes of a length
 	b = append(b, announced...)
-	b = binary.BigEndian.AppendUint16(b, uint16(len(s.extensions)))
+	b = binary.BigEndian.AppendUint16(b, uint16(len(s.extensions))) //nolint:gosec // it came with a length of 16 bits
 	return append(b, s.extensions...)
 }
 
@@ -164,6 +160,6 @@ func withoutSCTs(tbs []byte) ([]byte, bool) {
 			kept = append(kept, whole...)
 		}
 	}
-	list := appendDER(nil, 0x30, kept)
-	return appendDER(nil, 0x30, before, appendDER(nil, 0xa3, list)), outer.ok()
+	list := encodeDER(asn1.SEQUENCE, kept)
+	return encodeDER(asn1.SEQUENCE, before, encodeDER(explicit(3), list)), outer.ok()
 }
