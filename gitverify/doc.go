@@ -21,11 +21,12 @@
 // CVE-2026-45022). The signature must be the one that gitsign makes with
 // rekorMode=offline: one canonical PEM block, one signer, detached, SHA-256,
 // signed attributes, ECDSA P-256, with the transparency log's entry inside.
-// It is turned into a Sigstore v0.3 bundle and handed to sigstore-go, which
-// checks inclusion, checkpoint, promise, certificate timestamp, certificate
-// time and identity against the trusted root. Nothing is asked of any server,
-// and no clock is read: the time of a signature is the log's or the timestamp
-// authority's. The committer date of a commit is a claim and is not used.
+// Inclusion, checkpoint, promise, timestamp, certificate and its own timestamp
+// are then verified against the trusted root, each once, by code of this
+// package on top of the standard library (docs/decisions/0004); sigstore-go
+// referees it in tests, and decides where the trusted root has parts that the
+// code does not know how to use. Nothing is asked of any server, and no clock
+// is read: the time of a signature is the log's or the timestamp authority's.
 //
 // # How a range is judged
 //
