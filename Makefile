@@ -63,6 +63,10 @@ bench: ## Run the benchmarks
 bench-verify: ## Measure verification beside gitsign, git with SSH and GPG, and the bare arithmetic (minutes)
 	@$(GO) run ./bench/verify
 
+.PHONY: mutation
+mutation: ## Remove each refusal of the verifier and list those that no test misses (an hour or more)
+	$(GO) run ./tools/mutate -full ./gitverify ./gitverify/trustpolicy ./gitverify/forgekey
+
 .PHONY: lint
 lint: ## Run golangci-lint (built from tools/lint) on the root module and on the nested ones
 	@lint=$$($(PINNED) golangci-lint); "$$lint" run ./...; \

@@ -48,6 +48,12 @@ func TestAttacksOnTheIdentity(t *testing.T) {
 		certificate("B34", "two issuers that disagree", "id/issuer", func(c *x509.Certificate) {
 			c.ExtraExtensions[0].Value = []byte("https://issuer.elsewhere.test")
 		}),
+		certificate("B34", "issuer that cannot be read beside one that can", "id/issuer", func(c *x509.Certificate) {
+			c.ExtraExtensions[1].Value = []byte("https")
+		}),
+		certificate("B34", "bytes after the issuer", "id/issuer", func(c *x509.Certificate) {
+			c.ExtraExtensions[1].Value = append(c.ExtraExtensions[1].Value, 5, 0)
+		}),
 		certificate("B34", "no issuer", "id/issuer", func(c *x509.Certificate) { c.ExtraExtensions = nil }),
 	})
 }
@@ -139,6 +145,15 @@ func TestAttacksOnTheLogEntry(t *testing.T) {
 			_, line, _ := strings.Cut(c.Envelope, "\n\n")
 			c.Envelope += line
 		}),
+		entry("B19", "signature of the checkpoint in two lines", "log/checkpoint", func(e *rekorpb.TransparencyLogEntry) {
+			c := e.InclusionProof.Checkpoint
+			c.Envelope = c.Envelope[:len(c.Envelope)-20] + "\n" + c.Envelope[len(c.Envelope)-20:]
+		}),
+		entry("B19", "checkpoint without its last line end", "log/checkpoint", func(e *rekorpb.TransparencyLogEntry) {
+			c := e.InclusionProof.Checkpoint
+			c.Envelope = strings.TrimSuffix(c.Envelope, "\n")
+		}),
+		entry("B19", "checkpoint with a hint at another key", "log/checkpoint", editCheckpoint("rekor.virtual.test ", "rekor.virtual.test A")),
 		entry("B19", "checkpoint without a root", "log/checkpoint", func(e *rekorpb.TransparencyLogEntry) {
 			e.InclusionProof.Checkpoint.Envelope = "rekor.virtual.test - 1\n2\n\n\u2014 rekor.virtual.test AAAA\n"
 		}),

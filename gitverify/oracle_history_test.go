@@ -201,6 +201,8 @@ func (g *generator) trailer() string {
 		return "approve\n\n" + good + "\n\nor not"
 	case 4:
 		return "nothing to see"
+	case 5:
+		return good
 	}
 	return "approve\n\n" + good
 }

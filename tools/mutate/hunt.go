@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -94,6 +95,28 @@ func (p *mutated) build(ctx context.Context, work string) error {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("compiling the mutants: %w\n%s", err, out)
 	}
+	return nil
+}
+
+// keep drops the mutants that an earlier run did not name as survivors; their
+// lines may have moved.
+func (p *mutated) keep(log string) error {
+	if log == "" {
+		return nil
+	}
+	before, err := os.ReadFile(log)
+	if err != nil {
+		return err
+	}
+	named := map[string]bool{}
+	for line := range strings.Lines(string(before)) {
+		place, what, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "survives: "), ":")
+		_, what, _ = strings.Cut(what, ": ")
+		named[place+" "+what] = true
+	}
+	p.mutants = slices.DeleteFunc(p.mutants, func(m mutant) bool {
+		return !named[fmt.Sprintf("%s %s (%s)", filepath.Base(m.file), oneLine(m.text), m.kind)]
+	})
 	return nil
 }
 

@@ -38,6 +38,7 @@ type config struct {
 	timeout time.Duration
 	workers int
 	files   string
+	again   string
 }
 
 func main() {
@@ -58,6 +59,7 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 	flags.DurationVar(&c.timeout, "timeout", 2*time.Minute, "end of one run of the tests")
 	flags.IntVar(&c.workers, "workers", max(1, runtime.NumCPU()/2), "mutants at a time")
 	flags.StringVar(&c.files, "files", "", "only these files, by their base names, with commas")
+	flags.StringVar(&c.again, "again", "", "only what survived an earlier run, whose standard error is in this file")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -72,6 +74,9 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 	for i, dir := range flags.Args() {
 		p, err := load(dir, c.files)
 		if err != nil {
+			return err
+		}
+		if err := p.keep(c.again); err != nil {
 			return err
 		}
 		if err := p.build(ctx, filepath.Join(work, fmt.Sprint(i))); err != nil {

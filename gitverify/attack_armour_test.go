@@ -1,0 +1,57 @@
+package gitverify_test
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/github/smimesign/ietf-cms/oid"
+	"github.com/github/smimesign/ietf-cms/protocol"
+
+	"millwright.dev/millwright/gitverify/sigstoretest"
+)
+
+// TestAttacksThatMutantsShowed has the forms that only one condition keeps out.
+func TestAttacksThatMutantsShowed(t *testing.T) {
+	t.Parallel()
+	runAttacks(t, []attack{
+		edit("A10", "no line end before the last line", "sig/encoding", func(s scene, signed []byte) []byte {
+			return s.replaceOnce(signed, "\n -----END", "-----END")
+		}),
+		edit("A10", "empty line before the last line", "sig/encoding", func(s scene, signed []byte) []byte {
+			return s.replaceOnce(signed, "\n -----END", "\n \n -----END")
+		}),
+		edit("A10", "no first line", "sig/encoding", func(s scene, signed []byte) []byte {
+			return s.replaceOnce(signed, "gpgsig -----BEGIN SIGNED MESSAGE-----\n ", "gpgsig ")
+		}),
+		edit("A10", "no last line", "sig/encoding", func(s scene, signed []byte) []byte {
+			return s.replaceOnce(signed, "\n -----END SIGNED MESSAGE-----\n", "\n")
+		}),
+		{"A10", "empty line after a last line that is full", "sig/encoding", func(s scene) outcome {
+			for i := range 2000 { // some signatures end with a full line
+				signed := s.sign(unsigned(s.tree(files("a", "1")), fmt.Sprint(i), s.anchor), honest)
+				before, _, _ := strings.Cut(string(signed), "\n -----END")
+				if len(before)-strings.LastIndexByte(before, '\n') == 1+1+64 {
+					return alone(s.put("commit", s.replaceOnce(signed, "\n -----END", "\n \n -----END")), s.put("commit", signed))
+				}
+			}
+			s.t.Fatal("no signature ends with a full line")
+			return outcome{}
+		}},
+		signing("A15", "signing time that is none", "sig/attributes", sigstoretest.SignOptions{
+			EditSignedAttrs: func(a protocol.Attributes) protocol.Attributes {
+				i := slices.IndexFunc(a, func(a protocol.Attribute) bool { return a.Type.Equal(oid.AttributeSigningTime) })
+				when, err := protocol.NewAttribute(oid.AttributeSigningTime, "yesterday")
+				if err != nil {
+					panic(err)
+				}
+				a = slices.Clone(a)
+				a[i] = when
+				slices.SortFunc(a, func(x, y protocol.Attribute) int { return bytes.Compare(x.RawValue.FullBytes, y.RawValue.FullBytes) })
+				return a
+			},
+		}),
+	})
+}
