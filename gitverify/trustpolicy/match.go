@@ -100,22 +100,19 @@ func committers(subject string, listed []string) []string {
 // its branches (row B03), and that takes letters as they stand (row B04). The
 // expression is read, not searched for ^ and $: "^alice$|bob" has both.
 func compilePattern(text string) (*regexp.Regexp, string) {
-	tree, err := syntax.Parse(text, syntax.Perl)
+	compiled, err := regexp.Compile(text)
 	if err != nil {
 		return nil, "is not a regular expression (RE2): " + err.Error()
 	}
 	if hasFlags(text) {
 		return nil, "must have no group but (…) and (?:…): a flag could ignore case or move the anchors"
 	}
-	if tree.Op != syntax.OpConcat || tree.Sub[0].Op != syntax.OpBeginText || tree.Sub[len(tree.Sub)-1].Op != syntax.OpEndText {
+	tree, err := syntax.Parse(text, syntax.Perl)
+	if err != nil || tree.Op != syntax.OpConcat || tree.Sub[0].Op != syntax.OpBeginText || tree.Sub[len(tree.Sub)-1].Op != syntax.OpEndText {
 		return nil, "is not anchored: it must have the form ^…$, and ^(…|…)$ if it has branches"
 	}
 	if !strings.HasSuffix(text, "$") || !strings.HasPrefix(text, "^") {
 		return nil, "must be written with ^ and $ as its ends"
-	}
-	compiled, err := regexp.Compile(text)
-	if err != nil {
-		return nil, "is not a regular expression (RE2): " + err.Error()
 	}
 	return compiled, ""
 }

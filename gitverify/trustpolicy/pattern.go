@@ -80,8 +80,6 @@ func glob(pattern, text string) bool {
 // allowed if stars is true.
 func checkPath(path string, stars bool) string {
 	switch {
-	case !plain(path):
-		return "must be a line of text"
 	case strings.HasPrefix(path, "/"):
 		return "must not begin with a slash: paths begin at the repository's root"
 	case strings.Contains(path, `\`):

@@ -54,6 +54,7 @@ func TestB04B34SignersAreComparedAsTheyStand(t *testing.T) {
 	t.Parallel()
 	p := decode(t, strings.Replace(whole(t), "    roles: [heartbeat, release]\n", `    roles: [heartbeat, release]
   - {name: workers, issuer: "https://spire.example", subjectPattern: '^spiffe://factory\.example/ns/ci/sa/build.*$'}
+  - {name: eve, issuer: "https://accounts.example.org", subject: eve@staff.example, emails: [e@x.example]}
   - {name: wide, issuer: i, subjectPattern: '^[^@]+@wide\.example$'}
   - {name: staff, issuer: "https://accounts.example.org", subjectPattern: '^(alice|[a-z]+)@staff\.example$'}
   - {name: web, issuer: "https://accounts.example.org", subject: "https://forge.example/alice"}
@@ -66,6 +67,7 @@ func TestB04B34SignersAreComparedAsTheyStand(t *testing.T) {
 	}{
 		"exact":                            {accounts, "alice@factory.example", false, "alice", ""},
 		"an exact URI":                     {accounts, "https://forge.example/alice", true, "web", ""},
+		"exact before a pattern":           {accounts, "eve@staff.example", false, "eve", ""},
 		"by a pattern":                     {spire, "spiffe://factory.example/ns/ci/sa/heart", true, "robots", ""},
 		"an address by a pattern":          {accounts, "dora@staff.example", false, "staff", ""},
 		"B03 text before":                  {spire, "https://evil/spiffe://factory.example/ns/ci/sa/heart", true, "", "subject"},
@@ -201,6 +203,29 @@ func TestT9ARevocationHoldsFromItsTimeOn(t *testing.T) {
 	payload[31] ^= 1
 	if _, ok := p.RevokedCommit(payload); ok {
 		t.Error("another commit is revoked")
+	}
+}
+
+func TestT6ARevokedForgeKeyIsFoundByItsName(t *testing.T) {
+	t.Parallel()
+	p := decode(t, whole(t))
+	if got, ok := p.RevokedForgeKey("forge-ssh"); !ok || got.Reason != "broken into" {
+		t.Errorf("got %+v, %t", got, ok)
+	}
+	for _, name := range []string{"forge-web", "carol", ""} {
+		if got, ok := p.RevokedForgeKey(name); ok {
+			t.Errorf("%q is revoked: %+v", name, got)
+		}
+	}
+}
+
+func TestWhatIsInNoLineNamesNone(t *testing.T) {
+	t.Parallel()
+	_, err := trustpolicy.Decode(nil, trustpolicy.DefaultPath)
+	for _, text := range []string{err.Error(), trustpolicy.Warning{Code: "freshness", Detail: "x"}.String()} {
+		if strings.Contains(text, "line") {
+			t.Errorf("got %q", text)
+		}
 	}
 }
 
