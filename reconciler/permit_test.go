@@ -7,7 +7,10 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"millwright.dev/millwright/reconciler/api/v1alpha1"
 )
 
 // role is the object that the guard rules are about.
@@ -97,6 +100,23 @@ func TestAGuardThatAChangeAltersNeedsItsOwnRule(t *testing.T) { // rule T12
 	p.push("HEAD")
 	p.applied()
 	p.auditIsClean(2)
+}
+
+func TestAStatusWithoutEvidencePermitsNothing(t *testing.T) { // rules T10, T12
+	p := newPlantWith(t, "  - {name: guards, objects: [{set: rbac}], role: security, threshold: 1}\n")
+	p.setBase("get")
+	evil := p.commit(alice, "a role that nobody approved")
+	p.setConfig("two")
+	p.commit(alice, "on top of it")
+	var f v1alpha1.Factory
+	p.must(p.client.Get(t.Context(), client.ObjectKey{Namespace: p.namespace, Name: "factory"}, &f))
+	f.Status.Applied = &v1alpha1.Applied{Revision: "main@sha1:0", Commit: evil, Rendered: "sha256:0", Time: metav1.Now()}
+	p.must(p.client.Status().Update(t.Context(), &f))
+	for range 2 {
+		if f := p.pass(); f.Status.Refused == nil || f.Status.Refused.Code != "rule/objects" || p.role() != "" {
+			t.Fatalf("whoever may edit the status has the role applied: %+v, %q", f.Status.Refused, p.role())
+		}
+	}
 }
 
 func TestAnEditedStatusPermitsNothing(t *testing.T) { // rules T10, T12

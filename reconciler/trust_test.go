@@ -111,6 +111,23 @@ func TestWhatWasAcceptedAndDroppedByAForcePushIsNotApplied(t *testing.T) { // ru
 	}
 }
 
+func TestWhatWasAcceptedIsNotAppliedAfterTheRefWentBackBehindIt(t *testing.T) { // rules T3, T10
+	p := newPlant(t)
+	p.change(func(s *v1alpha1.FactorySpec) { s.Verify.ApplyAccepted = true })
+	p.commit(alice, "good")
+	p.applied()
+	p.setConfig("withdrawn")
+	p.commit(alice, "accepted, and not tested yet")
+	engine := p.setup.Policy.Path
+	p.setup.Policy.Path = "/nonexistent/millwright-policy"
+	p.pass()
+	p.setup.Policy.Path = engine
+	p.push(p.anchor)
+	for range 2 {
+		p.wantRefused(p.pass(), "hist/rollback", "one")
+	}
+}
+
 // local runs git in the work tree without a signature.
 func (p *plant) local(args ...string) string {
 	p.t.Helper()
@@ -193,6 +210,10 @@ func TestAFactoryFollowsASignedTag(t *testing.T) { // rule T14, row A23
 	if p.value() != "two" || f.Status.Applied.Commit != two || !strings.HasPrefix(f.Status.Applied.Revision, "v1@sha1:") {
 		t.Fatalf("the cluster says %q, applied %+v", p.value(), f.Status.Applied)
 	}
+	p.tag(nobody, "v1", "refs/tags/v1") // the same commit, by another tag
+	p.wantRefused(p.pass(), "tag/unsigned", "two")
+	p.tag(release, "v1", "refs/tags/v1")
+	p.applied()
 	p.setConfig("three")
 	p.commit(alice, "three")
 	p.approve(bob)
