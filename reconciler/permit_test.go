@@ -62,6 +62,9 @@ func TestABaseThatProductionUsesNeedsTheRightsOfProduction(t *testing.T) { // ru
 	if p.value() != "three" || p.role() != "list" {
 		t.Errorf("approved by both, and the cluster says %q and %q", p.value(), p.role())
 	}
+	p.write("overlays/production/more/kustomization.yaml", "resources: []\n")
+	p.commit(alice, "a component that production did not have")
+	p.wantRefused(p.pass(), "rule/affects", "three")
 	p.auditIsClean(3)
 }
 
@@ -82,13 +85,12 @@ func TestAGuardThatAChangeAltersNeedsItsOwnRule(t *testing.T) { // rule T12
 			p.write("overlays/local/app/more.yaml", fmt.Sprintf("apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: %s}\nrules: [{apiGroups: ['*'], resources: ['*'], verbs: ['*']}]\n", p.namespace))
 		},
 		"left out": func() { p.write("overlays/local/app/kustomization.yaml", "resources: [config.yaml]\n") },
-		"left out by the configuration": func() {
+		"left out by the configuration alone": func() {
 			p.write("factory-config/factory.yaml", strings.Replace(factoryConfig, "  - {name: app, path: app, dependsOn: [base], drift: correct}\n", "", 1))
 		},
 	} {
 		good := strings.TrimSpace(p.local("rev-parse", "HEAD"))
 		change()
-		p.setConfig("evil")
 		p.commit(alice, name)
 		f := p.pass()
 		if f.Status.Refused == nil || f.Status.Refused.Code != "rule/objects" || p.value() != "two" || p.role() != "get" {
@@ -106,16 +108,16 @@ func TestAStatusWithoutEvidencePermitsNothing(t *testing.T) { // rules T10, T12
 	p := newPlantWith(t, "  - {name: guards, objects: [{set: rbac}], role: security, threshold: 1}\n")
 	p.setBase("get")
 	evil := p.commit(alice, "a role that nobody approved")
-	p.setConfig("two")
-	p.commit(alice, "on top of it")
 	var f v1alpha1.Factory
 	p.must(p.client.Get(t.Context(), client.ObjectKey{Namespace: p.namespace, Name: "factory"}, &f))
 	f.Status.Applied = &v1alpha1.Applied{Revision: "main@sha1:0", Commit: evil, Rendered: "sha256:0", Time: metav1.Now()}
 	p.must(p.client.Status().Update(t.Context(), &f))
-	for range 2 {
+	for _, text := range []string{"as the tip", "below the tip"} {
 		if f := p.pass(); f.Status.Refused == nil || f.Status.Refused.Code != "rule/objects" || p.role() != "" {
-			t.Fatalf("whoever may edit the status has the role applied: %+v, %q", f.Status.Refused, p.role())
+			t.Fatalf("%s: whoever may edit the status has the role applied: %+v, %q", text, f.Status.Refused, p.role())
 		}
+		p.setConfig("two")
+		p.commit(alice, "on top of it")
 	}
 }
 

@@ -245,6 +245,10 @@ func TestAFactoryFollowsASignedTag(t *testing.T) { // rule T14, row A23
 	if p.applied(); p.value() != "three" {
 		t.Errorf("the good tag moved, and the cluster says %q", p.value())
 	}
+	p.change(func(s *v1alpha1.FactorySpec) { s.Verify.ApplyAccepted = true })
+	p.setConfig("four")
+	p.commit(alice, "four, which no tag ever named")
+	p.approve(bob)
 	p.setConfig("evil")
 	p.commit(nobody, "unsigned")
 	p.tag(release, "v1", "refs/tags/v1")

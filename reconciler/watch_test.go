@@ -148,3 +148,18 @@ func TestAServerThatHoldsCommitsBackIsBehindTheHeartbeat(t *testing.T) { // rule
 		t.Errorf("a commit that is newer than the heartbeat: %+v", c)
 	}
 }
+
+func TestATipThatIsAcceptedAndNotAppliedIsEvidenceAllTheSame(t *testing.T) { // rule T11
+	p := newPlant(t)
+	p.commit(alice, "good")
+	p.applied()
+	p.write("overlays/local/app/config.yaml", forbidden(p))
+	tip := p.commit(alice, "signed as it should be, and denied by a policy")
+	for _, when := range []string{"at once", "after a restart"} {
+		f := p.pass()
+		if f.Status.Refused == nil || f.Status.Accepted != tip {
+			t.Errorf("%s: refused %+v, accepted %s, want %s", when, f.Status.Refused, f.Status.Accepted, tip)
+		}
+		p.restart()
+	}
+}
