@@ -281,3 +281,62 @@ func TestATreeThatStandsForTooManyPathsIsRefused(t *testing.T) { // row C49
 		}
 	}
 }
+
+func TestAMergeOfBombsThatLeavesNoPathToNameIsRefused(t *testing.T) { // row C49
+	t.Parallel()
+	h := objectHeap{}
+	bomb := func(x, y string, depth int) ID {
+		top := h.put("tree", bodyOfTree(
+			treeEntry{modeFile, "x", h.put("blob", []byte(x))}, treeEntry{modeFile, "y", h.put("blob", []byte(y))}))
+		for range depth {
+			var entries []treeEntry
+			for i := range 10 {
+				entries = append(entries, treeEntry{modeDir, fmt.Sprintf("d%d", i), top})
+			}
+			top = h.put("tree", bodyOfTree(entries...))
+		}
+		return top
+	}
+	merge := func(depth int) ([]string, error) {
+		m := threeWay{base: bomb("0", "0", depth), ours: bomb("1", "0", depth), theirs: bomb("0", "1", depth), got: bomb("1", "1", depth)}
+		return objectReader{objects: h, trees: &treeCache{}}.unmechanical(t.Context(), m)
+	}
+	var no *Refusal
+	if _, err := merge(12); !errors.As(err, &no) || no.Code != codeUnit {
+		t.Errorf("got %v", err)
+	}
+	if paths, err := merge(3); err != nil || len(paths) != 0 { // the same, of a size that is no attack
+		t.Errorf("got %q, %v", paths, err)
+	}
+}
+
+func TestDirectoriesNestedWithoutEndAreRefused(t *testing.T) { // row C49
+	t.Parallel()
+	h := objectHeap{}
+	nested := func(content string, depth int) ID {
+		e := treeEntry{modeFile, "f", h.put("blob", []byte(content))}
+		for range depth {
+			e = treeEntry{modeDir, "d", h.put("tree", bodyOfTree(e))}
+		}
+		return e.id
+	}
+	var no *Refusal
+	if _, err := (objectReader{objects: h}).diff(t.Context(), nested("1", maxDepth+1), nested("2", maxDepth+1)); !errors.As(err, &no) || no.Code != codeUnit {
+		t.Errorf("got %v", err)
+	}
+	if changes, err := (objectReader{objects: h}).diff(t.Context(), nested("1", maxDepth), nested("2", maxDepth)); err != nil || len(changes) != 1 {
+		t.Errorf("got %v, %v", changes, err)
+	}
+}
+
+func TestAFileAndADirectoryOfOneNameAreRefusedAlsoWhenApart(t *testing.T) { // row D04
+	t.Parallel()
+	file, between, dir := treeEntry{modeFile, "a", emptyTree}, treeEntry{modeFile, "a.b", emptyTree}, treeEntry{modeDir, "a", emptyTree}
+	var no *Refusal
+	if _, err := parseTree(bodyOfTree(file, between, dir)); !errors.As(err, &no) || no.Code != codeTree {
+		t.Errorf("got %v", err)
+	}
+	if entries, err := parseTree(bodyOfTree(between, dir)); err != nil || len(entries) != 2 {
+		t.Errorf("got %v, %v", entries, err)
+	}
+}
