@@ -150,9 +150,10 @@ func (p *plant) believe(data []byte) error {
 // that nobody who may write the data directory can guess (row C25).
 func (p *plant) options() gitverify.Options {
 	if len(p.setup.FrontierKey) == 0 {
-		return gitverify.Options{}
+		return gitverify.Options{Log: p.setup.Log}
 	}
 	return gitverify.Options{
+		Log:          p.setup.Log,
 		FrontierFile: filepath.Join(p.setup.DataDir, p.key.Namespace, p.key.Name, "frontier"),
 		FrontierKey:  p.setup.FrontierKey, Build: p.setup.Build,
 	}

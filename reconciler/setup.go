@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	ctrlsource "sigs.k8s.io/controller-runtime/pkg/source"
 
+	"millwright.dev/millwright/gitverify"
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
 	"millwright.dev/millwright/reconciler/attest"
 	"millwright.dev/millwright/reconciler/drift"
@@ -50,6 +51,9 @@ type Setup struct {
 	// Public verifies records of factories that sign with a key where Key is
 	// not at hand.
 	Public crypto.PublicKey
+	// Log is asked for log entries that signatures do not carry, where a policy
+	// says so; nil: never.
+	Log gitverify.LogLookup
 	// FrontierKey, of at least 32 secret bytes, seals what was verified in
 	// DataDir for the next process of the same Build; without it every process
 	// verifies anew.

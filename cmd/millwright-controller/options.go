@@ -12,7 +12,7 @@ type options struct {
 	kubeconfig, namespace              string
 	dataDir, trustedRoot, policyEngine string
 	tokenFile, keyFile, frontierKey    string
-	poke, metrics, health              string
+	poke, metrics, health, verifyLog   string
 	leaderElect, debug                 bool
 	trust                              repositoryOptions
 }
@@ -30,6 +30,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	f.StringVar(&o.tokenFile, "identity-token-file", "", "`file` with the controller's OIDC token or JWT-SVID, read again for every signature")
 	f.StringVar(&o.keyFile, "attest-key", "", "PEM `file` with the ECDSA P-256 private key for factories that sign with a key")
 	f.StringVar(&o.frontierKey, "frontier-key-file", "", "`file` with the secret that seals what was verified for the next start, made with mode 0600 when it is not there; empty means that every start verifies anew")
+	f.StringVar(&o.verifyLog, "verify-log", "", "`URL` of a Rekor v1 server that is asked for the log entry of a signature that carries none, where a trust policy has log: online; empty means never")
 	f.StringVar(&o.poke, "poke-addr", "", "`address` for POST /poke/NAMESPACE/NAME; empty means none")
 	f.StringVar(&o.metrics, "metrics-addr", "0", "`address` of the Prometheus metrics; 0 means none")
 	f.StringVar(&o.health, "health-addr", "0", "`address` of /healthz and /readyz; 0 means none")

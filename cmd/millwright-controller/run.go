@@ -27,6 +27,7 @@ import (
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	"millwright.dev/millwright/gitverify/rekorlog"
 	"millwright.dev/millwright/reconciler"
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
 	"millwright.dev/millwright/reconciler/attest"
@@ -156,6 +157,11 @@ func newSetup(cfg *rest.Config, m manager.Manager, o options, wake chan<- event.
 	if o.keyFile != "" {
 		if setup.Key, err = keyFrom(o.keyFile); err != nil {
 			return nil, err
+		}
+	}
+	if o.verifyLog != "" {
+		if setup.Log, err = rekorlog.New(o.verifyLog, &http.Client{}); err != nil {
+			return nil, fmt.Errorf("--verify-log: %w", err)
 		}
 	}
 	if o.frontierKey != "" {

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"millwright.dev/millwright/gitverify"
+	"millwright.dev/millwright/gitverify/rekorlog"
 	"millwright.dev/millwright/reconciler/source"
 )
 
@@ -18,8 +20,9 @@ which commit and when, which rules of the trust policy asked for how many people
 and who vouched; and for a step that is not accepted, who is missing.
 
 BASE is the anchor: it and its policy are trusted by its full id alone. Nothing is
-asked over the network: with --trusted-root public-good, commits of any public
-repository are judged as far as their embedded proofs allow. To ask before merging whether a branch would be accepted,
+asked over the network, unless --log names a log and the policy has log: online.
+With --trusted-root public-good, commits of any public repository are judged as far
+as their embedded proofs allow. To ask before merging whether a branch would be accepted,
 give the tip of main as BASE and the branch as HEAD.
 
 -o markdown is for a comment on a pull request; docs/verify.md names the fields of
@@ -30,8 +33,8 @@ const verifyExample = `  millwright verify --trusted-root trusted_root.json 4b82
   millwright verify --trusted-root trusted_root.json ANCHOR..refs/tags/v1.2.0`
 
 type verify struct {
-	repo, trustedRoot, ref, mainline, floor string
-	out                                     output
+	repo, trustedRoot, ref, mainline, floor, log string
+	out                                          output
 }
 
 func newVerifyCommand(a *app) *cobra.Command {
@@ -56,6 +59,7 @@ func newVerifyCommand(a *app) *cobra.Command {
 	f.StringVar(&v.ref, "ref", "refs/heads/main", "full name of the followed `ref`, which approvals must name; HEAD itself if that is a full tag name")
 	f.StringVar(&v.mainline, "mainline", "", "where --ref is a tag, the `branch` that must have its commit (default refs/heads/main)")
 	f.StringVar(&v.floor, "floor", "", "last applied `commit`, which HEAD must descend from; what comes before it is not listed")
+	f.StringVar(&v.log, "log", "", "`URL` of a Rekor v1 server that is asked for the log entry of a signature that carries none, where the policy has log: online; empty means never")
 	f.StringVarP((*string)(&v.out), "output", "o", string(outputText), "text, json or markdown")
 	_ = cmd.MarkFlagRequired("trusted-root")
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{string(outputText), string(outputJSON), string(outputMarkdown)}, cobra.ShellCompDirectiveNoFileComp))
@@ -74,7 +78,13 @@ func (v *verify) run(ctx context.Context, a *app, base, head string) error {
 	if err != nil {
 		return err
 	}
-	verifier, err := gitverify.New(trusted, gitverify.Options{})
+	options := gitverify.Options{}
+	if v.log != "" {
+		if options.Log, err = rekorlog.New(v.log, &http.Client{}); err != nil {
+			return usageError{fmt.Errorf("--log: %w", err)}
+		}
+	}
+	verifier, err := gitverify.New(trusted, options)
 	if err != nil {
 		return err
 	}
