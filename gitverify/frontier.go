@@ -123,7 +123,7 @@ func (f *frontier) verification(req Request, index int) Verification {
 	s := f.steps[index]
 	from := min(f.since(req.Floor), index)
 	v := Verification{
-		commit: s.commit, tree: s.tree, anchor: f.anchor(), ref: req.Ref,
+		commit: s.commit, tree: s.tree, anchor: f.anchor(), ref: req.Ref, history: req.history(),
 		policyDigest: s.policy.Digest(), policyVersion: s.policy.Version, repository: s.policy.Repository,
 		steps: f.explain(from, index), fresh: s.fresh, maxAge: s.policy.MaxAge,
 		revoked: f.revoked(index),

@@ -42,6 +42,7 @@ type frontierHead struct {
 	Format     int    `json:"format"`
 	Build      string `json:"build"`
 	Anchor     ID     `json:"anchor"`
+	Mainline   string `json:"mainline"`
 	PolicyPath string `json:"policyPath"`
 }
 
@@ -63,8 +64,9 @@ type storedRecord struct {
 	Relied  []string `json:"relied,omitempty"`
 }
 
-func (o Options) frontierPath(anchor ID) string {
-	return filepath.Clean(o.FrontierFile) + "-" + string(anchor[:12])
+func (o Options) frontierPath(of history) string {
+	branch := sha256.Sum256([]byte(of.mainline))
+	return fmt.Sprintf("%s-%s-%x", filepath.Clean(o.FrontierFile), of.anchor[:12], branch[:4])
 }
 
 // seal is the MAC of a line, bound to all lines before it.
@@ -75,9 +77,9 @@ func (f *frontierFile) seal(line []byte) []byte {
 	return h.Sum(nil)
 }
 
-func (o Options) newFrontierFile(anchor ID) (*frontierFile, error) {
-	f := &frontierFile{path: o.frontierPath(anchor), key: o.FrontierKey, last: anchor}
-	head, err := json.Marshal(frontierHead{Format: 1, Build: o.Build, Anchor: anchor, PolicyPath: o.PolicyPath})
+func (o Options) newFrontierFile(of history) (*frontierFile, error) {
+	f := &frontierFile{path: o.frontierPath(of), key: o.FrontierKey, last: of.anchor}
+	head, err := json.Marshal(frontierHead{Format: 2, Build: o.Build, Anchor: of.anchor, Mainline: of.mainline, PolicyPath: o.PolicyPath})
 	if err != nil {
 		return nil, fmt.Errorf("encoding the head of a frontier: %w", err)
 	}
@@ -87,15 +89,14 @@ func (o Options) newFrontierFile(anchor ID) (*frontierFile, error) {
 
 // keep writes what was accepted since the file was last written. It is a
 // cache: a failure is forgotten, and the file begun anew the next time.
-func (v *Verifier) keep(f *frontier) {
+func (v *Verifier) keep(of history, f *frontier) {
 	if v.options.FrontierFile == "" {
 		return
 	}
-	anchor := f.anchor()
-	file := v.files[anchor]
+	file := v.files[of]
 	if file == nil || file.steps >= len(f.steps) || f.steps[file.steps].commit != file.last {
 		var err error
-		if file, err = v.options.newFrontierFile(anchor); err != nil {
+		if file, err = v.options.newFrontierFile(of); err != nil {
 			return
 		}
 	}
@@ -103,10 +104,10 @@ func (v *Verifier) keep(f *frontier) {
 		return
 	}
 	if err := file.append(f); err != nil {
-		delete(v.files, anchor)
+		delete(v.files, of)
 		return
 	}
-	v.files[anchor] = file
+	v.files[of] = file
 }
 
 // append writes the steps that the file does not have yet; a new file replaces
@@ -156,10 +157,11 @@ func (f *frontier) stored(i int) storedStep {
 // load continues a fresh frontier with what the file of its anchor holds. The
 // policies are read from the objects again, which hash to their names.
 func (v *Verifier) load(ctx context.Context, w *walk) {
-	if v.options.FrontierFile == "" || v.files[w.anchor()] != nil {
+	of := w.request.history()
+	if v.options.FrontierFile == "" || v.files[of] != nil {
 		return
 	}
-	file, err := v.options.newFrontierFile(w.anchor())
+	file, err := v.options.newFrontierFile(of)
 	if err != nil {
 		return
 	}
@@ -177,7 +179,7 @@ func (v *Verifier) load(ctx context.Context, w *walk) {
 	}
 	// What is left over is not ours: the file is begun anew instead of continued.
 	if info, err := in.Stat(); err == nil && file.steps > 0 && file.size == info.Size() {
-		v.files[w.anchor()] = file
+		v.files[of] = file
 	}
 	w.suspect(v.prover)
 }

@@ -173,15 +173,7 @@ func (w *walk) classify(ctx context.Context, r *record, c rawCommit) error {
 }
 
 // mainline is the branch that approvals must name.
-func (w *walk) mainline() string {
-	switch {
-	case !strings.HasPrefix(w.request.Ref, tagPrefix):
-		return w.request.Ref
-	case w.request.Mainline != "":
-		return w.request.Mainline
-	}
-	return "refs/heads/main"
-}
+func (w *walk) mainline() string { return w.request.history().mainline }
 
 const (
 	tagPrefix       = "refs/tags/"

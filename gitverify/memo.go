@@ -19,6 +19,7 @@ const stepCost = 16
 type memo struct {
 	diffs  map[[2]ID][]change
 	merges map[ID]mergeAnswer
+	forks  map[ID][]ID
 	kept   int
 	// spent is what looking for vouchers has cost, in words of paths and changes.
 	spent int
@@ -41,11 +42,12 @@ func (m *memo) spend(n int) error {
 
 func (m *memo) keep(n int) {
 	if m.diffs == nil {
-		m.diffs, m.merges = map[[2]ID][]change{}, map[ID]mergeAnswer{}
+		m.diffs, m.merges, m.forks = map[[2]ID][]change{}, map[ID]mergeAnswer{}, map[ID][]ID{}
 	}
 	if m.kept += n + 1; m.kept > maxKeptChanges {
 		clear(m.diffs)
 		clear(m.merges)
+		clear(m.forks)
 		m.kept = n + 1
 	}
 }
@@ -54,6 +56,7 @@ func (m *memo) keep(n int) {
 func (m *memo) forget() {
 	clear(m.diffs)
 	clear(m.merges)
+	clear(m.forks)
 	m.kept, m.spent = 0, 0
 }
 

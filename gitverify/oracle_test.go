@@ -5,9 +5,8 @@ import (
 	"strings"
 )
 
-// The oracle is the trust model (T1 to T10) a second time, read naively from
-// the rules: commits are numbers, trees are maps, every question is answered by
-// looking at everything. It shares nothing with the verifier.
+// The oracle is the trust model (T1 to T10) a second time, read naively: commits
+// are numbers, trees are maps, and it looks at everything for every question.
 
 const oracleTrust = "factory-config/trust/policy.yaml"
 
@@ -222,7 +221,7 @@ func (w *world) unmetRules(unit []int, last, c int, line []int) (unmet []fault) 
 			}
 			matched, roles = true, append(roles, rule.role)
 			people := map[string]bool{}
-			for _, k := range w.standing(unit, c, path) {
+			for _, k := range w.vouchable(unit, last, c, path) {
 				id, _ := policy.identity(w.commits[k].signer)
 				vouches := w.origin(k, path) || w.approval(k, policy.repository) || slices.Contains(line, k) && len(w.commits[k].parents) > 1
 				if vouches && id.person != "" && slices.Contains(id.roles, rule.role) {
@@ -240,7 +239,7 @@ func (w *world) unmetRules(unit []int, last, c int, line []int) (unmet []fault) 
 	for _, k := range unit {
 		id, _ := policy.identity(w.commits[k].signer) // no person is the forge, or a machine
 		impersonal := slices.Contains(line, k) && len(w.commits[k].parents) > 1 && id.person == ""
-		if impersonal && len(delta) > 0 && !w.intended(policy, unit, c, delta, roles) {
+		if impersonal && len(delta) > 0 && !w.intended(policy, unit, last, c, delta, roles) {
 			unmet = append(unmet, fault{c, "intent"})
 		}
 	}
@@ -248,18 +247,25 @@ func (w *world) unmetRules(unit []int, last, c int, line []int) (unmet []fault) 
 }
 
 // intended says whether somebody who counts approved the whole delta (T7).
-func (w *world) intended(policy modelPolicy, unit []int, c int, delta, roles []string) bool {
+func (w *world) intended(policy modelPolicy, unit []int, last, c int, delta, roles []string) bool {
 	for _, k := range unit {
 		id, _ := policy.identity(w.commits[k].signer)
 		counts := id.person != "" && slices.ContainsFunc(id.roles, func(r string) bool { return slices.Contains(roles, r) })
 		if !counts || !w.approval(k, policy.repository) {
 			continue
 		}
-		if !slices.ContainsFunc(delta, func(path string) bool { return !slices.Contains(w.standing(unit, c, path), k) }) {
+		if !slices.ContainsFunc(delta, func(path string) bool { return !slices.Contains(w.vouchable(unit, last, c, path), k) }) {
 			return true
 		}
 	}
 	return false
+}
+
+// vouchable are the standing commits that forked from the accepted history where
+// the path was what it is at its end: others have not seen what they replace.
+func (w *world) vouchable(unit []int, last, c int, path string) []int {
+	blind := func(b int) bool { return w.commits[b].tree[path] != w.commits[last].tree[path] }
+	return slices.DeleteFunc(w.standing(unit, c, path), func(k int) bool { return slices.ContainsFunc(w.bases([]int{last, k}), blind) })
 }
 
 // standing are the commits of the unit from which the path's entry came down

@@ -33,7 +33,7 @@ type Impact struct {
 func (v *Verifier) Permit(ctx context.Context, objects Objects, verified Verification, impact Impact) (rulings []Ruling, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	f := v.frontiers[verified.anchor]
+	f := v.frontiers[verified.history]
 	if f == nil {
 		return nil, errors.New("permitting a revision: it was not verified by this verifier")
 	}
@@ -42,7 +42,7 @@ func (v *Verifier) Permit(ctx context.Context, objects Objects, verified Verific
 	if !ok || !since || from > to {
 		return nil, fmt.Errorf("permitting a revision: %s or %s is not on the accepted line any more", impact.Since, verified.commit)
 	}
-	w := v.newWalk(objects, Request{Ref: verified.ref, Candidate: verified.commit, Anchor: verified.anchor})
+	w := v.newWalk(objects, Request{Ref: verified.history.mainline, Candidate: verified.commit, Anchor: verified.anchor})
 	w.frontier = f
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -54,8 +54,12 @@ func (v *Verifier) Permit(ctx context.Context, objects Objects, verified Verific
 
 // permit judges the steps after the first index up to the second as one range.
 func (w *walk) permit(ctx context.Context, from, to int, impact Impact) ([]Ruling, error) {
-	u := unitRange{members: w.records[w.steps[from].records:w.steps[to].records]}
-	u.onLine = func(id ID) bool { index, ok := w.line[id]; return ok && index > from }
+	u := unitRange{members: w.records[w.steps[from].records:w.steps[to].records], before: &w.steps[from]}
+	line := map[ID]bool{}
+	for id := w.steps[to].commit; id != w.steps[from].commit; id = w.known[id].parents[0] {
+		line[id] = true // also what a later commit completed
+	}
+	u.onLine = func(id ID) bool { return line[id] }
 	changes, err := w.diff(ctx, w.steps[from].tree, w.steps[to].tree)
 	if err != nil {
 		return nil, err
@@ -75,13 +79,24 @@ func (w *walk) permit(ctx context.Context, from, to int, impact Impact) ([]Rulin
 	var rulings []Ruling
 	code := codeObjects
 	for _, d := range demands {
-		r := d.ruling(u.paths, found)
+		r := d.ruling(u.paths, w.entitled(d, found))
 		if r.Missing > 0 && len(d.rule.Affects) > 0 {
 			code = codeAffects
 		}
 		rulings = append(rulings, r)
 	}
 	return rulings, unmet(code, w.steps[to].commit, rulings)
+}
+
+// entitled leaves what was said by those who had the role of a rule also by the
+// policy under which they said it: the rule's policy may be older, and who lost
+// the role since must not use it for what was changed before.
+func (w *walk) entitled(d demand, found []vouched) []vouched {
+	return slices.DeleteFunc(slices.Clone(found), func(v vouched) bool {
+		then := demand{rule: d.rule, policy: w.steps[w.of(v.by)-1].policy}
+		_, counts := then.person(v.by)
+		return !counts
+	})
 }
 
 // revokedBy tells whether a later policy takes back what somebody signed: it was

@@ -125,3 +125,47 @@ func TestAnImpactThatWasNotWorkedOutIsNoAnswer(t *testing.T) {
 		t.Error("a verifier that verified nothing permitted something")
 	}
 }
+
+func TestWhoLostARoleDoesNotUseItForWhatWasChangedBefore(t *testing.T) { // rule T12
+	t.Parallel()
+	s, with := impactScene(t)
+	demoted := strings.NewReplacer(
+		"version: 1", "version: 2",
+		"subject: bob@factory.test, roles: [maintainer, security]", "subject: bob@factory.test, roles: [maintainer]",
+		"subject: carol@factory.test, roles: [maintainer]", "subject: carol@factory.test, roles: [maintainer, security]",
+	).Replace(with()[policyPath])
+	trust := with(policyPath, demoted)
+	side := s.by("bob", approveMain, trust, s.by("alice", "bob leaves security", trust, s.anchor))
+	both := with(policyPath, demoted, "bases/a", "1")
+	change := s.by("carol", "base", with("bases/a", "1"), s.anchor)
+	permit := func(tip gitverify.ID) error {
+		v := s.verifier()
+		_, err := v.Permit(t.Context(), s, s.wantYes(v, request(s.anchor, tip)), gitverify.Impact{
+			Since: s.anchor, Closures: map[string][]string{"overlays/production": {"bases/a"}},
+		})
+		return err
+	}
+	said := s.by("bob", approveMain, with("bases/a", "1"), change)
+	if err := permit(s.by("alice", approveMain, both, s.by("carol", "merge", both, said, side))); err != nil {
+		t.Errorf("said before the role was lost: %v", err)
+	}
+	late := s.by("bob", approveMain, both, s.by("carol", "merge", both, change, side))
+	if err := permit(s.by("alice", approveMain, both, late)); codeOf(err) != "rule/affects" {
+		t.Errorf("said after the role was lost: %v", err)
+	}
+}
+
+func TestAMergeOfTheLineThatALaterCommitCompletedCountsForItsEffects(t *testing.T) { // rules T5, T12
+	t.Parallel()
+	s, with := impactScene(t)
+	tree := with("bases/a", "1", "prod/a", "1")
+	merge := s.by("bob", "merge", tree, s.anchor, s.by("carol", "c", tree, s.anchor))
+	v := s.verifier()
+	s.wantNo(v, request(s.anchor, merge), "rule/threshold", merge)
+	verified := s.wantYes(v, request(s.anchor, s.by("alice", approveMain, tree, merge)))
+	if _, err := v.Permit(t.Context(), s, verified, gitverify.Impact{
+		Since: s.anchor, Closures: map[string][]string{"overlays/production": {"bases/a"}},
+	}); err != nil {
+		t.Error(err)
+	}
+}

@@ -25,7 +25,7 @@ func (w *walk) complete(ctx context.Context, tip *record, s *acceptedStep) error
 	if len(changes) == 0 {
 		return nil
 	}
-	u := unitRange{members: w.unit, onLine: func(id ID) bool { return w.lineUnit[id] }}
+	u := unitRange{members: w.unit, onLine: func(id ID) bool { return w.lineUnit[id] }, before: w.head()}
 	for _, c := range changes {
 		u.paths = append(u.paths, c.path)
 	}

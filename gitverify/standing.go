@@ -15,11 +15,11 @@ import (
 func (v *Verifier) Standing(ctx context.Context, objects Objects, verified Verification) (standing []Revoked, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	f := v.frontiers[verified.anchor]
+	f := v.frontiers[verified.history]
 	if f == nil {
 		return nil, errors.New("looking for revoked content: the revision was not verified by this verifier")
 	}
-	w := v.newWalk(objects, Request{Ref: verified.ref, Candidate: verified.commit, Anchor: verified.anchor})
+	w := v.newWalk(objects, Request{Ref: verified.history.mainline, Candidate: verified.commit, Anchor: verified.anchor})
 	w.frontier = f
 	defer func() {
 		if cause := recover(); cause != nil { // row B33, as in runIsolated

@@ -1,6 +1,7 @@
 package gitverify
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -110,8 +111,10 @@ func (w *walk) checkTag(ctx context.Context, t rawTag, role string) (Tag, error)
 type HeartbeatRequest struct {
 	// Tag is the tag object that refs/millwright/heartbeat points at.
 	Tag ID
-	// Anchor is the anchor of the history that it is about.
-	Anchor ID
+	// Anchor is the anchor of the history that it is about, and Mainline its
+	// branch: refs/heads/main if empty.
+	Anchor   ID
+	Mainline string
 }
 
 // Heartbeat is a verified heartbeat (rule T11): somebody trusted with the role
@@ -134,13 +137,14 @@ type Heartbeat struct {
 // nothing by itself. A nil error is a yes, a [*Refusal] (errors.As) a no, and any
 // other error means that it could not be told.
 func (v *Verifier) Heartbeat(ctx context.Context, objects Objects, req HeartbeatRequest) (Heartbeat, error) {
-	walked := Request{Ref: "refs/millwright/" + heartbeatName, Candidate: req.Tag, Anchor: req.Anchor}
+	history := Request{Ref: cmp.Or(req.Mainline, mainBranch), Anchor: req.Anchor}.history()
+	walked := Request{Ref: history.mainline, Candidate: req.Tag, Anchor: req.Anchor}
 	if err := walked.check(); err != nil {
 		return Heartbeat{}, fmt.Errorf("verifying a heartbeat: %w", err)
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	known := v.frontiers[req.Anchor]
+	known := v.frontiers[history]
 	if known == nil {
 		return Heartbeat{}, fmt.Errorf("verifying a heartbeat: nothing after the anchor %s was verified yet", req.Anchor)
 	}
@@ -148,8 +152,8 @@ func (v *Verifier) Heartbeat(ctx context.Context, objects Objects, req Heartbeat
 	w.frontier = known
 	beat, err := w.heartbeat(ctx)
 	if w.frontier != known { // a change of the trusted root took something back
-		v.frontiers[req.Anchor] = w.frontier
-		v.keep(w.frontier)
+		v.frontiers[history] = w.frontier
+		v.keep(history, w.frontier)
 	}
 	return beat, err
 }

@@ -2,6 +2,7 @@ package gitverify
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"millwright.dev/millwright/gitverify/trustpolicy"
@@ -23,6 +24,26 @@ type Request struct {
 	// descend from it (rule T10).
 	Floor ID
 }
+
+// history is what a frontier is of. Approvals name the branch that they are for,
+// so that what was accepted for one may lack them for another (rule T7).
+type history struct {
+	anchor   ID
+	mainline string
+}
+
+func (r Request) history() history {
+	switch {
+	case !strings.HasPrefix(r.Ref, tagPrefix):
+		return history{r.Anchor, r.Ref}
+	case r.Mainline != "":
+		return history{r.Anchor, r.Mainline}
+	}
+	return history{r.Anchor, mainBranch}
+}
+
+// mainBranch is the branch that counts where a tag is followed and none is named.
+const mainBranch = "refs/heads/main"
 
 // Identity is who signed: issuer and subject of a verified certificate, and
 // the name and person that the policy gives them. A machine has no person.
@@ -105,6 +126,7 @@ type Revoked struct {
 type Verification struct {
 	commit, tree, anchor ID
 	ref                  string
+	history              history
 	policyDigest         string
 	policyVersion        int64
 	repository           string

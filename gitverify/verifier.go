@@ -39,10 +39,10 @@ type Verifier struct {
 
 	mu     sync.Mutex
 	prover *signatureVerifier
-	// frontiers are keyed by anchor; trusted root and policy path are the
-	// verifier's own, and the policy in force follows from the commits.
-	frontiers map[ID]*frontier
-	files     map[ID]*frontierFile
+	// frontiers are keyed by anchor and branch; trusted root and policy path are
+	// the verifier's own, and the policy in force follows from the commits.
+	frontiers map[history]*frontier
+	files     map[history]*frontierFile
 	seen      *checkpoints
 	trees     *treeCache
 }
@@ -67,7 +67,7 @@ func New(root TrustedRoot, options Options) (*Verifier, error) {
 	}
 	return &Verifier{
 		options: options, prover: prover,
-		frontiers: map[ID]*frontier{}, files: map[ID]*frontierFile{}, seen: &checkpoints{},
+		frontiers: map[history]*frontier{}, files: map[history]*frontierFile{}, seen: &checkpoints{},
 		trees: &treeCache{limit: 16 << 20},
 	}, nil
 }
@@ -117,8 +117,9 @@ func (w *walk) reprove(ctx context.Context) error {
 			w.frontier = w.until(w.of(r) - 1) // the walk meets it again and says so
 		case a.err != nil:
 			return about(r.Commit, a.err)
-		case a.proof.certified != r.proof.certified || !a.proof.at.Equal(r.proof.at):
-			// Another authority proves another time: the unit has to be judged again.
+		case a.proof.certified != r.proof.certified || !a.proof.at.Equal(r.proof.at) || a.proof.stamped != r.proof.stamped:
+			// Another authority proves another time, or none does where the policy may
+			// want one: the unit has to be judged again.
 			w.frontier = w.until(w.of(r) - 1)
 		default:
 			r.proof = a.proof
@@ -169,10 +170,11 @@ func (v *Verifier) answer(ctx context.Context, objects Objects, req Request) (ou
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	w := v.newWalk(objects, req)
-	out, err := w.runIsolated(ctx, v.frontiers[req.Anchor])
+	of := req.history()
+	out, err := w.runIsolated(ctx, v.frontiers[of])
 	if f := out.frontier; f != nil {
-		v.frontiers[req.Anchor] = f
-		v.keep(f)
+		v.frontiers[of] = f
+		v.keep(of, f)
 	}
 	return out, err
 }

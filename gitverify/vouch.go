@@ -14,7 +14,9 @@ import (
 //
 // Where a merge's entry is not what a mechanical merge gives, the merge is the
 // last change of the path and its signer answers for it: nothing stands beyond
-// it. Otherwise a merge that drops a fix could carry an old approval over it.
+// it. Otherwise a merge that drops a fix could carry an old approval over it. For
+// the same reason nobody vouches for a path from a branch that has not seen what
+// the path was before the unit (see sight).
 
 // maxStanding bounds commits × changed paths of one unit, in words of 64 paths.
 const maxStanding = 4 << 20
@@ -25,6 +27,8 @@ type unitRange struct {
 	members []*record
 	// onLine tells which of them are on the first-parent line.
 	onLine func(ID) bool
+	// before is the step that they come after.
+	before *acceptedStep
 	// paths are the changed paths, from the tree before to the tip's.
 	paths []string
 }
@@ -94,6 +98,10 @@ func (w *walk) vouchers(ctx context.Context, u unitRange) ([]vouched, error) {
 	for _, r := range u.members {
 		inside[r.Commit] = true
 	}
+	sight, err := w.sightOf(ctx, u, index)
+	if err != nil {
+		return nil, err
+	}
 	var found []vouched
 	for _, r := range slices.Backward(u.members) { // children before parents
 		stands := standing[r.Commit]
@@ -116,7 +124,13 @@ func (w *walk) vouchers(ctx context.Context, u unitRange) ([]vouched, error) {
 		if r.Kind == KindApproval || r.Kind == KindMerge && u.onLine(r.Commit) {
 			own = stands
 		}
-		if r.Signer.Person != "" && own.count() > 0 {
+		if r.Signer.Person == "" || own.count() == 0 {
+			continue
+		}
+		if own, err = sight.of(ctx, r, own); err != nil {
+			return nil, err
+		}
+		if own.count() > 0 {
 			found = append(found, vouched{by: r, paths: own})
 		}
 	}

@@ -74,11 +74,14 @@ func (p *pass) before(ctx context.Context) (gitverify.ID, fs.FS, error) {
 		since = gitverify.ID(p.head.commit)
 	}
 	checkout := p.plant.store.Checkout(since, p.mainline())
-	verification, err := p.plant.verifier.Verify(ctx, checkout.Objects(), p.request(checkout, ""))
+	// It was applied, and is its own floor: merges of a forge's key that was revoked
+	// since are facts there.
+	verification, err := p.plant.verifier.Verify(ctx, checkout.Objects(), p.request(checkout, since))
 	var no *gitverify.Refusal
-	if errors.As(err, &no) && since != anchor {
-		// The anchor was moved forward past it, or the candidate would not have
-		// been accepted.
+	if errors.As(err, &no) && no.Code == "hist/rollback" && since != anchor {
+		// The anchor was moved forward past it. For any other reason the anchor must
+		// not stand in: what was changed and is now changed back to what it was at
+		// the anchor would be no change.
 		checkout = p.plant.store.Checkout(anchor, p.mainline())
 		verification, err = p.plant.verifier.Verify(ctx, checkout.Objects(), p.request(checkout, ""))
 	}

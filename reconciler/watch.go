@@ -69,7 +69,7 @@ func (p *pass) listen(ctx context.Context) {
 	b, c := &p.plant.beat, p.checkout
 	if key := strings.Join([]string{string(c.Heartbeat), p.plant.trust, string(p.plant.newest.Commit())}, " "); c.Heartbeat != "" && key != b.looked {
 		seen, err := p.plant.verifier.Heartbeat(ctx, c.Objects(), gitverify.HeartbeatRequest{
-			Tag: c.Heartbeat, Anchor: gitverify.ID(p.factory.Spec.Verify.Anchor),
+			Tag: c.Heartbeat, Anchor: gitverify.ID(p.factory.Spec.Verify.Anchor), Mainline: p.mainline(),
 		})
 		b.problem = ""
 		if err != nil {
