@@ -16,7 +16,11 @@ import (
 // TestAttacksThatMutantsShowed has the forms that only one condition keeps out.
 func TestAttacksThatMutantsShowed(t *testing.T) {
 	t.Parallel()
+	const author, committer = "author A U Thor <author@example.test> 1700000000 +0000\n", "committer C O Mitter <committer@example.test> 1700000000 +0000\n"
 	runAttacks(t, []attack{
+		malformed("A06", "no author", "obj/malformed", author, ""),
+		malformed("A06", "no committer", "obj/malformed", committer, ""),
+		malformed("A20", "carriage return in a name", "obj/malformed", "A U Thor", "A U\rThor"),
 		edit("A10", "no line end before the last line", "sig/encoding", func(s scene, signed []byte) []byte {
 			return s.replaceOnce(signed, "\n -----END", "-----END")
 		}),
