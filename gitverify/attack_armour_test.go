@@ -10,6 +10,7 @@ import (
 	"github.com/github/smimesign/ietf-cms/oid"
 	"github.com/github/smimesign/ietf-cms/protocol"
 
+	"millwright.dev/millwright/gitverify"
 	"millwright.dev/millwright/gitverify/sigstoretest"
 )
 
@@ -58,4 +59,31 @@ func TestAttacksThatMutantsShowed(t *testing.T) {
 			},
 		}),
 	})
+}
+
+func TestAForgeMergeWhoseSignatureIsForOtherBytesIsRefused(t *testing.T) { // row A03
+	t.Parallel()
+	for _, kind := range []string{"pgp", "ssh"} {
+		s := newForgeScene(t, kind)
+		docs := s.with("docs/x", "1")
+		good := s.merge(docs, s.anchor, s.by("bob", approveMain, docs, s.by("alice", "c", docs, s.anchor)))
+		bad := s.put("commit", bytes.Replace(s.objects[good].body, []byte("\n\nmerge"), []byte("\n\nmerged"), 1))
+		s.wantNo(s.verifier(), request(s.anchor, bad), "sig/invalid", bad)
+		s.wantYes(s.verifier(), request(s.anchor, good))
+	}
+}
+
+func TestAForgeMayNotMergeTwoChangesOfTheTrustFolder(t *testing.T) { // rule T6
+	t.Parallel()
+	s := newForgeScene(t, "ssh")
+	const one, two = "factory-config/trust/one", "factory-config/trust/two"
+	land := func(tree map[string]string) gitverify.ID {
+		return s.by("bob", approveMain, tree, s.by("alice", "c", tree, s.anchor))
+	}
+	main, side := land(s.with(one, "1")), land(s.with(two, "1"))
+	both := s.with(one, "1", two, "1")
+	bad := s.merge(both, main, side)
+	s.wantNo(s.verifier(), request(s.anchor, bad), "forge/content", bad)
+	elsewhere := s.with("docs/x", "1")
+	s.wantYes(s.verifier(), request(s.anchor, s.merge(s.with(one, "1", "docs/x", "1"), main, land(elsewhere))))
 }
