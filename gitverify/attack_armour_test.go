@@ -87,3 +87,17 @@ func TestAForgeMayNotMergeTwoChangesOfTheTrustFolder(t *testing.T) { // rule T6
 	elsewhere := s.with("docs/x", "1")
 	s.wantYes(s.verifier(), request(s.anchor, s.merge(s.with(one, "1", "docs/x", "1"), main, land(elsewhere))))
 }
+
+func TestAForgeMayNotMergeACrissCross(t *testing.T) { // row C06
+	t.Parallel()
+	s := newForgeScene(t, "pgp")
+	land := func(tree map[string]string) gitverify.ID {
+		return s.by("bob", approveMain, tree, s.by("alice", "c", tree, s.anchor))
+	}
+	main, side := land(s.with("docs/x", "1")), land(s.with("docs/y", "1"))
+	both := s.with("docs/x", "1", "docs/y", "1")
+	ours, theirs := s.by("bob", "merge", both, main, side), s.by("bob", "merge", both, side, main)
+	bad := s.merge(both, ours, theirs)
+	s.wantNo(s.verifier(), request(s.anchor, bad), "forge/content", bad)
+	s.wantYes(s.verifier(), request(s.anchor, s.by("bob", "merge", both, ours, theirs)))
+}
