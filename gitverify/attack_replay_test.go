@@ -31,6 +31,27 @@ func TestNobodyVouchesForContentThatReplacesWhatTheyHaveNotSeen(t *testing.T) {
 			bad := s.by("carol", "merge", other, undo, branch)
 			return alone(bad, s.by("carol", "merge", strictFiles("prod/x", "fixed", "prod/y", "1"), main, branch))
 		}},
+		{"T5", "merge of something else on top of what is not accepted yet", "rule/threshold", func(s scene) outcome {
+			prod := strictFiles("prod/a", "1")
+			waits := s.by("alice", "c", prod, s.anchor)
+			docs := strictFiles("prod/a", "1", "docs/x", "1")
+			bad := s.by("bob", "merge docs", docs, waits, s.by("carol", "docs", strictFiles("docs/x", "1"), s.anchor))
+			return alone(bad, s.by("bob", approveMain, docs, bad))
+		}},
+		{"T5", "empty merge on top of what is not accepted yet", "rule/threshold", func(s scene) outcome {
+			prod := strictFiles("prod/a", "1")
+			waits := s.by("alice", "c", prod, s.anchor)
+			bad := s.by("bob", "merge", prod, waits, s.by("carol", "nothing", strictFiles(), s.anchor))
+			return alone(bad, s.by("bob", "merge", prod, s.anchor, waits))
+		}},
+		{"C06", "content of an empty merge that comes back with a branch from it", "rule/threshold", func(s scene) outcome {
+			evil, docs := strictFiles("prod/a", "evil"), strictFiles("prod/a", "evil", "docs/x", "1")
+			side := s.by("carol", "evil", evil, s.anchor)
+			empty := s.by("carol", "merge nothing", strictFiles(), s.anchor, side)
+			branch := s.by("bob", approveMain, docs, s.by("alice", approveMain, docs, s.by("alice", "docs", docs, side)))
+			bad := s.by("carol", "merge", docs, s.by("carol", "evil again", evil, empty), branch)
+			return alone(bad, s.by("carol", "merge", strictFiles("docs/x", "1"), empty, branch))
+		}},
 		{"C06", "branch that made what a fix replaced", "rule/threshold", func(s scene) outcome {
 			flawed := strictFiles("prod/x", "flawed")
 			main := fix(s, strictFiles("prod/x", "first")).anchor

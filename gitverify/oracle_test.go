@@ -223,7 +223,7 @@ func (w *world) unmetRules(unit []int, last, c int, line []int) (unmet []fault) 
 			people := map[string]bool{}
 			for _, k := range w.vouchable(unit, last, c, path) {
 				id, _ := policy.identity(w.commits[k].signer)
-				vouches := w.origin(k, path) || w.approval(k, policy.repository) || slices.Contains(line, k) && len(w.commits[k].parents) > 1
+				vouches := w.origin(k, path) || w.approval(k, policy.repository) || slices.Contains(line, k) && w.commits[w.commits[k].parents[0]].tree[path] != w.commits[k].tree[path]
 				if vouches && id.person != "" && slices.Contains(id.roles, rule.role) {
 					people[id.person] = true
 				}

@@ -10,7 +10,7 @@ import (
 // chain of parent links from the unit's tip leads to it along which the path's
 // entry stays what it is at the tip. Who signed such a commit vouches for the
 // path in one of three ways: as the origin of the content, by an approval, or
-// by signing as a human the merge on the first-parent line.
+// by signing as a human the merge that brought it to the first-parent line.
 //
 // Where a merge's entry is not what a mechanical merge gives, the merge is the
 // last change of the path and its signer answers for it: nothing stands beyond
@@ -108,7 +108,7 @@ func (w *walk) vouchers(ctx context.Context, u unitRange) ([]vouched, error) {
 		if stands == nil || stands.count() == 0 {
 			continue
 		}
-		own, passed, err := w.split(ctx, r, stands, index)
+		own, passed, err := w.split(ctx, r, stands, index, u.onLine(r.Commit))
 		if err != nil {
 			return nil, err
 		}
@@ -121,7 +121,7 @@ func (w *walk) vouchers(ctx context.Context, u unitRange) ([]vouched, error) {
 			}
 			standing[parent].merge(paths)
 		}
-		if r.Kind == KindApproval || r.Kind == KindMerge && u.onLine(r.Commit) {
+		if r.Kind == KindApproval {
 			own = stands
 		}
 		if r.Signer.Person == "" || own.count() == 0 {
@@ -137,9 +137,12 @@ func (w *walk) vouchers(ctx context.Context, u unitRange) ([]vouched, error) {
 	return found, nil
 }
 
-// split tells, of the paths that stand in a commit, which it is the origin of
-// and which each of its parents passed on to it.
-func (w *walk) split(ctx context.Context, r *record, stands pathSet, index map[string]int) (own pathSet, passed map[ID]pathSet, err error) {
+// split tells, of the paths that stand in a commit, which its signer answers for,
+// as their origin or for having merged them into the first-parent line, and which
+// each of its parents passed on to it. A merge speaks of what it brings to its
+// first parent, and not of what was there: it may be made on top of something
+// that waits for somebody else.
+func (w *walk) split(ctx context.Context, r *record, stands pathSet, index map[string]int, onLine bool) (own pathSet, passed map[ID]pathSet, err error) {
 	changed := make([]pathSet, len(r.parents))
 	for i, parent := range r.parents {
 		if changed[i], err = w.changedFrom(ctx, parent, r.tree, index); err != nil {
@@ -156,7 +159,11 @@ func (w *walk) split(ctx context.Context, r *record, stands pathSet, index map[s
 	for i, parent := range r.parents {
 		passed[parent] = stands.without(changed[i]).without(decided)
 	}
-	return stands.and(decided), passed, nil
+	own = stands.and(decided)
+	if onLine {
+		own.merge(stands.and(changed[0]))
+	}
+	return own, passed, nil
 }
 
 // decided are the paths of a merge that its signer answers for: all that is not
