@@ -132,6 +132,8 @@ func (w *walk) reprove(ctx context.Context) error {
 // Verify judges the candidate. A nil error is a yes, a [*Refusal] (errors.As)
 // a no, and any other error means that it could not be told.
 func (v *Verifier) Verify(ctx context.Context, objects Objects, req Request) (Verification, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	answer, err := v.answer(ctx, objects, req)
 	if err != nil {
 		return Verification{}, err
@@ -142,6 +144,8 @@ func (v *Verifier) Verify(ctx context.Context, objects Objects, req Request) (Ve
 // Explain judges the candidate and tells all of the answer, a no included. An
 // error means that it could not be told.
 func (v *Verifier) Explain(ctx context.Context, objects Objects, req Request) (Explanation, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	answer, err := v.answer(ctx, objects, req)
 	no, refused := errors.AsType[*Refusal](err)
 	if err != nil && !refused {
@@ -162,13 +166,12 @@ func (v *Verifier) Explain(ctx context.Context, objects Objects, req Request) (E
 	return e, nil
 }
 
-// answer runs one walk and keeps what it accepted.
+// answer runs one walk and keeps what it accepted. The verifier is locked until
+// the caller has read the frontier, which the next walk may change.
 func (v *Verifier) answer(ctx context.Context, objects Objects, req Request) (outcome, error) {
 	if err := req.check(); err != nil {
 		return outcome{}, fmt.Errorf("verifying: %w", err)
 	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
 	w := v.newWalk(objects, req)
 	of := req.history()
 	out, err := w.runIsolated(ctx, v.frontiers[of])

@@ -93,18 +93,14 @@ func (w *walk) vouchers(ctx context.Context, u unitRange) ([]vouched, error) {
 	for i, p := range u.paths {
 		index[p] = i
 	}
-	standing := map[ID]pathSet{u.members[len(u.members)-1].Commit: allPaths(len(u.paths))}
-	inside := map[ID]bool{}
-	for _, r := range u.members {
-		inside[r.Commit] = true
-	}
+	standing := newStanding(u)
 	sight, err := w.sightOf(ctx, u, index)
 	if err != nil {
 		return nil, err
 	}
 	var found []vouched
 	for _, r := range slices.Backward(u.members) { // children before parents
-		stands := standing[r.Commit]
+		stands := standing.paths[r.Commit]
 		if stands == nil || stands.count() == 0 {
 			continue
 		}
@@ -112,15 +108,7 @@ func (w *walk) vouchers(ctx context.Context, u unitRange) ([]vouched, error) {
 		if err != nil {
 			return nil, err
 		}
-		for parent, paths := range passed {
-			if !inside[parent] {
-				continue
-			}
-			if standing[parent] == nil {
-				standing[parent] = newPathSet(len(u.paths))
-			}
-			standing[parent].merge(paths)
-		}
+		standing.pass(passed)
 		if r.Kind == KindApproval {
 			own = stands
 		}
@@ -135,6 +123,38 @@ func (w *walk) vouchers(ctx context.Context, u unitRange) ([]vouched, error) {
 		}
 	}
 	return found, nil
+}
+
+// standing is what stands in each commit of a unit.
+type standing struct {
+	paths map[ID]pathSet
+	size  int
+}
+
+// newStanding begins with the tip, in which all stands.
+func newStanding(u unitRange) standing {
+	s := standing{paths: map[ID]pathSet{}, size: len(u.paths)}
+	for _, r := range u.members {
+		s.paths[r.Commit] = nil
+	}
+	s.paths[u.members[len(u.members)-1].Commit] = allPaths(s.size)
+	return s
+}
+
+// pass adds what stands in the parents of a commit. What is not of the unit was
+// accepted before, and vouches for nothing in it.
+func (s standing) pass(passed map[ID]pathSet) {
+	for parent, paths := range passed {
+		before, inside := s.paths[parent]
+		if !inside {
+			continue
+		}
+		if before == nil {
+			before = newPathSet(s.size)
+			s.paths[parent] = before
+		}
+		before.merge(paths)
+	}
 }
 
 // split tells, of the paths that stand in a commit, which its signer answers for,
