@@ -21,7 +21,8 @@ type memo struct {
 	merges map[ID]mergeAnswer
 	forks  map[ID][]ID
 	kept   int
-	// spent is what looking for vouchers has cost, in words of paths and changes.
+	// spent is what looking for vouchers and for merge bases has cost, in words of
+	// paths and changes.
 	spent int
 }
 
@@ -32,10 +33,10 @@ type mergeAnswer struct {
 	mechanical bool
 }
 
-// spend counts the cost of one step of the search for vouchers.
+// spend counts the cost of one step of the search for vouchers or merge bases.
 func (m *memo) spend(n int) error {
 	if m.spent += n + stepCost; m.spent > maxVouching {
-		return refuse(codeUnit, "what is not accepted yet has too many commits and paths to find out who vouches for it")
+		return refuse(codeUnit, "what is not accepted yet has too many commits and paths to find out who vouches for it, or too many merges")
 	}
 	return nil
 }

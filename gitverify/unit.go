@@ -150,10 +150,17 @@ func (w *walk) record(id ID) (*record, bool) {
 	return r, ok
 }
 
-// descent is the walk as mergeBases wants it.
+// descent is the walk as mergeBases wants it. All searches of one unit together
+// are bounded: each may visit the whole unit, and a ladder of merges has as many
+// of them as it has steps (promise P6, row C48).
 type descent struct{ *walk }
 
-func (d descent) parents(ctx context.Context, id ID) ([]ID, error) { return d.parentsOf(ctx, id) }
+func (d descent) parents(ctx context.Context, id ID) ([]ID, error) {
+	if err := d.memo.spend(0); err != nil {
+		return nil, err
+	}
+	return d.parentsOf(ctx, id)
+}
 
 func (d descent) order(id ID) (int, bool) {
 	if id == d.anchor() {
