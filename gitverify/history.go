@@ -16,6 +16,8 @@ type walk struct {
 	request Request
 	// looked are the commits that were looked at, which are bounded.
 	looked map[ID]struct{}
+	// recent are bodies of commits that were just read.
+	recent map[ID][]byte
 	// proofs are signatures that were proved ahead, side by side.
 	proofs   map[ID]attempt
 	policies map[ID]decoded
@@ -177,9 +179,28 @@ func (w *walk) body(ctx context.Context, id ID) ([]byte, error) {
 	if w.looked[id] = struct{}{}; len(w.looked) > w.options.MaxCommits {
 		return nil, about(id, refuse(codeCommits, "more than %d commits to look at", w.options.MaxCommits))
 	}
+	if body, ok := w.recent[id]; ok {
+		return body, nil
+	}
 	body, err := w.reader.read(ctx, id, "commit", maxCommit, codeCommitSize)
-	return body, about(id, err)
+	if err != nil {
+		return nil, about(id, err)
+	}
+	if len(w.recent) == maxRecent {
+		clear(w.recent)
+	}
+	if len(body) <= maxRecentSize {
+		w.recent[id] = body
+	}
+	return body, nil
 }
+
+// Bounds of the commits that a walk does not read and hash twice: a few times
+// as many as are proved ahead, and only those of ordinary size.
+const (
+	maxRecent     = 4 * proveAhead
+	maxRecentSize = 16 << 10
+)
 
 // checkFloor makes sure that the candidate descends from the last applied
 // revision (rule T10), on its first-parent line like everything accepted.

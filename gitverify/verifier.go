@@ -185,7 +185,7 @@ func (v *Verifier) answer(ctx context.Context, objects Objects, req Request) (ou
 func (v *Verifier) newWalk(objects Objects, req Request) *walk {
 	w := &walk{
 		reader: objectReader{objects, v.trees}, prover: v.prover, options: v.options, request: req,
-		looked: map[ID]struct{}{}, proofs: map[ID]attempt{}, policies: map[ID]decoded{}, seen: v.seen,
+		looked: map[ID]struct{}{}, recent: map[ID][]byte{}, proofs: map[ID]attempt{}, policies: map[ID]decoded{}, seen: v.seen,
 		load: v.load,
 	}
 	w.newUnit()

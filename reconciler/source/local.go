@@ -6,11 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/go-git/go-billy/v5/osfs"
 	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/go-git/go-git/v5/plumbing/cache"
 	"github.com/go-git/go-git/v5/plumbing/storer"
-	"github.com/go-git/go-git/v5/storage/filesystem"
 
 	"millwright.dev/millwright/gitverify"
 )
@@ -28,7 +25,7 @@ func OpenLocal(dir string) (*Store, error) {
 	if _, err := os.Stat(filepath.Join(path, "objects")); err != nil {
 		return nil, refuse(ReasonSourceUnreachable, fmt.Errorf("%s is not a Git repository", dir))
 	}
-	s := &Store{dir: path, disk: filesystem.NewStorage(osfs.New(path, osfs.WithBoundOS()), cache.NewObjectLRU(objectCacheSize))}
+	s := &Store{dir: path, disk: openDisk(path)}
 	config, err := s.disk.Config()
 	if err != nil {
 		return nil, refuse(ReasonSourceUnreachable, fmt.Errorf("reading the repository's configuration: %w", err))

@@ -47,6 +47,9 @@ import (
 // objectCacheSize bounds the decoded objects that go-git keeps in memory.
 const objectCacheSize = 32 * cache.MiByte
 
+// maxOpenPacks bounds the packs that are kept open.
+const maxOpenPacks = 16
+
 // Store is a bare object store on disk that mirrors one ref of one repository.
 // It implements [gitverify.Objects]. Its methods may be called concurrently.
 type Store struct {
@@ -88,7 +91,16 @@ func (s *Store) Refetch() {
 }
 
 func (s *Store) reopen() {
-	s.disk = filesystem.NewStorage(osfs.New(s.dir, osfs.WithBoundOS()), cache.NewObjectLRU(objectCacheSize))
+	if s.disk != nil {
+		_ = s.disk.Close() // it was only read from
+	}
+	s.disk = openDisk(s.dir)
+}
+
+// openDisk keeps a few packs open: opening one costs more than reading an object.
+func openDisk(dir string) *filesystem.Storage {
+	return filesystem.NewStorageWithOptions(osfs.New(dir, osfs.WithBoundOS()), cache.NewObjectLRU(objectCacheSize),
+		filesystem.Options{MaxOpenDescriptors: maxOpenPacks})
 }
 
 // Object implements [gitverify.Objects].
