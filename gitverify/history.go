@@ -92,15 +92,8 @@ func (w *walk) run(ctx context.Context, known *frontier) (outcome, error) {
 		return outcome{frontier: w.frontier, index: from}, w.checkForgeMerges(from)
 	}
 	w.frontier = w.until(from)
-	for len(line) > 0 {
-		ahead := line[:min(len(line), proveAhead)]
-		w.proveAhead(ctx, ahead)
-		for _, commit := range ahead {
-			if err := w.advance(ctx, commit); err != nil {
-				return outcome{frontier: w.frontier}, err
-			}
-		}
-		line = line[len(ahead):]
+	if err := w.follow(ctx, line); err != nil {
+		return outcome{frontier: w.frontier}, err
 	}
 	out := outcome{frontier: w.frontier, index: len(w.steps) - 1}
 	if w.unfinished != nil {
@@ -108,6 +101,26 @@ func (w *walk) run(ctx context.Context, known *frontier) (outcome, error) {
 		return out, w.unfinished
 	}
 	return out, w.checkForgeMerges(out.index)
+}
+
+// follow judges the commits of the line one after the other, while the signatures
+// of the next ones are proved.
+func (w *walk) follow(ctx context.Context, line []ID) error {
+	next := func() []ID { return line[:min(len(line), proveAhead)] }
+	collect := w.proveAhead(ctx, next())
+	defer func() { collect() }() // nothing goes on after the answer
+	for len(line) > 0 {
+		now := next()
+		line = line[len(now):]
+		collect()
+		collect = w.proveAhead(ctx, next())
+		for _, commit := range now {
+			if err := w.advance(ctx, commit); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // checkForgeMerges refuses a candidate above merges that are not applied yet
@@ -297,7 +310,7 @@ func (w *walk) advance(ctx context.Context, commit ID) error {
 		return err
 	}
 	if len(added) > 1 {
-		w.proveAhead(ctx, added)
+		w.proveAhead(ctx, added)()
 	}
 	for _, id := range added {
 		if err := w.judge(ctx, id); err != nil {

@@ -28,22 +28,19 @@ type attempt struct {
 	err    error
 }
 
-// proveAhead proves signatures side by side. What a signature proves does not
-// depend on any policy, so nothing is decided here; whatever fails is met again
-// by judge, in order.
-func (w *walk) proveAhead(ctx context.Context, ids []ID) {
-	type job struct {
-		id ID
-		c  rawCommit
-	}
-	var todo []job
+// proveAhead begins to prove signatures side by side, and returns what waits for
+// them. What a signature proves does not depend on any policy, so nothing is
+// decided here; whatever fails is met again by judge, in order.
+func (w *walk) proveAhead(ctx context.Context, ids []ID) (collect func()) {
+	var todo []ID
+	var commits []rawCommit
 	for _, id := range ids {
 		if _, done := w.proofs[id]; done {
 			continue
 		}
 		// Objects are read one after the other: their reader need not be safe for more.
 		if c, err := w.commit(ctx, id); err == nil && forgekey.Kind(c.armored) == "x509" {
-			todo = append(todo, job{id, c})
+			todo, commits = append(todo, id), append(commits, c)
 		}
 	}
 	done := make([]attempt, len(todo))
@@ -52,13 +49,16 @@ func (w *walk) proveAhead(ctx context.Context, ids []ID) {
 	for worker := range workers {
 		group.Go(func() {
 			for i := worker; i < len(todo); i += workers {
-				done[i] = w.prove(ctx, todo[i].c, nil)
+				done[i] = w.prove(ctx, commits[i], nil)
 			}
 		})
 	}
-	group.Wait()
-	for i, j := range todo {
-		w.proofs[j.id] = done[i]
+	return func() {
+		group.Wait()
+		for i, id := range todo {
+			w.proofs[id] = done[i]
+		}
+		todo = nil
 	}
 }
 
