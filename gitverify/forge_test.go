@@ -71,6 +71,9 @@ func TestARevokedForgeKeyMergesNothingThatIsNotAppliedYet(t *testing.T) { // rul
 	v := s.verifier()
 	s.wantYes(v, request(s.anchor, merge))
 	s.wantNo(v, request(s.anchor, tip), "forge/revoked", merge)
+	if e, err := v.Explain(t.Context(), s, request(s.anchor, tip)); err != nil || e.Accepted != s.anchor || len(e.Steps) != 0 {
+		t.Errorf("explained as %+v, %v", e, err)
+	}
 	// Applied before: a fact.
 	applied := s.wantYes(v, gitverify.Request{Ref: "refs/heads/main", Anchor: s.anchor, Candidate: tip, Floor: merge})
 	if got := applied.Revoked(); len(got) != 1 || got[0].Commit != merge {

@@ -89,7 +89,7 @@ func (w *walk) run(ctx context.Context, known *frontier) (outcome, error) {
 		return outcome{frontier: w.frontier}, err
 	}
 	if len(line) == 0 {
-		return outcome{frontier: w.frontier, index: from}, w.checkForgeMerges(from)
+		return outcome{frontier: w.frontier, index: from}, w.checkForgeMerges(w.request.Floor, from)
 	}
 	w.frontier = w.until(from)
 	if err := w.follow(ctx, line); err != nil {
@@ -100,7 +100,7 @@ func (w *walk) run(ctx context.Context, known *frontier) (outcome, error) {
 		out.pending = w.describePending()
 		return out, w.unfinished
 	}
-	return out, w.checkForgeMerges(out.index)
+	return out, w.checkForgeMerges(w.request.Floor, out.index)
 }
 
 // follow judges the commits of the line one after the other, while the signatures
@@ -126,13 +126,13 @@ func (w *walk) follow(ctx context.Context, line []ID) error {
 // checkForgeMerges refuses a candidate above merges that are not applied yet
 // and were made with a forge key that is revoked by now: their signatures prove
 // no time, so none of them can be told from one that a thief made (rule T6).
-func (w *walk) checkForgeMerges(index int) error {
-	policy := w.steps[index].policy
+func (f *frontier) checkForgeMerges(floor ID, index int) error {
+	policy := f.steps[index].policy
 	if len(policy.Revocations) == 0 {
 		return nil
 	}
-	from := min(w.since(w.request.Floor), index)
-	for _, r := range w.records[w.steps[from].records:w.steps[index].records] {
+	from := min(f.since(floor), index)
+	for _, r := range f.records[f.steps[from].records:f.steps[index].records] {
 		if r.Forge == "" {
 			continue
 		}

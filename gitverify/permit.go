@@ -23,6 +23,9 @@ type Impact struct {
 	// Objects are the rendered objects that are not alike at Since and at the
 	// candidate.
 	Objects []trustpolicy.Object
+	// Incomparable says that Since cannot be rendered, by this version: then
+	// nobody knows what came out otherwise, and every rule about objects holds.
+	Incomparable bool
 }
 
 // Permit judges the rules of rule T12 about a verified candidate: who must have
@@ -151,7 +154,7 @@ func (w *walk) impactDemands(ctx context.Context, from, to int, paths []string, 
 			continue
 		}
 		for _, r := range policy.ObjectRules() {
-			if slices.ContainsFunc(impact.Objects, r.Selects) {
+			if impact.Incomparable || slices.ContainsFunc(impact.Objects, r.Selects) {
 				ask(policy, r, i)
 			}
 		}

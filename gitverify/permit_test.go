@@ -71,6 +71,9 @@ func TestWhoeverChangesABaseNeedsTheRightsOfWhatItAffects(t *testing.T) { // row
 	if err := ask(change, guard); err != nil {
 		t.Error(err)
 	}
+	// What was applied cannot be rendered any more: a guard may have gone.
+	guard.Objects, guard.Incomparable = nil, true
+	refused(ask(change, guard), "rule/objects", change)
 	// A later change of the file voids what was said before; another file's does not.
 	again := s.by("carol", "again", with("bases/a", "2"), two)
 	refused(ask(again, production), "rule/affects", again)

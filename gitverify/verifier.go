@@ -162,7 +162,11 @@ func (v *Verifier) Explain(ctx context.Context, objects Objects, req Request) (E
 		return e, nil
 	}
 	last := len(f.steps) - 1
-	e.Steps, e.Accepted = f.explain(min(f.since(req.Floor), last), last), f.head().commit
+	from := min(f.since(req.Floor), last)
+	if f.checkForgeMerges(req.Floor, last) != nil {
+		last = from // what comes after the floor is taken back
+	}
+	e.Steps, e.Accepted = f.explain(from, last), f.steps[last].commit
 	return e, nil
 }
 

@@ -44,8 +44,10 @@ func (p *pass) impact(ctx context.Context, v gitverify.Verification, now rendere
 	if err != nil && report.Describe(err, report.ReasonRenderUnknown).Class != report.No {
 		return gitverify.Impact{}, fmt.Errorf("rendering %s, which the revision is compared with: %w", since, err)
 	}
-	// What could not be rendered declared nothing: then every object is new.
-	impact := gitverify.Impact{Since: since, Closures: map[string][]string{}, Objects: differing(before.manifests, now.manifests)}
+	impact := gitverify.Impact{
+		Since: since, Closures: map[string][]string{}, Objects: differing(before.manifests, now.manifests),
+		Incomparable: err != nil,
+	}
 	for _, overlay := range v.Overlays() {
 		if impact.Closures[overlay], err = p.closure(overlay, treeBefore, tree); err != nil {
 			return gitverify.Impact{}, err
