@@ -195,6 +195,31 @@ func TestAMissingObjectIsNeitherYesNorNo(t *testing.T) { // row C09
 	r.wantYes(r.verifier(), request(anchor, tip))
 }
 
+func TestADamagedHistoryIsNotTakenForAnotherOne(t *testing.T) { // row C09
+	t.Parallel()
+	r := newRepository(t)
+	anchor := r.anchor()
+	floor := r.commit("floor", files("a", "1"), anchor)
+	main := r.commit("main", files("a", "2"), floor)
+	// The floor was merged, and not on the line: a no, if that could be seen.
+	turned := r.commit("turned", files("a", "2"), r.commit("other", files("b", "1"), anchor), main)
+	req := gitverify.Request{Ref: "refs/heads/main", Anchor: anchor, Floor: floor, Candidate: turned}
+	lost := r.objects[main]
+	delete(r.objects, main)
+	_, err := r.verifier().Verify(t.Context(), r, req)
+	var no *gitverify.Refusal
+	if !errors.Is(err, gitverify.ErrObjectMissing) || errors.As(err, &no) {
+		t.Errorf("got %v", err)
+	}
+	r.objects[main] = lost
+	r.wantNo(r.verifier(), req, "hist/not-mainline", turned)
+	// Without the floor itself, which kind of no it is cannot be told; that it is one can.
+	delete(r.objects, floor)
+	unrelated := r.commit("tip", files(), r.commit("root", files()))
+	req.Candidate = unrelated
+	r.wantNo(r.verifier(), req, "hist/non-descendant", unrelated)
+}
+
 func TestALongHistoryIsBounded(t *testing.T) {
 	t.Parallel()
 	r := newRepository(t)

@@ -226,7 +226,8 @@ func (w *walk) checkFloor(ctx context.Context, line []ID, from int) error {
 		return nil
 	}
 	// An anchor that was moved forward past the last applied revision is fine.
-	if before, err := w.reaches(ctx, w.request.Anchor, floor); err != nil || before {
+	before, err := w.reaches(ctx, w.request.Anchor, floor)
+	if before || err != nil && !errors.Is(err, ErrObjectMissing) {
 		return err
 	}
 	return w.offLine(ctx, floor, "the last applied revision")
@@ -255,10 +256,17 @@ func (w *walk) onLine(id ID, upTo int) bool {
 }
 
 // offLine finds out why a commit that should be on the candidate's
-// first-parent line is not. Whatever it finds, the answer is no.
+// first-parent line is not. Whatever it finds, the answer is no, unless part of
+// the candidate's history is missing.
 func (w *walk) offLine(ctx context.Context, missed ID, what string) error {
 	candidate := w.request.Candidate
-	if back, err := w.reaches(ctx, missed, candidate); err != nil || back {
+	// Which kind of no it is may stay open; that it is one, the candidate's own
+	// history has to say.
+	back, err := w.reaches(ctx, missed, candidate)
+	if errors.Is(err, ErrObjectMissing) {
+		err = nil
+	}
+	if err != nil || back {
 		return orElse(err, about(candidate, refuse(codeRollback, "the ref went back behind %s %s", what, missed)))
 	}
 	if merged, err := w.reaches(ctx, candidate, missed); err != nil || merged {
@@ -274,9 +282,11 @@ func orElse(err, otherwise error) error {
 	return otherwise
 }
 
-// reaches tells whether the target is the start or one of its ancestors, as far
-// as the objects are there.
+// reaches tells whether the target is the start or one of its ancestors. Where
+// it is not found and part of the history is missing, that cannot be told: a
+// no would outlive the damage.
 func (w *walk) reaches(ctx context.Context, from, target ID) (bool, error) {
+	var missing error
 	seen := map[ID]struct{}{from: {}}
 	for queue := []ID{from}; len(queue) > 0; {
 		id := queue[0]
@@ -286,6 +296,7 @@ func (w *walk) reaches(ctx context.Context, from, target ID) (bool, error) {
 		}
 		body, err := w.body(ctx, id)
 		if errors.Is(err, ErrObjectMissing) {
+			missing = fmt.Errorf("the history of %s is not complete: %w", from, err)
 			continue
 		}
 		if err != nil {
@@ -298,7 +309,7 @@ func (w *walk) reaches(ctx context.Context, from, target ID) (bool, error) {
 			}
 		}
 	}
-	return false, nil
+	return false, missing
 }
 
 // advance judges one commit of the first-parent line with all that it merges,
