@@ -103,14 +103,7 @@ func TestWhatWasAcceptedForOneRefIsNotAcceptedForAnother(t *testing.T) { // row 
 func TestAnotherTrustedRootAfterARestartProvesAgain(t *testing.T) { // rows B28, C25
 	t.Parallel()
 	r := newRepository(t)
-	own, err := r.virtual.TrustedRootJSON()
-	if err != nil {
-		t.Fatal(err)
-	}
-	foreign, err := r.virtual.ForeignTrustedRootJSON()
-	if err != nil {
-		t.Fatal(err)
-	}
+	own, foreign := r.roots()
 	anchor := r.anchor()
 	tip := anchor
 	for range 5 {

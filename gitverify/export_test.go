@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/github/smimesign/ietf-cms/protocol"
 	rekorpb "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
@@ -83,6 +84,15 @@ func (v *signatureVerifier) sameAnswer(ev evidence, ours proof, ourErr error) er
 	return nil
 }
 
+// lenient guards the BER reader of smimesign, which counts in a global.
+var lenient sync.Mutex
+
+func parseLeniently(der []byte) (protocol.ContentInfo, error) {
+	lenient.Lock()
+	defer lenient.Unlock()
+	return protocol.ParseContentInfo(der)
+}
+
 // loosely proves with a lenient CMS library and sigstore-go, and believes
 // whatever they make of the bytes.
 func (v *signatureVerifier) loosely(payload, armored []byte) (p proof, err error) {
@@ -95,7 +105,7 @@ func (v *signatureVerifier) loosely(payload, armored []byte) (p proof, err error
 	if block == nil {
 		return proof{}, errors.New("no PEM")
 	}
-	info, err := protocol.ParseContentInfo(block.Bytes)
+	info, err := parseLeniently(block.Bytes)
 	if err != nil {
 		return proof{}, err
 	}

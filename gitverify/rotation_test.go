@@ -36,17 +36,23 @@ func trusted(t *testing.T, roots ...[]byte) gitverify.TrustedRoot {
 	return root
 }
 
+// roots are the trusted root of the repository's Sigstore, and that of a stranger.
+func (r *repository) roots() (own, foreign []byte) {
+	r.t.Helper()
+	own, err := r.virtual.TrustedRootJSON()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if foreign, err = r.virtual.ForeignTrustedRootJSON(); err != nil {
+		r.t.Fatal(err)
+	}
+	return own, foreign
+}
+
 func TestARotatedKeyVerifiesAgainOnlyWhatRestedOnIt(t *testing.T) { // row B28
 	t.Parallel()
 	r := newRepository(t)
-	own, err := r.virtual.TrustedRootJSON()
-	if err != nil {
-		t.Fatal(err)
-	}
-	foreign, err := r.virtual.ForeignTrustedRootJSON()
-	if err != nil {
-		t.Fatal(err)
-	}
+	own, foreign := r.roots()
 	anchor := r.anchor()
 	tip := anchor
 	for range 10 {

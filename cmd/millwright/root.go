@@ -25,7 +25,7 @@ const (
 
 const rootLong = `millwright checks and explains what millwright-controller does in a cluster.
 
-  fetch → verify → render → test → observe → plan → intend → apply → attest → report
+  fetch → verify → render → permit → test → observe → plan → intend → apply → attest → report
 
 Every verb answers with its exit code: 0 yes, 1 could not tell, 2 wrong usage,
 3 no. Most of them print JSON with -o json.`
