@@ -22,7 +22,7 @@ func (p *pass) acceptedBefore(ctx context.Context, tip source.Checkout, err erro
 		return ""
 	}
 	// What was accepted once and then dropped by a force-push is not on the way.
-	if !onLine(ctx, tip, told.Accepted) {
+	if !onLine(ctx, tip.Objects(), tip.Commit, told.Accepted) {
 		return ""
 	}
 	if _, err := p.verify(ctx, p.plant.store.Checkout(told.Accepted, p.mainline())); err != nil {
@@ -34,15 +34,14 @@ func (p *pass) acceptedBefore(ctx context.Context, tip source.Checkout, err erro
 // maxLine bounds the first parents that are followed.
 const maxLine = 100_000
 
-// onLine says whether a commit is on the line of first parents of a checkout.
-// It decides nothing about trust: the commit is verified for itself.
-func onLine(ctx context.Context, c source.Checkout, wanted gitverify.ID) bool {
-	id := c.Commit
+// onLine says whether a commit is on the line of first parents of id. It decides
+// nothing about trust: the commit is verified for itself.
+func onLine(ctx context.Context, objects gitverify.Objects, id, wanted gitverify.ID) bool {
 	for range maxLine {
 		if id == wanted {
 			return id != ""
 		}
-		kind, body, err := c.Objects().Object(ctx, id, 1<<20)
+		kind, body, err := objects.Object(ctx, id, 1<<20)
 		if err != nil || kind != "commit" {
 			return false
 		}

@@ -8,6 +8,7 @@ import (
 
 	"millwright.dev/millwright/gitverify"
 	"millwright.dev/millwright/reconciler/report"
+	"millwright.dev/millwright/reconciler/source"
 )
 
 // beat is what heartbeats have told (rule T11). The newest one counts while the
@@ -74,7 +75,7 @@ func (p *pass) listen(ctx context.Context) {
 		b.problem = ""
 		if err != nil {
 			b.problem = err.Error()
-		} else if seen.SignedAt.After(b.at) {
+		} else if b.outdated(ctx, c, seen) {
 			b.target, b.at = seen.Target, seen.SignedAt
 		}
 		if no := (*gitverify.Refusal)(nil); err == nil || errors.As(err, &no) {
@@ -83,6 +84,16 @@ func (p *pass) listen(ctx context.Context) {
 	}
 	// Who follows a tag is not served the branch that the heartbeat is about.
 	if judged := string(c.Commit + " " + b.target); c.Commit != "" && c.Tag == "" && b.target != "" && judged != b.judged {
-		b.judged, b.behind = judged, !onLine(ctx, c, b.target)
+		b.judged, b.behind = judged, !onLine(ctx, c.Objects(), c.Commit, b.target)
 	}
+}
+
+// outdated says that what is known is older than a heartbeat. Times are proven
+// to the second: of two in the same one, what names a commit before the other's
+// is older, and while a server is held to be behind, nothing as old ends that.
+func (b *beat) outdated(ctx context.Context, c source.Checkout, seen gitverify.Heartbeat) bool {
+	if !seen.SignedAt.Equal(b.at) {
+		return seen.SignedAt.After(b.at)
+	}
+	return !b.behind && !onLine(ctx, c.Objects(), b.target, seen.Target)
 }
