@@ -16,8 +16,9 @@ type walk struct {
 	request Request
 	// looked are the commits that were looked at, which are bounded.
 	looked map[ID]struct{}
-	// recent are bodies of commits that were just read.
+	// recent are bodies of commits that were just read, of kept bytes.
 	recent map[ID][]byte
+	kept   int
 	// proofs are signatures that were proved ahead, side by side.
 	proofs   map[ID]attempt
 	policies map[ID]decoded
@@ -199,21 +200,17 @@ func (w *walk) body(ctx context.Context, id ID) ([]byte, error) {
 	if err != nil {
 		return nil, about(id, err)
 	}
-	if len(w.recent) == maxRecent {
-		clear(w.recent)
+	if w.kept += len(body); w.kept > maxKept {
+		clear(w.recent) // what was read last is needed first
+		w.kept = len(body)
 	}
-	if len(body) <= maxRecentSize {
-		w.recent[id] = body
-	}
+	w.recent[id] = body
 	return body, nil
 }
 
-// Bounds of the commits that a walk does not read and hash twice: a few times
-// as many as are proved ahead, and only those of ordinary size.
-const (
-	maxRecent     = 4 * proveAhead
-	maxRecentSize = 16 << 10
-)
+// maxKept bounds the commits that a walk does not read and hash twice, in bytes:
+// ten thousand of ordinary size.
+const maxKept = 64 << 20
 
 // checkFloor makes sure that the candidate descends from the last applied
 // revision (rule T10), on its first-parent line like everything accepted.
