@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -120,12 +119,20 @@ func (p *mutated) keep(log string) error {
 	return nil
 }
 
-// test runs the tests as a mutant, 0 for none, and tells whether they pass.
-func (p *mutated) test(ctx context.Context, c config, id int, short bool, note string) (passed bool, output []byte, err error) {
-	args := []string{"-test.failfast", "-test.timeout", c.timeout.String()}
-	if short {
-		args = append(args, "-test.short", "-test.skip", c.skip)
+// test runs some tests as a mutant, 0 for none, and tells whether they pass.
+func (p *mutated) test(ctx context.Context, c config, id int, tests []covering, note string) (passed bool, output []byte, err error) {
+	names := make([]string, len(tests))
+	for i, t := range tests {
+		names[i] = t.name
 	}
+	args := []string{"-test.failfast", "-test.timeout", c.timeout.String(), "-test.run", "^(" + strings.Join(names, "|") + ")$"}
+	if !c.full {
+		args = append(args, "-test.short")
+	}
+	return p.run(ctx, id, note, args...)
+}
+
+func (p *mutated) run(ctx context.Context, id int, note string, args ...string) (passed bool, output []byte, err error) {
 	cmd := exec.CommandContext(ctx, p.binary, args...)
 	cmd.Dir = p.dir
 	cmd.Env = append(os.Environ(), variable+"="+strconv.Itoa(id), hits+"="+note)
@@ -139,7 +146,7 @@ func (p *mutated) test(ctx context.Context, c config, id int, short bool, note s
 
 // hunt finds the mutants that no test misses.
 func (p *mutated) hunt(ctx context.Context, c config, log io.Writer) (survivors []mutant, err error) {
-	reached, err := p.baseline(ctx, c)
+	reached, err := p.baseline(ctx, c, log)
 	if err != nil {
 		return nil, err
 	}
@@ -154,6 +161,7 @@ func (p *mutated) hunt(ctx context.Context, c config, log io.Writer) (survivors 
 					err = failed
 				}
 				if alive {
+					m.tests = len(reached[m.id])
 					survivors = append(survivors, m)
 					fmt.Fprintf(log, "survives: %s:%d: %s (%s)\n", filepath.Base(m.file), m.line, oneLine(m.text), m.kind)
 				}
@@ -171,39 +179,12 @@ func (p *mutated) hunt(ctx context.Context, c config, log io.Writer) (survivors 
 	return survivors, err
 }
 
-// baseline makes sure that the tests pass without a mutant, and tells which
-// mutants the quick ones come past.
-func (p *mutated) baseline(ctx context.Context, c config) (map[int]bool, error) {
-	note := p.binary + ".hits"
-	passed, output, err := p.test(ctx, c, 0, true, note)
-	if err != nil {
-		return nil, err
-	}
-	if !passed {
-		return nil, fmt.Errorf("the tests of %s fail without a mutant:\n%s", p.dir, bytes.TrimSpace(output))
-	}
-	lines, err := os.ReadFile(note)
-	if err != nil {
-		return nil, err
-	}
-	reached := map[int]bool{}
-	for line := range strings.Lines(string(lines)) {
-		if n, err := strconv.Atoi(strings.TrimSpace(line)); err == nil {
-			reached[n] = true
-		}
-	}
-	return reached, nil
-}
-
-func (p *mutated) survives(ctx context.Context, c config, m mutant, reached bool) (bool, error) {
-	if reached {
-		if passed, _, err := p.test(ctx, c, m.id, true, ""); err != nil || !passed {
+// survives runs the tests that come past a mutant.
+func (p *mutated) survives(ctx context.Context, c config, m mutant, tests []covering) (bool, error) {
+	for _, some := range batches(tests) {
+		if passed, _, err := p.test(ctx, c, m.id, some, ""); err != nil || !passed {
 			return false, err
 		}
 	}
-	if !c.full {
-		return true, nil
-	}
-	passed, _, err := p.test(ctx, c, m.id, false, "")
-	return passed, err
+	return true, nil
 }

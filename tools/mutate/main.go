@@ -11,10 +11,11 @@
 //   - a part of a conjunction that a predicate returns is true.
 //
 // All mutants of a package are compiled into one test binary, which runs one of
-// them as the environment says, so that a mutant costs the time of the tests
-// and no more. Tests that start servers or ask the real git are left out at
-// first; what survives meets all tests if -full is given. A mutant that makes
-// the tests run out of time counts as found.
+// them as the environment says. Each test runs alone once, to find out which
+// mutants it comes past; a mutant then meets only these tests, the cheapest
+// first, until one fails. Tests that start servers or ask the real git are left
+// out unless -full is given. A mutant that makes the tests run out of time counts
+// as found.
 package main
 
 import (
@@ -54,8 +55,8 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 	var c config
 	flags := flag.NewFlagSet("mutate", flag.ContinueOnError)
 	flags.SetOutput(log)
-	flags.StringVar(&c.skip, "skip", "Real|Disagreement|IndependentReading|Gitsign|NoByte", "tests that are left out at first")
-	flags.BoolVar(&c.full, "full", false, "let survivors meet all tests")
+	flags.StringVar(&c.skip, "skip", "Real|Disagreement|IndependentReading|Gitsign|NoByte", "tests that are left out without -full")
+	flags.BoolVar(&c.full, "full", false, "run all tests, the slow ones too, and without -short")
 	flags.DurationVar(&c.timeout, "timeout", 2*time.Minute, "end of one run of the tests")
 	flags.IntVar(&c.workers, "workers", max(1, runtime.NumCPU()/2), "mutants at a time")
 	flags.StringVar(&c.files, "files", "", "only these files, by their base names, with commas")
@@ -99,7 +100,7 @@ func report(out io.Writer, dir string, p *mutated, survivors []mutant, took time
 		len(p.mutants), len(p.files), len(survivors), time.Now().UTC().Format(time.DateOnly), took.Round(time.Second))
 	slices.SortFunc(survivors, func(a, b mutant) int { return a.id - b.id })
 	for _, m := range survivors {
-		fmt.Fprintf(out, "- `%s:%d` `%s` %s\n", filepath.Base(m.file), m.line, oneLine(m.text), m.kind)
+		fmt.Fprintf(out, "- `%s:%d` `%s` %s: %s\n", filepath.Base(m.file), m.line, oneLine(m.text), m.kind, m.seen())
 	}
 	fmt.Fprintln(out)
 }

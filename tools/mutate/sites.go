@@ -16,6 +16,15 @@ import (
 type mutant struct {
 	id, line         int
 	file, text, kind string
+	// tests is how many tests came past it.
+	tests int
+}
+
+func (m mutant) seen() string {
+	if m.tests == 0 {
+		return "no test comes past"
+	}
+	return fmt.Sprintf("%d tests come past", m.tests)
 }
 
 // mutated is a package with all its mutants.

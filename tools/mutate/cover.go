@@ -1,0 +1,109 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// covering is one test and what it costs alone.
+type covering struct {
+	name string
+	took time.Duration
+}
+
+// baseline runs each test alone without a mutant, makes sure that it passes, and
+// notes which mutants it comes past: no other test can miss them.
+func (p *mutated) baseline(ctx context.Context, c config, log io.Writer) (map[int][]covering, error) {
+	slow, err := regexp.Compile(c.skip)
+	if err != nil {
+		return nil, err
+	}
+	names, err := p.list(ctx)
+	if err != nil {
+		return nil, err
+	}
+	reached, began := map[int][]covering{}, time.Now()
+	for _, name := range names {
+		if !c.full && slow.MatchString(name) {
+			continue
+		}
+		t := covering{name: name}
+		ids, err := p.cover(ctx, c, &t)
+		if err != nil {
+			return nil, err
+		}
+		for _, id := range ids {
+			reached[id] = append(reached[id], t)
+		}
+	}
+	fmt.Fprintf(log, "%d tests, each alone, in %s\n", len(names), time.Since(began).Round(time.Second))
+	for id := range reached {
+		slices.SortFunc(reached[id], func(a, b covering) int { return cmp.Compare(a.took, b.took) })
+	}
+	return reached, nil
+}
+
+func (p *mutated) list(ctx context.Context) ([]string, error) {
+	passed, output, err := p.run(ctx, 0, "", "-test.list", "^(Test|Fuzz)")
+	if err != nil || !passed {
+		return nil, fmt.Errorf("listing the tests of %s: %w\n%s", p.dir, err, output)
+	}
+	return slices.DeleteFunc(strings.Fields(string(output)), func(s string) bool {
+		return !strings.HasPrefix(s, "Test") && !strings.HasPrefix(s, "Fuzz")
+	}), nil
+}
+
+// cover runs one test and reads which mutants it came past.
+func (p *mutated) cover(ctx context.Context, c config, t *covering) ([]int, error) {
+	note := p.binary + ".hits"
+	if err := os.WriteFile(note, nil, 0o600); err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	passed, output, err := p.test(ctx, c, 0, []covering{*t}, note)
+	if err != nil {
+		return nil, err
+	}
+	if !passed {
+		return nil, fmt.Errorf("%s of %s fails without a mutant:\n%s", t.name, p.dir, bytes.TrimSpace(output))
+	}
+	t.took = time.Since(began)
+	lines, err := os.ReadFile(note)
+	if err != nil {
+		return nil, err
+	}
+	var ids []int
+	for line := range strings.Lines(string(lines)) {
+		if n, err := strconv.Atoi(strings.TrimSpace(line)); err == nil {
+			ids = append(ids, n)
+		}
+	}
+	return ids, nil
+}
+
+// batches cuts the tests that come past a mutant, cheapest first, into processes:
+// most mutants are missed by the first tests, and a process costs time as well.
+func batches(tests []covering) [][]covering {
+	const size = 2 * time.Second
+	var out [][]covering
+	limit, sum := size, size
+	for _, t := range tests {
+		if sum += t.took; sum > limit {
+			out, sum = append(out, nil), t.took
+			if len(out) > 1 {
+				limit *= 4
+			}
+		}
+		out[len(out)-1] = append(out[len(out)-1], t)
+	}
+	return out
+}
