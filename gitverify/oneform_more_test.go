@@ -24,7 +24,7 @@ import (
 // prefixed is a value of TLS with its length in 16 bits before it.
 func prefixed(b ...[]byte) []byte {
 	all := slices.Concat(b...)
-	return append(binary.BigEndian.AppendUint16(nil, uint16(len(all))), all...) //nolint:gosec // short
+	return append(binary.BigEndian.AppendUint16(nil, uint16(len(all))), all...)
 }
 
 func TestThePromisesOfCertificateLogsHaveOneForm(t *testing.T) { // row B18
@@ -121,8 +121,10 @@ func TestOnlyACertificateForTimestampsMayStamp(t *testing.T) { // row B13, RFC 3
 		"critical in another": {x509.Certificate{Extensions: append(usage(false), pkix.Extension{Id: sanOID(), Critical: true}), ExtKeyUsage: stamping}, false},
 		"an authority":        {x509.Certificate{Extensions: usage(true), ExtKeyUsage: stamping, IsCA: true}, false},
 		"also something else": {x509.Certificate{Extensions: usage(true), ExtKeyUsage: append(stamping, x509.ExtKeyUsageCodeSigning)}, false},
-		"also something unknown": {x509.Certificate{Extensions: usage(true), ExtKeyUsage: stamping,
-			UnknownExtKeyUsage: []stdasn1.ObjectIdentifier{{1, 2, 3}}}, false},
+		"also something unknown": {x509.Certificate{
+			Extensions: usage(true), ExtKeyUsage: stamping,
+			UnknownExtKeyUsage: []stdasn1.ObjectIdentifier{{1, 2, 3}},
+		}, false},
 		"for code": {x509.Certificate{Extensions: usage(true), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}}, false},
 	} {
 		if mayStamp(&c.leaf) != c.want {

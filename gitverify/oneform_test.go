@@ -64,8 +64,6 @@ func (n *node) at(path ...int) *node {
 	return n
 }
 
-func (n *node) raw(tag byte, value ...byte) { *n = node{tag: tag, value: value} }
-
 func wantWords(t *testing.T, name string, err error, words string) {
 	t.Helper()
 	switch {
@@ -202,7 +200,7 @@ func TestATimestampIsForThisSignatureByAnAuthorityThatMayStamp(t *testing.T) { /
 	}
 }
 
-func TestACheckpointHasOneForm(t *testing.T) { // row B17
+func TestACheckpointHasOneForm(t *testing.T) { // row B19
 	t.Parallel()
 	sum := bytes.Repeat([]byte{9}, 32)
 	root := base64.StdEncoding.EncodeToString(sum)

@@ -62,11 +62,11 @@ func TestArmorIsRefusedForWhatIsWrongWithIt(t *testing.T) {
 // area is a list of subpackets with its length before it.
 func area(subs ...[]byte) []byte {
 	all := slices.Concat(subs...)
-	return append(binary.BigEndian.AppendUint16(nil, uint16(len(all))), all...) //nolint:gosec // short
+	return append(binary.BigEndian.AppendUint16(nil, uint16(len(all))), all...)
 }
 
 func sub(kind byte, content ...byte) []byte {
-	return append([]byte{byte(len(content) + 1), kind}, content...) //nolint:gosec // short
+	return append([]byte{byte(len(content) + 1), kind}, content...)
 }
 
 func TestAPGPSignatureIsRefusedForWhatIsWrongWithIt(t *testing.T) {
@@ -114,7 +114,7 @@ func TestAPGPSignatureIsRefusedForWhatIsWrongWithIt(t *testing.T) {
 		_, err := splitPGP(c.body)
 		wantWords(t, what, err, c.words)
 	}
-	packed := func(tag byte, body []byte) []byte { return append([]byte{0xc0 | tag, byte(len(body))}, body...) } //nolint:gosec // short
+	packed := func(tag byte, body []byte) []byte { return append([]byte{0xc0 | tag, byte(len(body))}, body...) }
 	for what, c := range map[string]struct {
 		data  []byte
 		words string
@@ -134,22 +134,22 @@ func TestAPGPSignatureIsRefusedForWhatIsWrongWithIt(t *testing.T) {
 
 func TestAPGPSignatureIsOfTheKeyThatItNames(t *testing.T) {
 	t.Parallel()
-	print := bytes.Repeat([]byte{7}, 20)
-	s := pgpSignature{issuer: binary.BigEndian.Uint64(print[12:]), fingerprint: print}
+	fingerprint := bytes.Repeat([]byte{7}, 20)
+	s := pgpSignature{issuer: binary.BigEndian.Uint64(fingerprint[12:]), fingerprint: fingerprint}
 	short := pgpSignature{issuer: s.issuer}
-	another := append([]byte{8}, print[1:]...) // with the same key id
+	another := append([]byte{8}, fingerprint[1:]...) // with the same key id
 	for what, c := range map[string]struct {
 		s      pgpSignature
 		listed string
 		want   bool
 	}{
-		"its fingerprint":           {s, fmt.Sprintf("%X", print), true},
+		"its fingerprint":           {s, fmt.Sprintf("%X", fingerprint), true},
 		"by key id alone":           {short, fmt.Sprintf("%X", another), true},
 		"another with its key id":   {s, fmt.Sprintf("%X", another), false},
 		"another":                   {short, strings.Repeat("09", 20), false},
-		"a name that is no name":    {short, fmt.Sprintf("%X", print)[:39] + "g", false},
-		"a name that is cut":        {short, fmt.Sprintf("%X", print[:19]), false},
-		"a name with more than one": {short, fmt.Sprintf("%X%X", print, print), false},
+		"a name that is no name":    {short, fmt.Sprintf("%X", fingerprint)[:39] + "g", false},
+		"a name that is cut":        {short, fmt.Sprintf("%X", fingerprint[:19]), false},
+		"a name with more than one": {short, fmt.Sprintf("%X%X", fingerprint, fingerprint), false},
 	} {
 		if c.s.names(c.listed) != c.want {
 			t.Errorf("%s: %v", what, !c.want)
@@ -219,7 +219,7 @@ func TestAListedPGPKeyIsRefusedForWhatIsWrongWithIt(t *testing.T) {
 
 func TestAnSSHSignatureIsRefusedForWhatIsWrongWithIt(t *testing.T) {
 	t.Parallel()
-	field := func(s string) string { return string(binary.BigEndian.AppendUint32(nil, uint32(len(s)))) + s } //nolint:gosec // short
+	field := func(s string) string { return string(binary.BigEndian.AppendUint32(nil, uint32(len(s)))) + s }
 	head := sshMagic + "\x00\x00\x00\x01"
 	good := head + field("key") + field("git") + field("") + field("sha512") + field("signature")
 	for what, c := range map[string]struct{ data, words string }{
