@@ -209,6 +209,24 @@ func TestALinkIsRefusedWhereverItStands(t *testing.T) {
 	}
 }
 
+func TestYAMLThatShowsSomethingElseThanItMeansIsRefused(t *testing.T) { // row D12
+	t.Parallel()
+	for name, hidden := range map[string]string{
+		"a comment that a line separator ends":      "# reviewed\u2028x: 1\n",
+		"a comment that a paragraph separator ends": "# reviewed\u2029x: 1\n",
+		"a comment that a next line ends":           "# reviewed\u0085x: 1\n",
+		"a comment that a carriage return ends":     "# reviewed\rx: 1\n",
+		"a comment that turns its text":             "# \u202ereviewed\n",
+		"a control of the terminal":                 "# \x1b[2Jreviewed\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := refusal{code: "render/yaml", tree: object(configMap + hidden), twin: object(configMap + "# reviewed\u00a0\r\n")}
+			r.run(t)
+		})
+	}
+}
+
 func TestADocumentThatGrowsIsRefusedAtOnce(t *testing.T) {
 	t.Parallel()
 	data := func(text string) string { return configMap + strings.ReplaceAll("\n"+text, "\n", "\n  ") + "\n" }
@@ -220,9 +238,8 @@ func TestADocumentThatGrowsIsRefusedAtOnce(t *testing.T) {
 		"D11 kustomization": {
 			tree: kustomization("resources: [config.yaml]", "x-bomb:", strings.ReplaceAll("  "+bomb, "\n", "\n  ")), twin: nil,
 		},
-		"D11 second document":   {tree: object(configMap + "---\n" + data(bomb)), twin: object(configMap)},
-		"D11 inline patch":      {tree: patched(bomb), twin: patched(few)},
-		"D11 after odd newline": {tree: object(configMap + "x: |\n  a\r\u0085\n" + bomb), twin: object(configMap + few)},
+		"D11 second document": {tree: object(configMap + "---\n" + data(bomb)), twin: object(configMap)},
+		"D11 inline patch":    {tree: patched(bomb), twin: patched(few)},
 		"D11 merge keys": {
 			tree: object(configMap + "a: &a {x: 1, y: 2}\nb: &b {<<: *a, m: [" + strings.Repeat("*a,", 4000) + "*a]}\n"),
 			twin: object(configMap + "a: &a {x: 1, y: 2}\nb: &b {<<: *a, z: 3}\n"),

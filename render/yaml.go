@@ -8,10 +8,11 @@ import (
 	"math"
 	"regexp"
 	"runtime"
-	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 	"golang.org/x/sync/errgroup"
+
+	"millwright.dev/millwright/internal/visible"
 )
 
 // separator is where kustomize cuts a file into documents. It is not the YAML
@@ -19,11 +20,12 @@ import (
 // documents for the check and one for kustomize.
 var separator = regexp.MustCompile(`\n---.*\n`)
 
-// checkYAML refuses YAML that kustomize would choke on (rows D11, D12, D15).
-// It parses without expanding anything.
+// checkYAML refuses YAML that kustomize would choke on (rows D11, D12, D15), or
+// that shows its reviewers something else than it means. It parses without
+// expanding anything.
 func checkYAML(at string, text []byte, limits Limits) error {
-	if !utf8.Valid(text) || bytes.IndexByte(text, 0) >= 0 {
-		return refuse(codeYAML, at, "not UTF-8 text")
+	if hidden := visible.Deceptive(text); hidden != nil {
+		return refuse(codeYAML, at, "%v", hidden)
 	}
 	text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
 	cuts := separator.FindAllIndex(text, limits.Documents)

@@ -9,10 +9,10 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	yaml "go.yaml.in/yaml/v3"
+
+	"millwright.dev/millwright/internal/visible"
 )
 
 // maxDepth is more than the format needs.
@@ -26,26 +26,17 @@ const (
 	tagTime = "!!timestamp"
 )
 
-// checkVisible lets through what a reviewer sees as it is. YAML ends a line, and a
-// comment with it, at a lone carriage return and at three letters of Unicode that
-// viewers show as nothing: a comment could hide an identity that counts. Letters
-// that turn the direction of text could show another one (CVE-2021-42574), and
-// UTF-16 a binary file.
+// checkVisible lets through what a reviewer sees as it is: a comment could hide
+// an identity that counts, or show another one, and UTF-16 a binary file.
 func checkVisible(data []byte) *Invalid {
-	if !utf8.Valid(data) {
+	hidden := visible.Unprintable(data)
+	switch {
+	case hidden == nil:
+		return nil
+	case hidden.Line == 0:
 		return invalid(0, "the file is not UTF-8")
 	}
-	line := 1
-	for i, c := range string(data) {
-		switch {
-		case c == '\n':
-			line++
-		case c == '\t', c == '\r' && bytes.HasPrefix(data[i:], []byte("\r\n")):
-		case !unicode.IsPrint(c):
-			return invalid(line, "the invisible character %U", c)
-		}
-	}
-	return nil
+	return invalid(hidden.Line, "the invisible character %U", hidden.Character)
 }
 
 // plainYAML lets through one document of maps, lists and scalars that says

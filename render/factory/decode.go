@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"sigs.k8s.io/yaml"
+
+	"millwright.dev/millwright/internal/visible"
 )
 
 // Bounds: far above a real factory, far below what hurts.
@@ -66,6 +68,9 @@ func Decode(data []byte) (Config, error) {
 	}
 	if bytes.Contains(data, []byte("\n---")) {
 		return Config{}, refuse("factory/documents", "", "more than one document", "keep one document")
+	}
+	if hidden := visible.Unprintable(data); hidden != nil {
+		return Config{}, refuse("factory/syntax", "", hidden.Error(), "take the character out: it hides from reviewers what the file means")
 	}
 	var f file
 	if err := yaml.UnmarshalStrict(data, &f); err != nil {

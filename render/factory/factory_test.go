@@ -61,6 +61,7 @@ func TestAFileThatIsNotExactlyUnderstoodIsRefused(t *testing.T) {
 		"another kind":                 {"FactoryConfig", "Factory", "factory/kind"},
 		"another version":              {"v1alpha1", "v1", "factory/kind"},
 		"an unknown field":             {"metadata:", "status: {}\nmetadata:", "factory/syntax"},
+		"a comment that ends unseen":   {"metadata:", "# \u2028metadata:", "factory/syntax"},
 		"a field given twice":          {"metadata:", "kind: FactoryConfig\nmetadata:", "factory/syntax"},
 		"a second document":            {"metadata:", "metadata: {}\n---\nmetadata:", "factory/documents"},
 		"a name that is no label":      {"name: tekton,", "name: Tekton,", "factory/name"},
