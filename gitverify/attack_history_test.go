@@ -229,11 +229,21 @@ func TestALongHistoryIsBounded(t *testing.T) {
 		tip = r.commit(fmt.Sprint(i), files(), tip)
 	}
 	r.wantYes(r.verifierWith(gitverify.Options{MaxCommits: 6}), request(anchor, tip))
-	_, err := r.verifierWith(gitverify.Options{MaxCommits: 4}).Verify(t.Context(), r, request(anchor, tip))
+	short := gitverify.Options{MaxCommits: 4}
+	_, err := r.verifierWith(short).Verify(t.Context(), r, request(anchor, tip))
 	var no *gitverify.Refusal
 	if !errors.As(err, &no) || no.Code != "limits/commits" {
 		t.Errorf("got %v", err)
 	}
+	// Step by step it is as long.
+	warm, line := r.verifierWith(short), []gitverify.ID{anchor}
+	for i := range 5 {
+		line = append(line, r.commit(fmt.Sprint(i), files(), line[i]))
+		if i < 4 {
+			r.wantYes(warm, request(anchor, line[i+1]))
+		}
+	}
+	r.wantNo(warm, request(anchor, line[5]), "limits/commits", line[5])
 }
 
 func TestALaterCommitCompletesAUnitWithABadPolicy(t *testing.T) { // rule T3

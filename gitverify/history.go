@@ -317,6 +317,11 @@ func (w *walk) advance(ctx context.Context, commit ID) error {
 	if err != nil {
 		return err
 	}
+	// A history that is too long for a new verifier is too long for one that
+	// followed it, too.
+	if len(w.known)+len(w.unit)+len(added) > w.options.MaxCommits {
+		return about(commit, refuse(codeCommits, "more than %d commits since the anchor", w.options.MaxCommits))
+	}
 	if len(added) > 1 {
 		w.proveAhead(ctx, added)()
 	}

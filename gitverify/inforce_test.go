@@ -2,6 +2,7 @@ package gitverify_test
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -150,4 +151,24 @@ func TestAPolicyOfAnotherHistoryIsRefused(t *testing.T) { // rule T1, row C27
 	// Pinned as an anchor itself, the policy names one that lies before it.
 	r.wantYes(v, request(twin, r.commit("next", with(root), twin)))
 	r.wantNo(v, request(bad, r.commit("next", with(other), bad)), "hist/anchor", bad)
+}
+
+func TestWithoutTheHistoryBeforeTheAnchorNoPolicyIsSaidToBeOfAnother(t *testing.T) { // rule T1, row C27
+	t.Parallel()
+	r := newRepository(t)
+	with := func(version int, anchor gitverify.ID) map[string]string {
+		return files(policyPath, strings.Replace(policyFile(version), "{committer: any}", fmt.Sprintf("{committer: any, anchor: %s}", anchor), 1))
+	}
+	root := r.anchor()
+	between := r.commit("between", files(policyPath, policyFile(1)), root)
+	anchor := r.commit("anchor", files(policyPath, policyFile(1)), between)
+	tip := r.commit("tip", with(2, root), anchor)
+	v := r.verifier()
+	whole := r.objects[between]
+	delete(r.objects, between)
+	if _, err := v.Verify(t.Context(), r, request(anchor, tip)); !errors.Is(err, gitverify.ErrObjectMissing) || codeOf(err) != "" {
+		t.Errorf("got %v", err)
+	}
+	r.objects[between] = whole
+	r.wantYes(v, request(anchor, tip))
 }

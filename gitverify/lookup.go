@@ -21,6 +21,10 @@ type LogLookup interface {
 	Find(ctx context.Context, body []byte) (entry []byte, err error)
 }
 
+// NotLogged tells whether an answer of Verify is that a signature has no entry in
+// the log. Where a log is asked, that no is not final: the entry may be made later.
+func NotLogged(err error) bool { return codeOf(err) == codeNotLogged }
+
 // maxLookedUp bounds what a log may answer; an entry has about five kilobytes.
 const maxLookedUp = 128 << 10
 

@@ -258,17 +258,16 @@ func (w *walk) checkPolicyChange(ctx context.Context, tip *record, s *acceptedSt
 }
 
 // checkAnchor refuses a policy that was written for another history: the anchor
-// that it names must be the pinned one, or lie before it.
+// that it names must be the pinned one, or lie before it. Where that is not found
+// and part of what lies before is missing, it cannot be told.
 func (w *walk) checkAnchor(ctx context.Context, policy *trustpolicy.Policy) error {
 	named := ID(policy.History.Anchor)
-	if named == "" || named == w.anchor() {
+	if named == "" {
 		return nil
 	}
-	if err := w.readAncestors(ctx); err != nil {
+	before, err := w.reaches(ctx, w.anchor(), named)
+	if err != nil || before {
 		return err
-	}
-	if _, ok := w.ancestors[named]; ok {
-		return nil
 	}
 	return at(w.options.PolicyPath, refuse(codeAnchor, "the policy is for histories from %s, which %s does not descend from", named, w.anchor()))
 }

@@ -13,7 +13,8 @@ type Options struct {
 	// PolicyPath is where the trust policy lies in every tree;
 	// [DefaultPolicyPath] if empty.
 	PolicyPath string
-	// MaxCommits bounds the commits that one call looks at; 100 000 if zero.
+	// MaxCommits bounds the commits that one call looks at, and those since the
+	// anchor; 100 000 if zero.
 	MaxCommits int
 	// Log is asked for entries that signatures do not carry, where the policy in
 	// force allows that; nil: never.

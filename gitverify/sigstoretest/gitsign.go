@@ -19,6 +19,9 @@ type Committer struct {
 	// cannot verify them: it takes the token for a whole response (RFC 3161
 	// §2.4.2). A verifier that knows the difference can.
 	Stamp bool
+	// Online leaves the log entry out of the signature, as gitsign does unless it
+	// is told otherwise (rekorMode=online).
+	Online bool
 }
 
 // Gitsign is the path of the gitsign program.
@@ -59,6 +62,9 @@ func (s *Sigstore) Git(ctx context.Context, dir string, who Committer, args ...s
 			return "", err
 		}
 		env = append(env, s.GitsignEnv(token, who.Stamp)...)
+		if who.Online {
+			env = append(env, "GITSIGN_REKOR_MODE=online") // the last one counts
+		}
 		config["commit.gpgSign"], config["tag.gpgSign"] = "true", "true"
 		config["gpg.format"], config["gpg.x509.program"] = "x509", s.Gitsign()
 	}
