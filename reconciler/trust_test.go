@@ -1,6 +1,7 @@
 package reconciler_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -12,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"millwright.dev/millwright/gitverify"
 	"millwright.dev/millwright/gitverify/sigstoretest"
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
 )
@@ -299,5 +301,30 @@ func TestARotatedTrustedRootKeepsWhatItStillVouchesFor(t *testing.T) { // truste
 	p.must(os.WriteFile(p.setup.TrustedRoot, data, 0o600))
 	if p.applied(); p.value() != "evil" {
 		t.Errorf("the authority is back, and the cluster says %q", p.value())
+	}
+}
+
+// silentLog is a log that has no entry of anything.
+type silentLog struct{ asked int }
+
+func (l *silentLog) Find(context.Context, []byte) ([]byte, error) {
+	l.asked++
+	return nil, fmt.Errorf("%w: nothing", gitverify.ErrNotLogged)
+}
+
+func TestALogThatHadNoEntryIsAskedAgain(t *testing.T) { // row B20
+	p := newPlantWith(t, "  transparency: {log: online}\n")
+	silent := &silentLog{}
+	p.setup.Log = silent
+	p.restart()
+	p.setConfig("two")
+	late := alice
+	late.Online = true
+	p.commit(late, "two")
+	for range 3 {
+		before := silent.asked
+		if p.wantRefused(p.pass(), "log/missing", ""); silent.asked == before {
+			t.Error("a pass did not ask the log")
+		}
 	}
 }
