@@ -71,17 +71,25 @@ func (f *frontier) judged(id ID) bool {
 
 // accept makes a judged unit the newest step.
 func (f *frontier) accept(s acceptedStep, unit []*record) {
-	s.fresh = f.head().fresh
+	s.fresh = f.freshWith(unit)
 	for _, r := range unit {
-		if r.SignedAt.After(s.fresh) {
-			s.fresh = r.SignedAt
-		}
 		f.known[r.Commit] = r
 	}
 	f.records = append(f.records, unit...)
 	s.records = len(f.records)
 	f.line[s.commit] = len(f.steps)
 	f.steps = append(f.steps, s)
+}
+
+// freshWith is the newest proven signing time up to the head and of a unit.
+func (f *frontier) freshWith(unit []*record) time.Time {
+	fresh := f.head().fresh
+	for _, r := range unit {
+		if r.SignedAt.After(fresh) {
+			fresh = r.SignedAt
+		}
+	}
+	return fresh
 }
 
 // until is the frontier as it was when the step with this index was the newest:

@@ -234,6 +234,9 @@ func (w *walk) checkPolicyChange(ctx context.Context, tip *record, s *acceptedSt
 	if err := w.newerThan(tip.Commit, s, head.policy, head.policyBlob, head.commit); err != nil {
 		return err
 	}
+	if err := w.notLocked(s); err != nil {
+		return about(tip.Commit, err)
+	}
 	for _, parent := range tip.parents {
 		if _, old := w.ancestors[parent]; old || parent == head.commit {
 			continue // trusted by the anchor's id, or compared already
@@ -253,6 +256,18 @@ func (w *walk) checkPolicyChange(ctx context.Context, tip *record, s *acceptedSt
 		if err := w.newerThan(tip.Commit, s, policy, blob, parent); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// notLocked refuses a new policy that nobody could change again, as of the newest
+// time that anything here proves.
+func (w *walk) notLocked(s *acceptedStep) error {
+	if s.policyBlob == w.head().policyBlob {
+		return nil
+	}
+	if locked := s.policy.Locked(w.options.PolicyPath, w.freshWith(w.unit)); locked != nil {
+		return at(w.options.PolicyPath, refuse(codeLockout, "%v", locked))
 	}
 	return nil
 }

@@ -132,6 +132,13 @@ func TestWhoMayChangeWhat(t *testing.T) {
 			}
 			return alone(approved(locked), approved(fine))
 		}},
+		{"T8", "policy that those who may change it are too late for", "policy/lockout", func(s scene) outcome {
+			ended := func(from, to string) gitverify.ID {
+				m := strictFiles(policyPath, strings.ReplaceAll(strict("2"), from, to))
+				return s.by("bob", approveMain, m, s.by("alice", "c", m, s.anchor))
+			}
+			return alone(ended("roles: [maintainer, security]", "notAfter: 2001-01-01T00:00:00Z, roles: [maintainer, security]"), ended("roles: [maintainer, security]", "notAfter: 2201-01-01T00:00:00Z, roles: [maintainer, security]"))
+		}},
 		{"C06", "merge that keeps our side of what both changed, over an old approval", "rule/threshold", func(s scene) outcome {
 			branch := s.by("bob", approveMain, prod, s.by("alice", "c", prod, s.anchor))
 			fixed := strictFiles("prod/a", "fixed")

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -54,6 +55,9 @@ func newTrustLintCommand(a *app) *cobra.Command {
 				return err
 			}
 			p, err := decodePolicy(data, from.path)
+			if err == nil {
+				err = locked(p, from.path, a.now())
+			}
 			var bad *policyError
 			if errors.As(err, &bad) {
 				bad.path = name
@@ -85,6 +89,14 @@ func newTrustLintCommand(a *app) *cobra.Command {
 	out.add(cmd)
 	cmd.Flags().BoolVar(&strict, "strict", false, "take a warning for a no")
 	return cmd
+}
+
+// locked refuses what a verifier refuses once somebody signs it now.
+func locked(p *trustpolicy.Policy, path string, now time.Time) error {
+	if bad := p.Locked(path, now); bad != nil {
+		return &policyError{path, bad}
+	}
+	return nil
 }
 
 func describeLint(warnings []trustpolicy.Warning) linted {

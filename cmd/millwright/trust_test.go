@@ -116,6 +116,7 @@ func TestTrustLintSaysNoAndWarns(t *testing.T) {
 		"C16: a field twice":             {"  version: 1\n", "  version: 1\n  version: 2\n", false, exitNo, "there twice"},
 		"T5: a threshold nobody meets":   {"everything, paths: [\"**\"], role: maintainer, threshold: 1", "everything, paths: [\"**\"], role: maintainer, threshold: 3", false, exitNo, "above the number of persons"},
 		"T8: a lockout":                  {"role: security, threshold: 2}", "role: security, threshold: 3}", false, exitNo, "policy/lockout"},
+		"T8: a lockout by the clock":     {"    roles: [maintainer, security]", "    notAfter: 2001-01-01T00:00:00Z\n    roles: [maintainer, security]", false, exitNo, "policy/lockout"},
 		"B03: an unanchored pattern":     {`subject: "bob@factory.example"`, `subjectPattern: "bob@factory.example"`, false, exitNo, "not anchored"},
 		"B03: its anchored twin":         {`subject: "bob@factory.example"`, `subjectPattern: '^bob@factory\.example$'`, false, exitYes, "yes: "},
 		"T6: a key that is no key":       {"  freshness:", "  history: {forgeKeys: [{name: f, type: pgp, fingerprint: '" + strings.Repeat("a", 40) + "', publicKey: \"-----BEGIN PGP PUBLIC KEY BLOCK-----\\n\"}]}\n  freshness:", false, exitNo, `forge key "f"`},

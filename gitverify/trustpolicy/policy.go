@@ -250,12 +250,33 @@ func (p *Policy) People(role string) []string {
 
 // unrevoked lists those of them who hold the role by an identity that was never
 // revoked: only on these can a threshold rest.
-func (p *Policy) unrevoked(role string) []string {
+func (p *Policy) unrevoked(role string) []string { return p.lasting(role, time.Time{}) }
+
+// lasting lists those who hold the role by an identity that was never revoked and
+// whose window is not over at that time.
+func (p *Policy) lasting(role string, at time.Time) []string {
 	gone := map[string]bool{}
 	for _, r := range p.Revocations {
 		gone[r.Identity] = true
 	}
-	return p.people(func(id *Identity) bool { return id.HasRole(role) && !gone[id.Name] })
+	return p.people(func(id *Identity) bool {
+		over := !id.NotAfter.IsZero() && at.After(id.NotAfter)
+		return id.HasRole(role) && !gone[id.Name] && !over
+	})
+}
+
+// Locked says that from a time on nobody could change the policy at this path
+// again (rule T8): who is needed for that was revoked, or is out of force for
+// good. [Decode] asks the same without a clock; nil if somebody can.
+func (p *Policy) Locked(path string, from time.Time) *Invalid {
+	for _, r := range p.RulesFor(path) {
+		if left := p.lasting(r.Role, from); len(left) < r.Threshold {
+			return &Invalid{Line: r.line, Lockout: true, Detail: fmt.Sprintf(
+				"rule %q: it needs %d of role %s, and from %[5]s on only %[4]d are ever in force, so that nobody could change this policy again",
+				r.Name, r.Threshold, r.Role, len(left), from.UTC().Format(time.RFC3339))}
+		}
+	}
+	return nil
 }
 
 func (p *Policy) people(wanted func(*Identity) bool) []string {
