@@ -6,8 +6,10 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"millwright.dev/millwright/gitverify"
+	"millwright.dev/millwright/gitverify/sigstoretest"
 )
 
 // kept is a verifier that keeps its frontier in a file.
@@ -99,4 +101,21 @@ func TestAFrontierThatIsNotOursMeansVerifyingAgain(t *testing.T) { // row C25
 			t.Errorf("%s: the frontier was believed", name)
 		}
 	}
+}
+
+func TestALogThatContradictsItselfAcrossARestartIsRefused(t *testing.T) { // row B27
+	t.Parallel()
+	s := policyScene(t, "committer: any", "committer: any ")
+	now := s.virtual.Now()
+	file := filepath.Join(t.TempDir(), "frontier")
+	first := s.onTop(honest, "c@example.test", now)
+	s.wantYes(s.kept(file, "k", "1"), request(s.anchor, first))
+	after := func(o sigstoretest.SignOptions) gitverify.ID {
+		body := fmt.Sprintf("tree %s\nparent %s\nauthor A <a@example.test> 1700000000 +0000\ncommitter C <c@example.test> %d +0000\n\nnext\n", s.objects[s.anchor].body[5:45], first, now.Unix())
+		return s.put("commit", s.sign([]byte(body), o))
+	}
+	early, fine := after(sigstoretest.SignOptions{IssuedAt: now.Add(-time.Hour)}), after(honest)
+	// A later place in the log than the first commit's, at an earlier time.
+	s.wantNo(s.kept(file, "k", "1"), request(s.anchor, early), "log/inconsistent", early)
+	s.wantYes(s.kept(file, "k", "1"), request(s.anchor, fine))
 }

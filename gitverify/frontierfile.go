@@ -62,6 +62,19 @@ type storedRecord struct {
 	IsURI   bool     `json:"uri,omitempty"`
 	Stamped bool     `json:"stamped,omitempty"`
 	Relied  []string `json:"relied,omitempty"`
+	// Seen is what the log signed, so that a log cannot contradict itself unseen
+	// while the verifier is down (row B27).
+	Seen *storedCheckpoint `json:"seen,omitempty"`
+}
+
+type storedCheckpoint struct {
+	Origin  string    `json:"origin"`
+	Key     string    `json:"key"`
+	Size    uint64    `json:"size"`
+	Root    []byte    `json:"root"`
+	Index   uint64    `json:"index"`
+	Leaf    []byte    `json:"leaf"`
+	Entered time.Time `json:"entered,omitzero"`
 }
 
 func (o Options) frontierPath(of history) string {
@@ -79,7 +92,7 @@ func (f *frontierFile) seal(line []byte) []byte {
 
 func (o Options) newFrontierFile(of history) (*frontierFile, error) {
 	f := &frontierFile{path: o.frontierPath(of), key: o.FrontierKey, last: of.anchor}
-	head, err := json.Marshal(frontierHead{Format: 2, Build: o.Build, Anchor: of.anchor, Mainline: of.mainline, PolicyPath: o.PolicyPath})
+	head, err := json.Marshal(frontierHead{Format: 3, Build: o.Build, Anchor: of.anchor, Mainline: of.mainline, PolicyPath: o.PolicyPath})
 	if err != nil {
 		return nil, fmt.Errorf("encoding the head of a frontier: %w", err)
 	}
@@ -148,7 +161,7 @@ func (f *frontier) stored(i int) storedStep {
 	for _, r := range f.records[f.steps[i-1].records:s.records] {
 		out.Records = append(out.Records, storedRecord{
 			Checked: r.Checked, Parents: r.parents, Tree: r.tree,
-			IsURI: r.proof.isURI, Stamped: r.proof.stamped, Relied: r.proof.relied,
+			IsURI: r.proof.isURI, Stamped: r.proof.stamped, Relied: r.proof.relied, Seen: r.proof.seen.stored(),
 		})
 	}
 	return out
@@ -201,7 +214,11 @@ func (w *walk) take(ctx context.Context, f *frontierFile, line []byte) bool {
 	}
 	var unit []*record
 	for i, r := range s.Records {
-		unit = append(unit, r.restore(len(w.records)+i+1))
+		restored := r.restore(len(w.records) + i + 1)
+		if r.Seen != nil && w.seen.admit(restored.proof) != nil {
+			return false // it is judged again, and says so
+		}
+		unit = append(unit, restored)
 	}
 	w.accept(acceptedStep{commit: s.Commit, tree: s.Tree, policy: policy, policyBlob: s.Policy, rulings: s.Rulings}, unit)
 	f.mac, f.steps, f.last = mac, f.steps+1, s.Commit
@@ -215,8 +232,28 @@ func (s storedRecord) restore(order int) *record {
 		certified: certified{issuer: s.Signer.Issuer, subject: s.Signer.Subject, isURI: s.IsURI},
 		at:        s.SignedAt.In(time.UTC), stamped: s.Stamped, logIndex: s.LogIndex, relied: s.Relied,
 	}
+	if s.Seen != nil {
+		r.proof.seen = s.Seen.restore()
+	}
 	if digest, err := hex.DecodeString(strings.TrimPrefix(s.Payload, "sha256:")); err == nil {
 		copy(r.proof.payload[:], digest)
 	}
 	return r
+}
+
+// stored is nil for what no log has seen.
+func (c checkpoint) stored() *storedCheckpoint {
+	if c.origin == "" {
+		return nil
+	}
+	return &storedCheckpoint{
+		Origin: c.origin, Key: c.key, Size: c.size, Root: c.root[:], Index: c.index, Leaf: c.leaf[:], Entered: c.entered,
+	}
+}
+
+func (s *storedCheckpoint) restore() checkpoint {
+	c := checkpoint{origin: s.Origin, key: s.Key, size: s.Size, index: s.Index, entered: s.Entered.In(time.UTC)}
+	copy(c.root[:], s.Root)
+	copy(c.leaf[:], s.Leaf)
+	return c
 }
