@@ -104,17 +104,18 @@ func (w *walk) run(ctx context.Context, known *frontier) (outcome, error) {
 	return out, w.checkForgeMerges(w.request.Floor, out.index)
 }
 
-// follow judges the commits of the line one after the other, while the signatures
-// of the next ones are proved.
+// follow judges the commits of the line one after the other. Meanwhile the next
+// ones' signatures are proved, and those after them read.
 func (w *walk) follow(ctx context.Context, line []ID) error {
 	next := func() []ID { return line[:min(len(line), proveAhead)] }
-	collect := w.proveAhead(ctx, next())
+	collect := w.proveAhead(ctx, w.readAhead(ctx, next()))
 	defer func() { collect() }() // nothing goes on after the answer
 	for len(line) > 0 {
 		now := next()
 		line = line[len(now):]
+		read := w.readAhead(ctx, next())
 		collect()
-		collect = w.proveAhead(ctx, next())
+		collect = w.proveAhead(ctx, read)
 		for _, commit := range now {
 			if err := w.advance(ctx, commit); err != nil {
 				return err
@@ -323,7 +324,7 @@ func (w *walk) advance(ctx context.Context, commit ID) error {
 		return about(commit, refuse(codeCommits, "more than %d commits since the anchor", w.options.MaxCommits))
 	}
 	if len(added) > 1 {
-		w.proveAhead(ctx, added)()
+		w.proveAhead(ctx, w.readAhead(ctx, added))()
 	}
 	for _, id := range added {
 		if err := w.judge(ctx, id); err != nil {

@@ -28,37 +28,46 @@ type attempt struct {
 	err    error
 }
 
-// proveAhead begins to prove signatures side by side, and returns what waits for
-// them. What a signature proves does not depend on any policy, so nothing is
-// decided here; whatever fails is met again by judge, in order.
-func (w *walk) proveAhead(ctx context.Context, ids []ID) (collect func()) {
-	var todo []ID
-	var commits []rawCommit
+// ahead are commits that were read before they are judged.
+type ahead struct {
+	ids     []ID
+	commits []rawCommit
+}
+
+// readAhead reads commits whose signatures are to be proved. Objects are read one
+// after the other: their reader need not be safe for more.
+func (w *walk) readAhead(ctx context.Context, ids []ID) (found ahead) {
 	for _, id := range ids {
 		if _, done := w.proofs[id]; done {
 			continue
 		}
-		// Objects are read one after the other: their reader need not be safe for more.
 		if c, err := w.commit(ctx, id); err == nil && forgekey.Kind(c.armored) == "x509" {
-			todo, commits = append(todo, id), append(commits, c)
+			found.ids, found.commits = append(found.ids, id), append(found.commits, c)
 		}
 	}
-	done := make([]attempt, len(todo))
+	return found
+}
+
+// proveAhead begins to prove signatures side by side, and returns what waits for
+// them. What a signature proves does not depend on any policy, so nothing is
+// decided here; whatever fails is met again by judge, in order.
+func (w *walk) proveAhead(ctx context.Context, todo ahead) (collect func()) {
+	done := make([]attempt, len(todo.ids))
 	var group sync.WaitGroup
-	workers := min(runtime.GOMAXPROCS(0), len(todo))
+	workers := min(runtime.GOMAXPROCS(0), len(done))
 	for worker := range workers {
 		group.Go(func() {
-			for i := worker; i < len(todo); i += workers {
-				done[i] = w.prove(ctx, commits[i], nil)
+			for i := worker; i < len(done); i += workers {
+				done[i] = w.prove(ctx, todo.commits[i], nil)
 			}
 		})
 	}
 	return func() {
 		group.Wait()
-		for i, id := range todo {
+		for i, id := range todo.ids {
 			w.proofs[id] = done[i]
 		}
-		todo = nil
+		todo.ids = nil
 	}
 }
 
