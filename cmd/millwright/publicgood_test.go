@@ -88,3 +88,21 @@ func TestThePublicGoodRootSaysWhatAHistoryLacks(t *testing.T) {
 		})
 	}
 }
+
+func TestSignaturesOfARepositoryWithoutAPolicyAreCountedByWhatTheyLack(t *testing.T) {
+	t.Parallel()
+	repo, anchor, head := signedElsewhere(t, sigstoretest.SignOptions{NoLogEntry: true})
+	code, stdout, stderr := answer(t, "verify", "--signatures", "--repo", repo, "--trusted-root", "public-good", anchor+".."+head)
+	want := []string{head[:12], "log/missing", "no: 0 signatures of 1 commit proven", "1 lack NotInTransparencyLog (log/missing)", "gitsign.rekorMode=offline"}
+	for _, text := range want {
+		if code != exitNo || !strings.Contains(stdout, text) {
+			t.Errorf("exit %d, want %d and %q\n%s%s", code, exitNo, text, stdout, stderr)
+		}
+	}
+	if code, stdout, _ := answer(t, "verify", "--signatures", "--repo", repo, "--trusted-root", "public-good", anchor+".."+anchor); code != 0 || !strings.Contains(stdout, "yes: 0 signatures of 0 commits") {
+		t.Errorf("an empty range: exit %d\n%s", code, stdout)
+	}
+	if code, _, _ := answer(t, "verify", "--signatures", "-o", "markdown", "--repo", repo, "--trusted-root", "public-good", anchor+".."+head); code != exitUsage {
+		t.Errorf("markdown: exit %d, want %d", code, exitUsage)
+	}
+}

@@ -21,19 +21,25 @@ and who vouched; and for a step that is not accepted, who is missing.
 
 BASE is the anchor: it and its policy are trusted by its full id alone. Nothing is
 asked over the network, unless --log names a log and the policy has log: online.
-With --trusted-root public-good, commits of any public repository are judged as far
-as their embedded proofs allow. To ask before merging whether a branch would be accepted,
-give the tip of main as BASE and the branch as HEAD.
+To ask before merging whether a branch would be accepted, give the tip of main as
+BASE and the branch as HEAD.
+
+With --signatures no trust policy is asked, so that any repository has an answer:
+who provably signed each commit that HEAD has and BASE has not, and what the others
+lack. With --trusted-root public-good that holds for public repositories, as far as
+the proofs embedded in their commits go.
 
 -o markdown is for a comment on a pull request; docs/verify.md names the fields of
 -o json.`
 
 const verifyExample = `  millwright verify --trusted-root trusted_root.json 4b825dc642cb6eb9a060e54bf8d69288fbee4904..HEAD
   millwright verify --trusted-root trusted_root.json -o markdown main..feature
-  millwright verify --trusted-root trusted_root.json ANCHOR..refs/tags/v1.2.0`
+  millwright verify --trusted-root trusted_root.json ANCHOR..refs/tags/v1.2.0
+  millwright verify --trusted-root public-good --signatures v1.0.0..HEAD`
 
 type verify struct {
 	repo, trustedRoot, ref, mainline, floor, log string
+	justSignatures                               bool
 	out                                          output
 }
 
@@ -60,6 +66,7 @@ func newVerifyCommand(a *app) *cobra.Command {
 	f.StringVar(&v.mainline, "mainline", "", "where --ref is a tag, the `branch` that must have its commit (default refs/heads/main)")
 	f.StringVar(&v.floor, "floor", "", "last applied `commit`, which HEAD must descend from; what comes before it is not listed")
 	f.StringVar(&v.log, "log", "", "`URL` of a Rekor v1 server that is asked for the log entry of a signature that carries none, where the policy has log: online; empty means never")
+	f.BoolVar(&v.justSignatures, "signatures", false, "prove signatures only, of any repository: no trust policy is asked, and nothing is permitted")
 	f.StringVarP((*string)(&v.out), "output", "o", string(outputText), "text, json or markdown")
 	_ = cmd.MarkFlagRequired("trusted-root")
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{string(outputText), string(outputJSON), string(outputMarkdown)}, cobra.ShellCompDirectiveNoFileComp))
@@ -87,6 +94,9 @@ func (v *verify) run(ctx context.Context, a *app, base, head string) error {
 	verifier, err := gitverify.New(trusted, options)
 	if err != nil {
 		return err
+	}
+	if v.justSignatures {
+		return v.signatures(ctx, a, verifier, store, request.Anchor, request.Candidate)
 	}
 	answer, err := verifier.Explain(ctx, store, request)
 	if err != nil {
