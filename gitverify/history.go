@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -163,6 +164,8 @@ func (w *walk) start(ctx context.Context) (*frontier, error) {
 // firstParents lists the first-parent line up to the candidate, oldest first,
 // after the newest accepted commit that lies on it, and says which step that is.
 func (w *walk) firstParents(ctx context.Context) (line []ID, from int, err error) {
+	early := &early{prove: func(c rawCommit) attempt { return w.prove(ctx, c, nil) }}
+	defer func() { maps.Copy(w.proofs, early.collect()) }()
 	for id := w.request.Candidate; ; {
 		if index, ok := w.line[id]; ok {
 			slices.Reverse(line)
@@ -173,6 +176,7 @@ func (w *walk) firstParents(ctx context.Context) (line []ID, from int, err error
 			return nil, 0, err
 		}
 		line = append(line, id)
+		early.offer(id, c)
 		if len(c.parents) == 0 {
 			return nil, 0, w.offLine(ctx, w.request.Anchor, "the anchor")
 		}
