@@ -196,7 +196,7 @@ func (s sketch) verifier(change func(root object)) *signatureVerifier {
 
 func (s sketch) evidence() evidence {
 	s.t.Helper()
-	ev, err := s.verifier(nil).gather(s.t.Context(), sha256.Sum256(s.payload), s.armored, nil)
+	ev, err := s.verifier(nil).gather(sha256.Sum256(s.payload), s.armored)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -43,7 +43,7 @@ func strictness(code string) bool {
 
 func (v *signatureVerifier) refereed(payload, armored []byte) (yes bool, err error) {
 	digest := sha256.Sum256(payload)
-	ev, ourErr := v.gather(nil, digest, armored, nil) //nolint:staticcheck // no look-up, no context
+	ev, ourErr := v.gather(digest, armored)
 	var ours proof
 	if ourErr == nil {
 		if ours, ourErr = v.trusted.prove(ev); errors.Is(ourErr, errBeyond) {

@@ -191,6 +191,7 @@ func (w *walk) commit(ctx context.Context, id ID) (rawCommit, error) {
 		return rawCommit{}, err
 	}
 	c, err := splitCommit(body)
+	c.id = id
 	return c, about(id, err)
 }
 

@@ -72,7 +72,7 @@ func (w *walk) proveAhead(ctx context.Context, todo ahead) (collect func()) {
 }
 
 func (w *walk) prove(ctx context.Context, c rawCommit, lookup LogLookup) attempt {
-	p, err := w.prover.prove(ctx, c.payload, c.armored, lookup)
+	p, err := w.prover.prove(ctx, c.payload, c.armored, inquire(lookup, c.id))
 	return attempt{commit: c, proof: p, err: err}
 }
 

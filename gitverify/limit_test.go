@@ -38,7 +38,7 @@ func (l limit) run() bool {
 // newLimit takes the checks out of a signature that verifies.
 func newLimit(tb testing.TB, v *signatureVerifier, payload, armored []byte) limit {
 	tb.Helper()
-	ev, err := v.gather(tb.Context(), sha256.Sum256(payload), armored, nil)
+	ev, err := v.gather(sha256.Sum256(payload), armored)
 	if err != nil {
 		tb.Fatal(err)
 	}

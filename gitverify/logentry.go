@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ecdsa"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/pem"
@@ -62,15 +63,9 @@ func (s cmsSignature) logEntry() (loggedEntry, error) {
 	if s.entry == nil {
 		return loggedEntry{}, refuse(codeNotLogged, "the signature carries no log entry")
 	}
-	entry := new(rekorpb.TransparencyLogEntry)
-	// A field that this version does not know could hide a known one: the log's
-	// promise, say. Discarded, it shows up when the entry is encoded again.
-	if err := (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(s.entry, entry); err != nil {
-		return loggedEntry{}, refuse(codeEntry, "the log entry cannot be decoded")
-	}
-	again, err := proto.MarshalOptions{Deterministic: true}.Marshal(entry)
-	if err != nil || !bytes.Equal(again, s.entry) {
-		return loggedEntry{}, refuse(codeEntry, "the log entry is not encoded canonically")
+	entry, err := decodeEntry(s.entry)
+	if err != nil {
+		return loggedEntry{}, err
 	}
 	note, err := checkEntry(entry)
 	if err != nil {
@@ -82,6 +77,20 @@ func (s cmsSignature) logEntry() (loggedEntry, error) {
 	}
 	entry.CanonicalizedBody = body
 	return loggedEntry{entry, note}, nil
+}
+
+func decodeEntry(encoded []byte) (*rekorpb.TransparencyLogEntry, error) {
+	entry := new(rekorpb.TransparencyLogEntry)
+	// A field that this version does not know could hide a known one: the log's
+	// promise, say. Discarded, it shows up when the entry is encoded again.
+	if err := (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(encoded, entry); err != nil {
+		return nil, refuse(codeEntry, "the log entry cannot be decoded")
+	}
+	again, err := proto.MarshalOptions{Deterministic: true}.Marshal(entry)
+	if err != nil || !bytes.Equal(again, encoded) {
+		return nil, refuse(codeEntry, "the log entry is not encoded canonically")
+	}
+	return entry, nil
 }
 
 // checkEntry looks at the form of an entry; whether it is true is for the
@@ -99,16 +108,18 @@ func checkEntry(entry *rekorpb.TransparencyLogEntry) (signedNote, error) {
 	return readCheckpoint(entry.GetInclusionProof())
 }
 
+func (s cmsSignature) hashedRekord() []byte { return hashedRekord(s.digest, s.signature, s.leaf) }
+
 // hashedRekord is the canonical body of Rekor's hashedrekord 0.0.1: JSON with
 // sorted keys and no space (RFC 8785). Neither hex nor base64 holds a character
 // that JSON would escape.
-func (s cmsSignature) hashedRekord() []byte {
-	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.leaf.Raw})
-	b := make([]byte, 0, 320+base64.StdEncoding.EncodedLen(len(s.signature))+base64.StdEncoding.EncodedLen(len(cert)))
+func hashedRekord(digest [sha256.Size]byte, signature []byte, leaf *x509.Certificate) []byte {
+	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.Raw})
+	b := make([]byte, 0, 320+base64.StdEncoding.EncodedLen(len(signature))+base64.StdEncoding.EncodedLen(len(cert)))
 	b = append(b, `{"apiVersion":"0.0.1","kind":"hashedrekord","spec":{"data":{"hash":{"algorithm":"sha256","value":"`...)
-	b = hex.AppendEncode(b, s.digest[:])
+	b = hex.AppendEncode(b, digest[:])
 	b = append(b, `"}},"signature":{"content":"`...)
-	b = base64.StdEncoding.AppendEncode(b, s.signature)
+	b = base64.StdEncoding.AppendEncode(b, signature)
 	b = append(b, `","publicKey":{"content":"`...)
 	b = base64.StdEncoding.AppendEncode(b, cert)
 	return append(b, `"}}}}`...)

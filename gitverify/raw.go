@@ -15,6 +15,8 @@ const maxParents = 128
 // rawCommit is a commit as its bytes say, split once: what is verified is what
 // is used.
 type rawCommit struct {
+	// id is the name of the object, once it was read by it.
+	id      ID
 	tree    ID
 	parents []ID
 	// armored is the signature with its continuation spaces taken away; nil

@@ -9,6 +9,8 @@ import (
 
 // rawTag is an annotated tag as its bytes say, split once.
 type rawTag struct {
+	// id is the name of the object, once it was read by it.
+	id     ID
 	target ID
 	// kind is what the target claims to be, name what the tag calls itself.
 	kind, name string

@@ -94,7 +94,7 @@ func Reasons() []Reason {
 		{reasonIdentity, codeIssuer, "sign with the identity provider that the policy names, or have a maintainer add this issuer to factory-config/trust/policy.yaml first"},
 		{reasonIdentity, codeSubject, "have a maintainer add this identity to factory-config/trust/policy.yaml in an earlier signed commit, or have a listed person sign the change"},
 		{reasonIdentity, codeSANType, "the certificate must have exactly one subject alternative name, an e-mail address or a URI, of the kind that the policy's subject is"},
-		{reasonLog, codeNotLogged, "the log entry must be inside the signature: set gitsign.rekorMode=offline and sign again"},
+		{reasonLog, codeNotLogged, "the log entry must be inside the signature: set gitsign.rekorMode=offline and sign again; or have the policy say transparency: {log: online}, and name a log to ask (millwright verify --log, millwright-controller --verify-log)"},
 		{reasonLog, codeEntryMismatch, "the log entry inside the signature belongs to something else: " + hintResign},
 		{reasonLog, codeLogUnknown, "sign with the log that the trusted root names, or add this log's key to the trusted root"},
 		{reasonLog, codeNoProof, "the log entry must carry its inclusion proof: set gitsign.rekorMode=offline and sign again"},

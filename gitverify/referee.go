@@ -2,7 +2,9 @@ package gitverify
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/asn1"
+	"errors"
 	"fmt"
 	"time"
 
@@ -43,10 +45,16 @@ func newReferee(trusted TrustedRoot) (*referee, error) {
 // looked for. Who the certificate names counts only once the certificate
 // counts, so a name that cannot be read is refused last.
 func (r *referee) prove(ev evidence) (proof, error) {
+	if ev.name != nil && ev.token != nil {
+		// A bundle has one signature; here the log's entry is about another one than
+		// the timestamp.
+		return proof{}, errors.New("verifying a timestamp beside a looked-up entry: not with this trusted root")
+	}
 	b, err := newBundle(ev)
 	if err != nil {
 		return proof{}, err
 	}
+	artifact, _ := ev.logged()
 	claimed, claimErr := claimedIdentity(ev.leaf)
 	want := verify.WithoutIdentitiesUnsafe() // always followed by a refusal below
 	if claimErr == nil {
@@ -57,7 +65,7 @@ func (r *referee) prove(ev evidence) (proof, error) {
 		}
 		want = verify.WithCertificateIdentity(id)
 	}
-	result, err := r.sigstore.Verify(b, verify.NewPolicy(verify.WithArtifact(bytes.NewReader(ev.signed)), want))
+	result, err := r.sigstore.Verify(b, verify.NewPolicy(verify.WithArtifact(bytes.NewReader(artifact)), want))
 	if err != nil {
 		return proof{}, r.diagnose(ev, b, err)
 	}
@@ -90,8 +98,11 @@ func earliest(times []verify.TimestampVerificationResult) (at time.Time, stamped
 }
 
 // newBundle makes a signature a Sigstore bundle, in which the artifact is the
-// DER of the signed attributes.
+// DER of the signed attributes. If the entry is over the object's name, that is
+// the artifact: the signature over the object was verified before.
 func newBundle(ev evidence) (*bundle.Bundle, error) {
+	artifact, signature := ev.logged()
+	digest := sha256.Sum256(artifact)
 	material := &bundlepb.VerificationMaterial{
 		Content: &bundlepb.VerificationMaterial_Certificate{
 			Certificate: &commonpb.X509Certificate{RawBytes: ev.leaf.Raw},
@@ -111,8 +122,8 @@ func newBundle(ev evidence) (*bundle.Bundle, error) {
 		MediaType:            bundleMediaType,
 		VerificationMaterial: material,
 		Content: &bundlepb.Bundle_MessageSignature{MessageSignature: &commonpb.MessageSignature{
-			MessageDigest: &commonpb.HashOutput{Algorithm: commonpb.HashAlgorithm_SHA2_256, Digest: ev.digest[:]},
-			Signature:     ev.signature,
+			MessageDigest: &commonpb.HashOutput{Algorithm: commonpb.HashAlgorithm_SHA2_256, Digest: digest[:]},
+			Signature:     signature,
 		}},
 	})
 	if err != nil {

@@ -25,6 +25,9 @@ type Refusal struct {
 	// Needs are the rules that are not met yet, when more people are what is
 	// missing.
 	Needs []Ruling
+
+	// asked says that a log was asked, so that another answer may come.
+	asked bool
 }
 
 // Error is one line: reason, code, commit, path, what was found.

@@ -45,26 +45,27 @@ func newSignatureVerifier(root TrustedRoot) (*signatureVerifier, error) {
 }
 
 // prove says who signed the payload, and when. An armored of nil is an unsigned
-// commit or tag. A signature without a log entry is looked up where a look-up
-// is given, and refused where none is. A panic in any parser below is a refusal
+// commit or tag. A signature without a log entry is asked for where somebody may
+// be asked, and refused otherwise. A panic in any parser below is a refusal
 // of this signature, and of nothing else (row B33, GHSA-7c37-gx6w-8vc5).
-func (v *signatureVerifier) prove(ctx context.Context, payload, armored []byte, lookup LogLookup) (p proof, err error) {
+func (v *signatureVerifier) prove(ctx context.Context, payload, armored []byte, ask *inquiry) (p proof, err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			p, err = proof{}, refuse(codePanic, "the verifier failed on this signature: %v", cause)
+			no := refuse(codePanic, "the verifier failed on this signature: %v", cause)
+			no.asked = ask != nil // then the cause may be what a log answered
+			p, err = proof{}, no
 		}
 	}()
 	if armored == nil {
 		return proof{}, refuse(codeMissing, "it is not signed")
 	}
 	digest := sha256.Sum256(payload)
-	ev, err := v.gather(ctx, digest, armored, lookup)
-	if err != nil {
-		return proof{}, err
-	}
-	p, err = v.trusted.prove(ev)
-	if errors.Is(err, errBeyond) {
-		p, err = v.referee.prove(ev)
+	ev, err := v.gather(digest, armored)
+	switch {
+	case err == nil:
+		p, err = v.decide(ev)
+	case ask != nil && codeOf(err) == codeNotLogged:
+		p, err = v.ask(ctx, ev, ask)
 	}
 	if err != nil {
 		return proof{}, err
@@ -73,16 +74,28 @@ func (v *signatureVerifier) prove(ctx context.Context, payload, armored []byte, 
 	return p, nil
 }
 
+func (v *signatureVerifier) decide(ev evidence) (proof, error) {
+	p, err := v.trusted.prove(ev)
+	if errors.Is(err, errBeyond) {
+		return v.referee.prove(ev)
+	}
+	return p, err
+}
+
 // evidence is a signature with all that should prove it, in its one form, and
 // made by the key of the certificate in it. None of it is believed yet.
 type evidence struct {
 	cmsSignature
 	log   loggedEntry
 	stamp *token
+	// name is what the entry is about if it is not about the signature itself, but
+	// was found by the name of what was signed.
+	name *nameSignature
 }
 
-// gather takes a signature apart.
-func (v *signatureVerifier) gather(ctx context.Context, payload [sha256.Size]byte, armored []byte, lookup LogLookup) (evidence, error) {
+// gather takes a signature apart. Where all is well but that it carries no log
+// entry, the evidence is there beside the refusal.
+func (v *signatureVerifier) gather(payload [sha256.Size]byte, armored []byte) (evidence, error) {
 	sig, err := parseSignature(armored, payload)
 	if err != nil {
 		return evidence{}, err
@@ -97,11 +110,6 @@ func (v *signatureVerifier) gather(ctx context.Context, payload [sha256.Size]byt
 			return evidence{}, err
 		}
 		ev.stamp = &t
-	}
-	if sig.entry == nil && lookup != nil {
-		if ev.entry, err = lookUp(ctx, lookup, sig); err != nil {
-			return evidence{}, err
-		}
 	}
 	ev.log, err = ev.logEntry()
 	return ev, err

@@ -63,6 +63,7 @@ func (w *walk) tag(ctx context.Context, id ID, name string) (rawTag, error) {
 		return rawTag{}, err
 	}
 	t, err := splitTag(body)
+	t.id = id
 	switch {
 	case err != nil:
 		return rawTag{}, err
@@ -80,7 +81,7 @@ func (w *walk) tag(ctx context.Context, id ID, name string) (rawTag, error) {
 // commits, and the role.
 func (w *walk) checkTag(ctx context.Context, t rawTag, role string) (Tag, error) {
 	policy := w.head().policy
-	p, err := w.prover.prove(ctx, t.payload, t.armored, w.lookup())
+	p, err := w.prover.prove(ctx, t.payload, t.armored, inquire(w.lookup(), t.id))
 	if err != nil {
 		return Tag{}, err
 	}

@@ -65,8 +65,7 @@ func (p *pass) judge(c source.Checkout, err error) error {
 		p.plant.store.Refetch()
 	}
 	// What a log has no entry of today it may have tomorrow.
-	open := p.plant.setup.Log != nil && gitverify.NotLogged(err)
-	if !open && report.Describe(err, report.ReasonVerifyUnknown).Class == report.No {
+	if !gitverify.FromLog(err) && report.Describe(err, report.ReasonVerifyUnknown).Class == report.No {
 		if len(p.plant.no) >= maxRefusals {
 			clear(p.plant.no)
 		}

@@ -307,7 +307,7 @@ func TestARotatedTrustedRootKeepsWhatItStillVouchesFor(t *testing.T) { // truste
 // silentLog is a log that has no entry of anything.
 type silentLog struct{ asked int }
 
-func (l *silentLog) Find(context.Context, []byte) ([]byte, error) {
+func (l *silentLog) Find(context.Context, gitverify.Question) ([][]byte, error) {
 	l.asked++
 	return nil, fmt.Errorf("%w: nothing", gitverify.ErrNotLogged)
 }

@@ -157,15 +157,27 @@ func (s *Sigstore) startCT(treeFile string) error {
 		"--log_rpc_server", process.Addr(s.ports.trillian), "--http_endpoint", process.Addr(s.ports.ct))
 }
 
-// startRekor starts the transparency log without its search index, which would
-// need a database; so gitsign must embed its entries (rekorMode=offline).
+// startRekor starts the transparency log. Without its search index, which needs a
+// database, gitsign must embed its entries (rekorMode=offline).
 func (s *Sigstore) startRekor() error {
-	return s.start("rekor", "rekor-server", "serve",
+	args := []string{
+		"serve",
 		"--rekor_server.address", "127.0.0.1", "--port", strconv.Itoa(s.ports.rekor),
 		"--rekor_server.hostname", "127.0.0.1", "--rekor_server.signer", s.file("rekor.key"),
 		"--trillian_log_server.address", "127.0.0.1", "--trillian_log_server.port", strconv.Itoa(s.ports.trillian),
-		"--publish_frequency", "0", "--enable_retrieve_api=false",
-		"--enabled_api_endpoints", "getLogInfo,getLogProof,getPublicKey,createLogEntry,getLogEntryByIndex,getLogEntryByUUID,searchLogQuery")
+		"--publish_frequency", "0",
+	}
+	endpoints := "getLogInfo,getLogProof,getPublicKey,createLogEntry,getLogEntryByIndex,getLogEntryByUUID,searchLogQuery"
+	if s.searchIndex {
+		if err := s.start("index", "redis", "-addr", process.Addr(s.ports.index)); err != nil {
+			return err
+		}
+		args = append(args, "--search_index.storage_provider", "redis", "--redis_server.address", "127.0.0.1", "--redis_server.port", strconv.Itoa(s.ports.index))
+		endpoints += ",searchIndex"
+	} else {
+		args = append(args, "--enable_retrieve_api=false")
+	}
+	return s.start("rekor", "rekor-server", append(args, "--enabled_api_endpoints", endpoints)...)
 }
 
 func (s *Sigstore) startFulcio() error {

@@ -198,26 +198,13 @@ func (v *Virtual) record(info *protocol.SignerInfo, artifact []byte, o SignOptio
 	if o.LogEntryOf != nil {
 		artifact = o.LogEntryOf
 	}
-	body, err := hashedRekordBody(artifact, info.Signature, o.Leaf.Cert)
+	body, err := HashedRekord(artifact, info.Signature, o.Leaf.Cert)
 	if err != nil {
 		return err
 	}
-	log := v.own.log
-	if o.ForeignLog {
-		log = v.foreign.log
-	}
-	entry, err := log.add(body, o.LoggedAt)
+	entry, err := v.Log(body, o)
 	if err != nil {
 		return err
-	}
-	if o.NoPromise {
-		entry.InclusionPromise = nil
-	}
-	if o.NoProof {
-		entry.InclusionProof = nil
-	}
-	if o.EditEntry != nil {
-		o.EditEntry(entry)
 	}
 	entry.CanonicalizedBody = nil
 	encoded, err := proto.Marshal(entry)
@@ -230,6 +217,31 @@ func (v *Virtual) record(info *protocol.SignerInfo, artifact []byte, o SignOptio
 	}
 	info.UnsignedAttrs = append(info.UnsignedAttrs, attr)
 	return nil
+}
+
+// Log logs any body by the options about the log, and gives the whole entry. With
+// rekorMode=online gitsign logs a [HashedRekord] of the object's name, which is
+// not in the signature: sign with NoLogEntry, and log that.
+func (v *Virtual) Log(body []byte, o SignOptions) (*rekorpb.TransparencyLogEntry, error) {
+	o = v.defaults(o)
+	log := v.own.log
+	if o.ForeignLog {
+		log = v.foreign.log
+	}
+	entry, err := log.add(body, o.LoggedAt)
+	if err != nil {
+		return nil, err
+	}
+	if o.NoPromise {
+		entry.InclusionPromise = nil
+	}
+	if o.NoProof {
+		entry.InclusionProof = nil
+	}
+	if o.EditEntry != nil {
+		o.EditEntry(entry)
+	}
+	return entry, nil
 }
 
 // stamp adds an RFC 3161 token over the signature.

@@ -22,6 +22,9 @@ type Options struct {
 	Progress io.Writer
 	// TrustDomain is the SPIFFE trust domain of workloads; factory.test if empty.
 	TrustDomain string
+	// SearchIndex gives the log a search index, and a server to keep it in: what
+	// gitsign logs with rekorMode=online is found by it only.
+	SearchIndex bool
 }
 
 // Kind is what a token stands for; each kind has an issuer of its own.
@@ -48,6 +51,7 @@ type Sigstore struct {
 	bin         assets.Bin
 	client      *http.Client
 	trustDomain string
+	searchIndex bool
 	ports       ports
 	keys        keys
 	processes   map[string]*process.Process
@@ -56,13 +60,17 @@ type Sigstore struct {
 // ports of the servers, all of 127.0.0.1.
 type ports struct {
 	people, workloads, trillian, ct, rekor, stamps int
-	fulcio, fulcioGRPC, fulcioMetrics              int
+	fulcio, fulcioGRPC, fulcioMetrics, index       int
 }
 
 // Start builds the servers if need be and starts them; dir takes keys, logs and
 // trusted_root.json. Whoever starts a Sigstore ends it with Stop.
 func Start(ctx context.Context, dir string, o Options) (*Sigstore, error) {
-	bin, err := assets.Ensure(ctx, o.Progress, "oidc-issuer", "trillian-memory", "ct_server", "rekor-server", "timestamp-server", "fulcio", "gitsign")
+	programs := []string{"oidc-issuer", "trillian-memory", "ct_server", "rekor-server", "timestamp-server", "fulcio", "gitsign"}
+	if o.SearchIndex {
+		programs = append(programs, "redis")
+	}
+	bin, err := assets.Ensure(ctx, o.Progress, programs...)
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +83,7 @@ func Start(ctx context.Context, dir string, o Options) (*Sigstore, error) {
 	}
 	s := &Sigstore{
 		dir: dir, bin: bin, client: &http.Client{Timeout: 10 * time.Second},
-		trustDomain: o.TrustDomain, processes: map[string]*process.Process{},
+		trustDomain: o.TrustDomain, searchIndex: o.SearchIndex, processes: map[string]*process.Process{},
 		TrustedRootPath: filepath.Join(dir, "trusted_root.json"), RekorKeyPath: filepath.Join(dir, "rekor.pub"),
 	}
 	if err := s.choosePorts(); err != nil {
@@ -94,13 +102,13 @@ func Start(ctx context.Context, dir string, o Options) (*Sigstore, error) {
 }
 
 func (s *Sigstore) choosePorts() error {
-	p, err := process.Ports(9)
+	p, err := process.Ports(10)
 	if err != nil {
 		return err
 	}
 	s.ports = ports{
 		people: p[0], workloads: p[1], trillian: p[2], ct: p[3], rekor: p[4], stamps: p[5],
-		fulcio: p[6], fulcioGRPC: p[7], fulcioMetrics: p[8],
+		fulcio: p[6], fulcioGRPC: p[7], fulcioMetrics: p[8], index: p[9],
 	}
 	s.FulcioURL = loopbackURL(s.ports.fulcio)
 	s.RekorURL = loopbackURL(s.ports.rekor)
@@ -148,7 +156,7 @@ func (s *Sigstore) Token(ctx context.Context, kind Kind, subject string, ttl tim
 func (s *Sigstore) TrustedRootJSON() ([]byte, error) { return os.ReadFile(s.TrustedRootPath) }
 
 // Server is one of the running servers, for tests that take it away: "fulcio",
-// "rekor", "ct", "timestamps", "trillian", "people", "workloads".
+// "rekor", "ct", "timestamps", "trillian", "people", "workloads", "index".
 func (s *Sigstore) Server(name string) (*process.Process, error) {
 	if p, ok := s.processes[name]; ok {
 		return p, nil
@@ -158,7 +166,7 @@ func (s *Sigstore) Server(name string) (*process.Process, error) {
 
 // Stop ends all servers. It may be called twice.
 func (s *Sigstore) Stop() {
-	for _, name := range []string{"fulcio", "rekor", "ct", "timestamps", "people", "workloads", "trillian"} {
+	for _, name := range []string{"fulcio", "rekor", "ct", "timestamps", "people", "workloads", "trillian", "index"} {
 		s.processes[name].Stop(3 * time.Second)
 	}
 }

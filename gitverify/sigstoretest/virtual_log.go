@@ -36,10 +36,10 @@ type virtualLog struct {
 	levels [][][]byte
 }
 
-// hashedRekordBody is the canonical body of a hashedrekord 0.0.1 entry: JSON
+// HashedRekord is the canonical body of a hashedrekord 0.0.1 entry: JSON
 // with sorted keys and no space (RFC 8785), which the standard encoder writes
 // for this content, since base64 and hex hold nothing that it would escape.
-func hashedRekordBody(artifact, sig []byte, cert *x509.Certificate) ([]byte, error) {
+func HashedRekord(artifact, sig []byte, cert *x509.Certificate) ([]byte, error) {
 	digest := sha256.Sum256(artifact)
 	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})
 	return json.Marshal(map[string]any{

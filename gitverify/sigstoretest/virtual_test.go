@@ -159,7 +159,7 @@ func asBundle(t *testing.T, info protocol.SignerInfo, cert *x509.Certificate, ar
 	if err := proto.Unmarshal(value.Bytes, &entry); err != nil {
 		t.Fatal(err)
 	}
-	if entry.CanonicalizedBody, err = hashedRekordBody(artifact, info.Signature, cert); err != nil {
+	if entry.CanonicalizedBody, err = HashedRekord(artifact, info.Signature, cert); err != nil {
 		t.Fatal(err)
 	}
 	digest := sha256.Sum256(artifact)
