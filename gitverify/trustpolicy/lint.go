@@ -11,7 +11,7 @@ import (
 // Warning is something that a policy may say, but that is seldom meant.
 type Warning struct {
 	// Code is stable: alone, reserve, window, short, dot, role, machine, person,
-	// address, literal, unused, uncovered, freshness, heartbeat.
+	// address, literal, overlap, unused, uncovered, freshness, heartbeat.
 	Code   string
 	Line   int
 	Detail string
@@ -39,6 +39,7 @@ func (p *Policy) Lint(s Surroundings) []Warning {
 	var l linter
 	l.identities(p, s.Now)
 	l.people(p)
+	l.overlaps(p)
 	l.rules(p, s)
 	l.owner(p, s.Path)
 	l.tree(p, s.Files)

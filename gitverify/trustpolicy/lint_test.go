@@ -53,6 +53,7 @@ func TestLintWarnsOnceOfEachThing(t *testing.T) {
 		"T5: a machine that would count":           {"[heartbeat]", "[heartbeat, maintainer]", "machine", "never counts"},
 		"C17: a person by two spellings":           {"person: carol", "person: A-lice", "person", "count as two"},
 		"B07: an address of two people":            {"subject: c@x.example", "subject: c@x.example, emails: [c@x.example, a@x.example]", "address", `committer address of "alice"`},
+		"B34: an exact subject and a pattern":      {"  rules:", "  - {name: all, issuer: i, subjectPattern: '^c+@x\\.example$', roles: [heartbeat]}\n  rules:", "overlap", `with none of the roles of "all"`},
 		"a pattern of another language":            {`paths: ["**"]`, `paths: ["**", "bases/*.{yaml,yml}"]`, "literal", "only * is special"},
 		"a rule about no file":                     {`paths: ["**"]`, `paths: ["**", basis/**]`, "unused", `no file matches "basis/**"`},
 		"T12: a rule about no overlay":             {"overlays/production", "overlays/prod", "unused", `no overlay "overlays/prod"`},
