@@ -50,7 +50,10 @@
 // # What it refuses to do
 //
 // It does not look an entry up in a log: a commit whose proof is not inside it
-// is refused, unless the policy says that the log may be asked. It does not
+// is refused, unless the policy says that the log may be asked and a [LogLookup]
+// is there. Then the log's entry of the signature counts, or one over the name of
+// the object by the same key, which is what gitsign logs with rekorMode=online;
+// the server chooses what is tried, and nothing else. It does not
 // accept plain X.509 signatures, PGP or SSH signatures for anything but a
 // forge's merge, patterns for identities that are not anchored, shallow history
 // inside the range, or a second root. It does not follow replace refs, grafts,

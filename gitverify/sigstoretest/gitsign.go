@@ -20,7 +20,8 @@ type Committer struct {
 	// §2.4.2). A verifier that knows the difference can.
 	Stamp bool
 	// Online leaves the log entry out of the signature, as gitsign does unless it
-	// is told otherwise (rekorMode=online).
+	// is told otherwise (rekorMode=online): it logs a second signature instead, over
+	// the object's name, which is found only with [Options].SearchIndex.
 	Online bool
 }
 
