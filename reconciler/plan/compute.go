@@ -73,6 +73,8 @@ func (b *builder) declare(o *render.Object) {
 		b.block(o.ID(), o.Component(), ReasonTerminating, live)
 	case Rejected:
 		b.block(o.ID(), o.Component(), ReasonInvalid, live)
+	case Resting:
+		b.block(o.ID(), o.Component(), ReasonPutOff, live)
 	case Unknown, Present:
 		b.block(o.ID(), o.Component(), ReasonUnobserved, live)
 	}
@@ -140,7 +142,7 @@ func (b *builder) undeclared(id render.ID, entry Entry) {
 	case Absent:
 		delete(b.plan.intent.Entries, id)
 		return
-	case Unknown, Conflict, Rejected:
+	case Unknown, Conflict, Rejected, Resting:
 		b.block(id, entry.Component, ReasonUnobserved, live)
 		return
 	case Terminating:

@@ -64,6 +64,9 @@ const (
 	Terminating
 	// Rejected: the API server refuses the declared object.
 	Rejected
+	// Resting: it is not as it was recorded, and was put back so lately that it
+	// is not looked at yet.
+	Resting
 )
 
 // Live is the observed state of one object.

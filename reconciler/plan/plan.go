@@ -111,6 +111,12 @@ const (
 	ReasonDriftLeft = "DriftLeft"
 	// ReasonInvalid: the API server refuses the declared object.
 	ReasonInvalid = "Invalid"
+	// ReasonPutOff: the object was put back a moment ago and is not written again
+	// that soon.
+	ReasonPutOff = "RepairPutOff"
+	// ReasonFight: the object was put back again and again, and somebody keeps
+	// changing it. It is put back ever more rarely until they stop.
+	ReasonFight = "ResourceFight"
 )
 
 // Blocked is an object that the plan leaves alone, and why.
