@@ -22,7 +22,7 @@ func (p *pass) observe(ctx context.Context, revision accepted) (plan.Observation
 	if err != nil {
 		return plan.Observation{}, at(v1alpha1.ConditionApplied, report.ReasonObserveFailed, err)
 	}
-	observation, err := p.plant.engine.Observe(ctx, revision.manifests, inventory)
+	observation, err := p.plant.engine.ObserveWith(ctx, revision.manifests, inventory, apply.Heed{Resting: p.resting})
 	if err != nil {
 		return plan.Observation{}, at(v1alpha1.ConditionApplied, report.ReasonObserveFailed, err)
 	}
@@ -58,7 +58,8 @@ func (p *pass) apply(ctx context.Context, revision accepted, todo plan.Plan) (ap
 	changes, err := p.plant.engine.Apply(ctx, todo)
 	p.plant.track(changes.Inventory)
 	p.out.Drifts = driftRecords(changes.Corrected(), p.plant.setup.Clock())
-	changes, p.out.Alerts = p.leave(revision, changes)
+	p.repaired(changes)
+	changes = p.leave(revision, changes)
 	if !p.attested(revision) {
 		p.plant.add(changes)
 	}
@@ -71,18 +72,20 @@ func (p *pass) apply(ctx context.Context, revision accepted, todo plan.Plan) (ap
 	return changes, nil
 }
 
-// leave takes drift that the component's mode leaves alone out of a change
-// set: it is reported, and keeps no revision from being applied.
-func (p *pass) leave(revision accepted, changes apply.ChangeSet) (apply.ChangeSet, []v1alpha1.DriftRecord) {
-	left := func(r apply.Result) bool { return r.Reason == plan.ReasonDriftLeft }
-	var alerts []apply.Result
+// leave takes drift that is not put back now out of a change set, because the
+// mode of its component says so or because it was put back a moment ago: it is
+// reported, and keeps no revision from being applied.
+func (p *pass) leave(revision accepted, changes apply.ChangeSet) apply.ChangeSet {
+	left := func(r apply.Result) bool { return r.Drift && r.Action == apply.Waiting }
 	for _, r := range changes.Results {
-		if c, _ := revision.config.Component(r.Component); left(r) && c.Drift == factory.DriftAlert {
-			alerts = append(alerts, r)
+		if c, _ := revision.config.Component(r.Component); r.Reason == plan.ReasonDriftLeft && c.Drift == factory.DriftAlert {
+			p.out.Open = append(p.out.Open, v1alpha1.OpenDrift{
+				DriftRecord: driftRecord(r.ID, r.Component, r.Differences, p.out.Now), Reason: report.ReasonDriftReported,
+			})
 		}
 	}
 	changes.Results = slices.DeleteFunc(slices.Clone(changes.Results), left)
-	return changes, driftRecords(alerts, p.plant.setup.Clock())
+	return changes
 }
 
 // leavesDrift says whether drift of a component is reported instead of

@@ -16,6 +16,7 @@ import (
 	"millwright.dev/millwright/reconciler/attest"
 	"millwright.dev/millwright/reconciler/plan"
 	"millwright.dev/millwright/reconciler/report"
+	"millwright.dev/millwright/render"
 )
 
 const signerKey = "Key"
@@ -191,16 +192,25 @@ func (p *plant) signer(f *v1alpha1.Factory) (attest.Signer, error) {
 func driftRecords(results []apply.Result, now time.Time) []v1alpha1.DriftRecord {
 	out := make([]v1alpha1.DriftRecord, 0, len(results))
 	for _, r := range results {
-		record := v1alpha1.DriftRecord{Object: plan.Name(r.ID), Time: metav1.NewTime(now)}
-		for _, d := range r.Differences {
-			if len(record.Paths) < attest.MaxPaths {
-				record.Paths = append(record.Paths, d.Path)
-			}
-			if record.Manager == "" {
-				record.Manager, record.Operation = d.Manager, d.Operation
-			}
-		}
-		out = append(out, record)
+		out = append(out, driftRecord(r.ID, r.Component, r.Differences, now))
 	}
 	return out
+}
+
+func driftRecord(id render.ID, component string, differences []plan.Difference, now time.Time) v1alpha1.DriftRecord {
+	record := v1alpha1.DriftRecord{Object: plan.Name(id), Component: component, Time: metav1.NewTime(now)}
+	for _, d := range differences {
+		if len(record.Paths) < attest.MaxPaths {
+			record.Paths = append(record.Paths, d.Path)
+		}
+		if record.Manager != "" || d.Manager == "" {
+			continue
+		}
+		record.Manager, record.Operation = d.Manager, d.Operation
+		if d.Time != nil {
+			changed := metav1.NewTime(*d.Time)
+			record.Changed = &changed
+		}
+	}
+	return record
 }

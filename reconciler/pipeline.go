@@ -96,7 +96,7 @@ func (p *pass) enforce(ctx context.Context, revision accepted) {
 		p.unplanned(ctx, revision, err)
 		return
 	}
-	todo = todo.LeaveDrift(revision.leavesDrift)
+	todo = p.damp(todo.LeaveDrift(revision.leavesDrift))
 	if err := p.intend(ctx, revision, todo); err != nil {
 		p.failed(v1alpha1.ConditionApplied, err)
 		return

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/sigstore/sigstore-go/pkg/root"
 	corev1 "k8s.io/api/core/v1"
@@ -59,6 +60,10 @@ type plant struct {
 	trustedHead v1alpha1.AppliedRevisionSpec
 	cluster     cluster
 	failures    int
+	// repairs is what was put back lately, look when the next pass is due because
+	// of it.
+	repairs plan.History
+	look    time.Time
 }
 
 // cluster is the identity of the cluster that is written to.

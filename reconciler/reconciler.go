@@ -94,7 +94,9 @@ func (r *Reconciler) pass(ctx context.Context, f *v1alpha1.Factory) (report.Outc
 		f.Status = s
 		return r.setup.Client.Status().Update(ctx, f)
 	}}
-	return walk.run(ctx), p
+	out = walk.run(ctx)
+	out.Open = append(fights(p.repairs), out.Open...)
+	return out, p
 }
 
 // report computes the status, stores it when it changed, and tells events and
@@ -124,6 +126,9 @@ func next(f *v1alpha1.Factory, p *plant, out report.Outcome) reconcile.Result {
 		interval = time.Minute
 	}
 	interval = max(interval, shortest)
+	if p != nil {
+		interval = soonest(interval, out.Now, p.look)
+	}
 	retry := false
 	for _, s := range []*report.StageProblem{out.Refused, out.Failed} {
 		retry = retry || (s != nil && s.Problem.Class == report.CouldNotTell)

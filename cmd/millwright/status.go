@@ -105,6 +105,9 @@ func factoryText(b *strings.Builder, f v1alpha1.Factory) {
 	for _, d := range f.Status.Drift.Last {
 		fmt.Fprintf(b, "            %s %s %s\n", d.Time.UTC().Format("15:04:05Z"), d.Object, report.Culprit(d))
 	}
+	for _, d := range f.Status.Drift.Open {
+		fmt.Fprintf(b, "            open: %s %s %s\n", d.Reason, d.Object, report.Culprit(d.DriftRecord))
+	}
 	w := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
 	for _, c := range f.Status.Conditions {
 		_, _ = fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", c.Type, c.Status, c.Reason, report.OneLine(c.Message))

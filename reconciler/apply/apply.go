@@ -85,10 +85,17 @@ func (r *run) batches(ctx context.Context, p plan.Plan) error {
 // waits are the reasons that say that an object is left alone on purpose.
 func waits(reason string) bool {
 	switch reason {
-	case plan.ReasonTerminating, plan.ReasonInventoryRebuilt, plan.ReasonNotOurs, plan.ReasonDriftLeft:
+	case plan.ReasonTerminating, plan.ReasonInventoryRebuilt, plan.ReasonNotOurs, plan.ReasonDriftLeft,
+		plan.ReasonPutOff, plan.ReasonFight:
 		return true
 	}
 	return false
+}
+
+// leftAsDrift are the reasons for which an object that was applied as it is
+// declared, and that somebody changed since, is not put back now.
+func leftAsDrift(reason string) bool {
+	return reason == plan.ReasonDriftLeft || reason == plan.ReasonPutOff || reason == plan.ReasonFight
 }
 
 // anyFailed says whether deleting has to wait: after a failure nobody knows
@@ -321,7 +328,7 @@ func (r *run) ordered(p plan.Plan) []Result {
 		if waits(b.Reason) {
 			res.Action = Waiting
 		}
-		res.Drift = b.Reason == plan.ReasonDriftLeft
+		res.Drift = leftAsDrift(b.Reason)
 		res.Retry = b.Reason != plan.ReasonFieldConflict && b.Reason != plan.ReasonInvalid && !res.Drift
 		out = append(out, res)
 	}

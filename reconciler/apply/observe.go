@@ -32,7 +32,20 @@ type listing struct {
 // read leave their objects Unknown and do not stop the others (F14, G10); an
 // API server that does not answer is an error.
 func (e *Engine) Observe(ctx context.Context, m render.Manifests, inv plan.Inventory) (plan.Observation, error) {
-	w := observing{engine: e, inv: inv, obs: plan.Observation{Inventory: inv, Live: map[render.ID]plan.Live{}}}
+	return e.ObserveWith(ctx, m, inv, Heed{})
+}
+
+// Heed is what an observation takes into account beside manifests and
+// inventory. The zero value is fine.
+type Heed struct {
+	// Resting says of an object with a declaration that it was put back a moment
+	// ago: if it is not as recorded, it is not compared yet.
+	Resting func(id render.ID, declared string) bool
+}
+
+// ObserveWith is [Engine.Observe] with something to heed.
+func (e *Engine) ObserveWith(ctx context.Context, m render.Manifests, inv plan.Inventory, heed Heed) (plan.Observation, error) {
+	w := observing{engine: e, inv: inv, heed: heed, obs: plan.Observation{Inventory: inv, Live: map[render.ID]plan.Live{}}}
 	objects := m.Objects()
 	declared := make(map[render.ID]*render.Object, len(objects))
 	kinds := make([]kindKey, 0, len(objects)+len(inv.Entries))
@@ -149,6 +162,7 @@ func (e *Engine) page(ctx context.Context, r Resource, opts metav1.ListOptions) 
 type observing struct {
 	engine *Engine
 	inv    plan.Inventory
+	heed   Heed
 	mu     sync.Mutex
 	obs    plan.Observation
 }
@@ -181,6 +195,8 @@ func (w *observing) declared(o *render.Object, list listing) bool {
 		live.Detail = terminating(seen)
 	case known && settled(entry, o, meta), w.engine.isProven(o, meta):
 		live.State = plan.InSync
+	case w.heed.Resting != nil && w.heed.Resting(id, o.Digest()):
+		live.State = plan.Resting
 	default:
 		w.set(id, live)
 		return true

@@ -17,6 +17,10 @@
 // that breaks is begun again with a LIST, in which what happened in between is
 // found (G13); events that are older than what was recorded are ignored (G14).
 //
+// Objects that were put back a moment ago are named with [Watcher.Rest]: what
+// is seen of them wakes nobody until the next Track, so that a controller that
+// keeps changing one does not keep the loop running (F06).
+//
 // What it refuses: to be the only defence. A sweep (Observe at the factory's
 // interval) proves that the watches missed nothing.
 package drift
@@ -66,6 +70,7 @@ type Watcher struct {
 type factory struct {
 	inv      plan.Inventory
 	held     bool
+	rests    map[render.ID]bool
 	suspects map[render.ID]suspicion
 }
 
@@ -134,6 +139,14 @@ func (w *Watcher) Hold(key types.NamespacedName, intent plan.Inventory) {
 	w.adjust()
 }
 
+// Rest names the objects of which nothing is news until it is called again:
+// the factory looks at them by itself when their rest is over.
+func (w *Watcher) Rest(key types.NamespacedName, rests map[render.ID]bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.factory(key).rests = rests
+}
+
 // Track says what the factory has now. What was seen since and does not fit
 // wakes it.
 func (w *Watcher) Track(key types.NamespacedName, inv plan.Inventory) {
@@ -147,7 +160,7 @@ func (w *Watcher) Track(key types.NamespacedName, inv plan.Inventory) {
 			delete(f.suspects, id)
 			continue
 		}
-		if !entry.Pending && !s.told {
+		if !entry.Pending && !s.told && !f.rests[id] {
 			s.told = true
 			f.suspects[id] = s
 			woken = append(woken, id)
@@ -245,7 +258,7 @@ func (w *Watcher) saw(id render.ID, look func(factory types.NamespacedName, comp
 		if old, seen := f.suspects[id]; seen && old.sighting == s {
 			continue
 		}
-		tell := !f.held && !entry.Pending
+		tell := !f.held && !entry.Pending && !f.rests[id]
 		f.suspects[id] = suspicion{s, tell}
 		if tell {
 			woken = append(woken, key)

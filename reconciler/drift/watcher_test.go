@@ -330,3 +330,17 @@ func TestWhatCannotBePutRightWakesOnceAndNotForEver(t *testing.T) {
 	}
 	s.quiet()
 }
+
+func TestWhatRestsWakesNobodyUntilItsRestIsOver(t *testing.T) { // row F06
+	t.Parallel()
+	s := newSite(t, kubetest.Shared(t).Config(), "rests")
+	s.apply("ConfigMap", "rests", "canary", `{"data":{"k":"v"}}`)
+	s.apply("ConfigMap", "rests", "fought", `{"data":{"k":"v"}}`)
+	s.track()
+	s.watcher.Rest(s.key, map[render.ID]bool{{Kind: "ConfigMap", Namespace: "rests", Name: "fought"}: true})
+	s.write("ConfigMap", "rests", "fought", `{"data":{"k":"evil"}}`, "rogue")
+	s.quiet() // the canary's event came later on the same watch, so the other was seen
+	s.watcher.Rest(s.key, nil)
+	s.track()
+	s.wakes("fought")
+}

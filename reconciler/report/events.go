@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"reflect"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -37,22 +38,30 @@ func driftEvent(d v1alpha1.DriftRecord) Event {
 	if Deleted(d) {
 		message = d.Object + " was deleted"
 	}
-	return Event{Type: corev1.EventTypeWarning, Reason: ReasonDriftCorrected, Action: actionCorrect, Message: OneLine(message + "; put back")}
+	return driftWarning(ReasonDriftCorrected, message+"; put back")
+}
+
+func driftWarning(reason, message string) Event {
+	return Event{Type: corev1.EventTypeWarning, Reason: reason, Action: actionCorrect, Message: OneLine(message)}
 }
 
 // Deleted says that the whole object was gone. Nobody is named then: field
 // managers go with the object.
 func Deleted(d v1alpha1.DriftRecord) bool { return len(d.Paths) == 1 && d.Paths[0] == "." }
 
-// Culprit says who changed what, as far as the object told: "by kubectl
-// (Update) at .data.key", or that it was deleted.
+// Culprit says who changed what and when, as far as the object told: "by
+// kubectl (Update, 2026-11-26T12:00:00Z) at .data.key", or that it was deleted.
 func Culprit(d v1alpha1.DriftRecord) string {
 	if Deleted(d) {
 		return "deleted"
 	}
 	text := ""
 	if d.Manager != "" {
-		text += fmt.Sprintf("by %s (%s)", d.Manager, d.Operation)
+		how := d.Operation
+		if d.Changed != nil {
+			how += ", " + d.Changed.UTC().Format(time.RFC3339)
+		}
+		text += fmt.Sprintf("by %s (%s)", d.Manager, how)
 	}
 	if len(d.Paths) > 0 {
 		text += " at " + d.Paths[0]
@@ -72,9 +81,7 @@ func Events(before, after *v1alpha1.Factory, o Outcome) []Event {
 		}
 	}
 	out = append(out, newAlarms(before, after)...)
-	for _, d := range o.Drifts {
-		out = append(out, driftEvent(d))
-	}
+	out = append(out, driftEvents(before, o)...)
 	now, was := after.Status.Applied, before.Status.Applied
 	if now != nil && now.Attestation != "" && (was == nil || was.Attestation != now.Attestation) {
 		out = append(out, appliedEvent(*now))

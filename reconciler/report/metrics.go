@@ -2,6 +2,8 @@ package report
 
 import (
 	"fmt"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,6 +17,8 @@ type Metrics struct {
 	passes   *prometheus.CounterVec
 	refusals *prometheus.CounterVec
 	drift    *prometheus.CounterVec
+	open     *prometheus.GaugeVec
+	managers managers
 	stages   *prometheus.HistogramVec
 	ready    *prometheus.GaugeVec
 	objects  *prometheus.GaugeVec
@@ -30,7 +34,8 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 	m := &Metrics{
 		passes:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "millwright_passes_total", Help: "Passes of the pipeline by answer: yes, no, could-not-tell."}, with("answer")),
 		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "millwright_refusals_total", Help: "Passes whose tip was not accepted, by reason."}, with("reason")),
-		drift:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "millwright_drift_corrected_total", Help: "Objects that were put back."}, factory),
+		drift:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "millwright_drift_corrected_total", Help: "Objects that were put back, by who changed them."}, with("component", "kind", "manager")),
+		open:     prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "millwright_drift_open", Help: "Objects that are not kept as they are declared, by reason."}, with("reason")),
 		stages: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "millwright_stage_duration_seconds", Help: "Time spent in a stage of the pipeline.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 4, 9),
@@ -42,7 +47,7 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 	}
 	// No series where the trusted root is a file: a file does not expire.
 	m.trust = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "millwright_trusted_root_expiry_timestamp_seconds", Help: "When the metadata of the trusted root expires."}, nil)
-	for _, c := range []prometheus.Collector{m.passes, m.refusals, m.drift, m.stages, m.ready, m.objects, m.sequence, m.age, m.trust} {
+	for _, c := range []prometheus.Collector{m.passes, m.refusals, m.drift, m.open, m.stages, m.ready, m.objects, m.sequence, m.age, m.trust} {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("registering metrics: %w", err)
 		}
@@ -56,10 +61,50 @@ func (m *Metrics) Forget(key types.NamespacedName) {
 	for _, c := range []interface {
 		DeletePartialMatch(labels prometheus.Labels) int
 	}{
-		m.passes, m.refusals, m.drift, m.stages, m.ready, m.objects, m.sequence, m.age,
+		m.passes, m.refusals, m.drift, m.open, m.stages, m.ready, m.objects, m.sequence, m.age,
 	} {
 		c.DeletePartialMatch(gone)
 	}
+}
+
+// drifts counts what was put back, and what is open.
+func (m *Metrics) drifts(key types.NamespacedName, o Outcome) {
+	for _, d := range o.Drifts {
+		kind, _, _ := strings.Cut(d.Object, " ")
+		m.drift.WithLabelValues(key.Namespace, key.Name, d.Component, kind, m.managers.label(d.Manager)).Inc()
+	}
+	m.open.DeletePartialMatch(prometheus.Labels{"namespace": key.Namespace, "factory": key.Name})
+	for _, d := range o.Open {
+		m.open.WithLabelValues(key.Namespace, key.Name, d.Reason).Inc()
+	}
+}
+
+// maxManagers bounds the label that anybody who may write to the cluster
+// chooses: a new name for each write must not become a new series for each.
+const maxManagers = 20
+
+// managers are the first names that were seen; all others are counted as other.
+type managers struct {
+	mu   sync.Mutex
+	seen map[string]bool
+}
+
+func (m *managers) label(name string) string {
+	if name == "" {
+		return "unknown"
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.seen[name] {
+		if len(m.seen) >= maxManagers {
+			return "other"
+		}
+		if m.seen == nil {
+			m.seen = map[string]bool{}
+		}
+		m.seen[name] = true
+	}
+	return OneLine(name)
 }
 
 // TrustedRoot records until when the trusted root is good.
@@ -88,7 +133,7 @@ func (m *Metrics) Outcome(key types.NamespacedName, f *v1alpha1.Factory, o Outco
 	if o.Refused != nil {
 		m.refusals.WithLabelValues(key.Namespace, key.Name, o.Refused.Problem.Reason).Inc()
 	}
-	m.drift.WithLabelValues(key.Namespace, key.Name).Add(float64(len(o.Drifts)))
+	m.drifts(key, o)
 	ready := 0.0
 	for _, c := range f.Status.Conditions {
 		if c.Type == v1alpha1.ConditionReady && c.Status == "True" {

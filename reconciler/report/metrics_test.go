@@ -1,6 +1,8 @@
 package report
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,6 +23,28 @@ func gathered(t *testing.T, registry *prometheus.Registry) map[string]float64 {
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
 			out[f.GetName()] += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+		}
+	}
+	return out
+}
+
+// seriesOf are the values of one metric, by the values of its labels.
+func seriesOf(t *testing.T, registry *prometheus.Registry, name string) map[string]float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			values := make([]string, 0, len(m.GetLabel()))
+			for _, l := range m.GetLabel() {
+				values = append(values, l.GetValue())
+			}
+			if f.GetName() == name {
+				out[strings.Join(values, " ")] = m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
 		}
 	}
 	return out
@@ -57,6 +81,19 @@ func TestMetricsSayWhatAPassDid(t *testing.T) {
 	}
 	if got = gathered(t, registry); got["millwright_factory_ready"] != 0 || got["millwright_refusals_total"] != 1 {
 		t.Errorf("after a refusal: %v", got)
+	}
+	for i := range 50 {
+		pass(changed(func(o *Outcome) {
+			o.Drifts = []v1alpha1.DriftRecord{{Object: "ConfigMap a/b", Component: "app", Manager: fmt.Sprintf("mallory-%d", i)}}
+			o.Open = []v1alpha1.OpenDrift{{Reason: "ResourceFight"}, {Reason: "ResourceFight"}}
+		}))
+	}
+	series := seriesOf(t, registry, "millwright_drift_corrected_total")
+	if series["app b ConfigMap mallory-3 a"] != 1 || series["app b ConfigMap other a"] != 50-maxManagers || len(series) > maxManagers+3 {
+		t.Errorf("the series of 50 made-up managers: %v", series)
+	}
+	if open := seriesOf(t, registry, "millwright_drift_open"); len(open) != 1 || open["b a ResourceFight"] != 2 {
+		t.Errorf("open drift: %v", open)
 	}
 	metrics.Forget(key)
 	if got = gathered(t, registry); got["millwright_factory_ready"] != 0 || got["millwright_applied_objects"] != 0 || got["millwright_source_age_seconds"] != 0 {

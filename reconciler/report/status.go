@@ -12,8 +12,6 @@ package report
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
@@ -38,11 +36,10 @@ type Outcome struct {
 	// Intent is carried until the revision is attested.
 	Intent *v1alpha1.Intent
 	Health Health
-	// Drifts are the corrections of this pass, and the reports where the mode
-	// is alert.
+	// Drifts are the corrections of this pass.
 	Drifts []v1alpha1.DriftRecord
-	// Alerts are differences that a component's mode leaves alone.
-	Alerts []v1alpha1.DriftRecord
+	// Open are the objects that are not kept as they are declared, and why.
+	Open []v1alpha1.OpenDrift
 	// Trust is what is known of the accepted history.
 	Trust *Trust
 	// PoliciesTested is how many policies allowed the accepted tip.
@@ -144,7 +141,9 @@ func markEnforced(f *v1alpha1.Factory, o Outcome) {
 	}
 	if o.Applied != nil {
 		f.Status.Applied = o.Applied
-		if !about(o.Refused, v1alpha1.ConditionApplied) && !about(o.Failed, v1alpha1.ConditionApplied) {
+		if reason, message := contested(o.Open); reason != "" {
+			conditions.MarkFalse(f, v1alpha1.ConditionApplied, reason, "%s", message)
+		} else if !about(o.Refused, v1alpha1.ConditionApplied) && !about(o.Failed, v1alpha1.ConditionApplied) {
 			conditions.MarkTrue(f, v1alpha1.ConditionApplied, ReasonInSync, "%d objects are as commit %s declares them", o.Applied.Objects, short(o.Applied.Commit))
 		}
 		if o.Applied.Attestation != "" && (o.Failed == nil || o.Failed.Condition != v1alpha1.ConditionAttested) {
@@ -164,24 +163,6 @@ func mark(f *v1alpha1.Factory, s StageProblem) {
 		status = metav1.ConditionFalse
 	}
 	conditions.Set(f, &metav1.Condition{Type: s.Condition, Status: status, Reason: s.Problem.Reason, Message: s.Problem.Text()})
-}
-
-// maxLast is the number of drift records that the status keeps.
-const maxLast = 10
-
-func markDrift(f *v1alpha1.Factory, o Outcome) {
-	f.Status.Drift.Corrected += int64(len(o.Drifts))
-	last := append(slices.Clone(o.Drifts), f.Status.Drift.Last...)
-	f.Status.Drift.Last = last[:min(len(last), maxLast)]
-	if len(o.Alerts) == 0 {
-		conditions.Delete(f, v1alpha1.ConditionDrifted)
-		return
-	}
-	names := make([]string, 0, len(o.Alerts))
-	for _, d := range o.Alerts[:min(len(o.Alerts), 5)] {
-		names = append(names, d.Object)
-	}
-	conditions.MarkTrue(f, v1alpha1.ConditionDrifted, ReasonDriftReported, "%d objects differ and their component is not corrected: %s", len(o.Alerts), strings.Join(names, ", "))
 }
 
 func markReady(f *v1alpha1.Factory) {

@@ -124,7 +124,7 @@ func TestAConditionThatPassedGoesAway(t *testing.T) {
 	f := &v1alpha1.Factory{}
 	f.Status = Status(f, changed(func(o *Outcome) {
 		o.Refused = &StageProblem{Condition: v1alpha1.ConditionSourceVerified, Problem: Problem{Class: No, Reason: "Unsigned"}}
-		o.Alerts = []v1alpha1.DriftRecord{{Object: "ConfigMap a/b"}}
+		o.Open = []v1alpha1.OpenDrift{{DriftRecord: v1alpha1.DriftRecord{Object: "ConfigMap a/b"}, Reason: ReasonDriftReported}}
 	}))
 	if got := conditionsOf(f.Status); got["Stalled"] == "" || got["Drifted"] == "" || f.Status.Refused == nil {
 		t.Fatalf("conditions: %v", got)

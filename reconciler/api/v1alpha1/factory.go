@@ -251,7 +251,8 @@ type Applied struct {
 	Time        metav1.Time `json:"time"`
 }
 
-// Drift counts what was put back, and says who did the newest ones.
+// Drift counts what was put back, says who did the newest ones, and what is not
+// kept as it is declared.
 type Drift struct {
 	// Corrected counts corrections since the Factory was created.
 	// +optional
@@ -260,19 +261,44 @@ type Drift struct {
 	// +optional
 	// +kubebuilder:validation:MaxItems=10
 	Last []DriftRecord `json:"last,omitempty"`
+	// OpenTotal is the number of objects that are not kept as they are declared
+	// right now; Open describes the first ten of them.
+	// +optional
+	OpenTotal int32 `json:"openTotal,omitempty"`
+	// +optional
+	// +kubebuilder:validation:MaxItems=10
+	Open []OpenDrift `json:"open,omitempty"`
 }
 
 // DriftRecord is one object that was put back. It names fields, never values.
 type DriftRecord struct {
 	Object string `json:"object"`
 	// +optional
+	Component string `json:"component,omitempty"`
+	// +optional
 	Paths []string `json:"paths,omitempty"`
-	// Manager and Operation are those of the write that was undone.
+	// Manager and Operation are those of the write that was undone, Changed is
+	// when it was made, as far as the object tells.
 	// +optional
 	Manager string `json:"manager,omitempty"`
 	// +optional
-	Operation string      `json:"operation,omitempty"`
-	Time      metav1.Time `json:"time"`
+	Operation string `json:"operation,omitempty"`
+	// +optional
+	Changed *metav1.Time `json:"changed,omitempty"`
+	Time    metav1.Time  `json:"time"`
+}
+
+// OpenDrift is one object that is not kept as it is declared. Its time is when
+// that was first seen.
+type OpenDrift struct {
+	DriftRecord `json:",inline"`
+	// Reason is ResourceFight, AdmissionMutated, DriftReported or ExtraFields.
+	Reason string `json:"reason"`
+	// Repairs in a row, and when the next one may be made.
+	// +optional
+	Repairs int32 `json:"repairs,omitempty"`
+	// +optional
+	Next *metav1.Time `json:"next,omitempty"`
 }
 
 // GetConditions and SetConditions let the condition tools of fluxcd/pkg work.
