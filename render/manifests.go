@@ -33,6 +33,18 @@ func (id ID) Compare(other ID) int {
 	)
 }
 
+// Irreplaceable says whether deleting an object takes along what no manifest can
+// bring back: the objects in it, or data.
+func (id ID) Irreplaceable() bool {
+	switch id.Group {
+	case "":
+		return id.Kind == "Namespace" || id.Kind == "PersistentVolumeClaim" || id.Kind == "PersistentVolume"
+	case "apiextensions.k8s.io":
+		return id.Kind == "CustomResourceDefinition"
+	}
+	return false
+}
+
 // Object is one rendered object. Values are immutable after Render returns.
 type Object struct {
 	id         ID

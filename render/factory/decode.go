@@ -49,10 +49,11 @@ type fileEnvironment struct {
 }
 
 type fileComponent struct {
-	Name      string    `json:"name"`
-	Path      string    `json:"path"`
-	DependsOn []string  `json:"dependsOn"`
-	Drift     DriftMode `json:"drift"`
+	Name      string       `json:"name"`
+	Path      string       `json:"path"`
+	DependsOn []string     `json:"dependsOn"`
+	Drift     DriftMode    `json:"drift"`
+	Objects   []fileObject `json:"objects"`
 }
 
 var (
@@ -155,8 +156,12 @@ func decodeComponents(in []fileComponent) ([]Component, error) {
 		if err != nil {
 			return nil, err
 		}
+		objects, err := decodeObjects(at+".objects", c.Objects)
+		if err != nil {
+			return nil, err
+		}
 		stages[c.Name], paths[c.Path] = stage, true
-		out = append(out, Component{Name: c.Name, Path: c.Path, DependsOn: slices.Clone(c.DependsOn), Drift: c.Drift, Stage: stage})
+		out = append(out, Component{Name: c.Name, Path: c.Path, DependsOn: slices.Clone(c.DependsOn), Drift: c.Drift, Stage: stage, Objects: objects})
 	}
 	slices.SortStableFunc(out, func(a, b Component) int { return a.Stage - b.Stage })
 	return out, nil

@@ -11,6 +11,7 @@ import (
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte(accepted))
 	f.Add([]byte("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n"))
+	f.Add([]byte(withObjects(`{kind: Pod, ignore: ['.a["b/c"][name=d][0]'], exact: true}`)))
 	f.Add([]byte("{}\n---\n{}"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := factory.Decode(data)

@@ -13,6 +13,29 @@
 // more than one document, names that are not DNS labels, paths that are not plain
 // and relative, names or paths used twice, anything over the bounds. There are no
 // defaults: a drift mode left out is a mistake, not a choice.
+//
+// # Rules about single objects
+//
+// A component may list objects that are treated otherwise than it is:
+//
+//	objects:
+//	- group: apps              # left out: the core group
+//	  kind: Deployment
+//	  namespace: build         # namespace and name: left out to mean any
+//	  name: web
+//	  drift: alert             # correct, alert or "off", instead of the component's
+//	  ignore: [.spec.replicas] # fields whose difference is no drift
+//	  exact: true              # a field that is not declared is drift too
+//	  force: true              # take declared fields from another field manager
+//	  recreate: true           # delete and make anew what cannot be changed in place
+//
+// Strings are exact; there are no patterns. Of several entries that match an
+// object the most specific one counts, and it alone: a name weighs more than a
+// namespace, either more than a kind. Fields are spelled as plans and the status
+// spell them, so that one can be copied from there; a field stands for all below
+// it. An entry that sets nothing, two with the same selector, a field spelled
+// otherwise or one that can never differ are refused, and so is recreate for
+// kinds whose deletion takes along what no manifest brings back.
 package factory
 
 import (
@@ -67,6 +90,8 @@ type Component struct {
 	Path      string
 	DependsOn []string
 	Drift     DriftMode
+	// Objects are the rules about single objects; ask with Rule.
+	Objects []ObjectRule
 	// Stage is derived from DependsOn, from 0.
 	Stage int
 }
