@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -13,7 +14,6 @@ import (
 	"millwright.dev/millwright/reconciler/apply"
 	"millwright.dev/millwright/reconciler/plan"
 	"millwright.dev/millwright/reconciler/report"
-	"millwright.dev/millwright/render/factory"
 )
 
 func (p *pass) observe(ctx context.Context, revision accepted) (plan.Observation, error) {
@@ -22,7 +22,9 @@ func (p *pass) observe(ctx context.Context, revision accepted) (plan.Observation
 	if err != nil {
 		return plan.Observation{}, at(v1alpha1.ConditionApplied, report.ReasonObserveFailed, err)
 	}
-	observation, err := p.plant.engine.ObserveWith(ctx, revision.manifests, inventory, apply.Heed{Resting: p.resting})
+	observation, err := p.plant.engine.ObserveWith(ctx, revision.manifests, inventory, apply.Heed{
+		Resting: p.resting, Ignore: revision.ignores, Exact: revision.exact,
+	})
 	if err != nil {
 		return plan.Observation{}, at(v1alpha1.ConditionApplied, report.ReasonObserveFailed, err)
 	}
@@ -52,14 +54,14 @@ func (p *pass) apply(ctx context.Context, revision accepted, todo plan.Plan) (ap
 	defer p.plant.time("apply")()
 	if todo.Empty() {
 		p.plant.track(todo.Inventory())
-		return apply.ChangeSet{Inventory: todo.Inventory()}, nil
+		return p.leave(revision, todo, apply.ChangeSet{Inventory: todo.Inventory()}), nil
 	}
 	p.plant.hold(todo.Inventory())
 	changes, err := p.plant.engine.Apply(ctx, todo)
 	p.plant.track(changes.Inventory)
 	p.out.Drifts = driftRecords(changes.Corrected(), p.plant.setup.Clock())
 	p.repaired(changes)
-	changes = p.leave(revision, changes)
+	changes = p.leave(revision, todo, changes)
 	if !p.attested(revision) {
 		p.plant.add(changes)
 	}
@@ -67,32 +69,9 @@ func (p *pass) apply(ctx context.Context, revision accepted, todo plan.Plan) (ap
 		return changes, at(v1alpha1.ConditionApplied, report.ReasonApplyFailed, err)
 	}
 	if !changes.Complete() {
-		return changes, at(v1alpha1.ConditionApplied, report.ReasonApplyFailed, incomplete(changes))
+		return changes, incomplete(changes)
 	}
 	return changes, nil
-}
-
-// leave takes drift that is not put back now out of a change set, because the
-// mode of its component says so or because it was put back a moment ago: it is
-// reported, and keeps no revision from being applied.
-func (p *pass) leave(revision accepted, changes apply.ChangeSet) apply.ChangeSet {
-	left := func(r apply.Result) bool { return r.Drift && r.Action == apply.Waiting }
-	for _, r := range changes.Results {
-		if c, _ := revision.config.Component(r.Component); r.Reason == plan.ReasonDriftLeft && c.Drift == factory.DriftAlert {
-			p.out.Open = append(p.out.Open, v1alpha1.OpenDrift{
-				DriftRecord: driftRecord(r.ID, r.Component, r.Differences, p.out.Now), Reason: report.ReasonDriftReported,
-			})
-		}
-	}
-	changes.Results = slices.DeleteFunc(slices.Clone(changes.Results), left)
-	return changes
-}
-
-// leavesDrift says whether drift of a component is reported instead of
-// corrected, as factory.yaml of the revision in force has it.
-func (a accepted) leavesDrift(component string) bool {
-	c, ok := a.config.Component(component)
-	return ok && c.Drift != factory.DriftCorrect
 }
 
 // incomplete names the objects that kept a revision from being applied.
@@ -103,8 +82,16 @@ func incomplete(changes apply.ChangeSet) error {
 	slices.SortStableFunc(open, func(a, b apply.Result) int {
 		return rank(a.Action) - rank(b.Action)
 	})
-	first := open[0]
-	return fmt.Errorf("%d objects are not as declared; first %s: %s %s %s", len(open), plan.Name(first.ID), first.Action, first.Reason, first.Message)
+	first, reason := open[0], report.ReasonApplyFailed
+	if !slices.ContainsFunc(open, func(r apply.Result) bool { return r.Reason != plan.ReasonMutated }) {
+		reason = plan.ReasonMutated
+	}
+	paths := make([]string, 0, 3)
+	for _, d := range first.Differences[:min(len(first.Differences), 3)] {
+		paths = append(paths, d.Path)
+	}
+	return at(v1alpha1.ConditionApplied, reason, fmt.Errorf("%d objects are not as declared; first %s: %s %s %s %s",
+		len(open), plan.Name(first.ID), first.Action, first.Reason, strings.Join(paths, ", "), first.Message))
 }
 
 func rank(a apply.Action) int {

@@ -31,7 +31,7 @@ func (e *Engine) Apply(ctx context.Context, p plan.Plan) (ChangeSet, error) {
 	if err != nil {
 		return ChangeSet{Inventory: inv}, fmt.Errorf("recording what is about to be applied: %w", err)
 	}
-	r := run{engine: e, inv: inv, failed: map[render.ID]bool{}, results: map[render.ID]Result{}}
+	r := run{engine: e, mutators: &mutators{engine: e}, inv: inv, failed: map[render.ID]bool{}, results: map[render.ID]Result{}}
 	err = r.batches(ctx, p)
 	inv, storeErr := e.finish(ctx, r.inv)
 	set := ChangeSet{Results: r.ordered(p), Inventory: inv}
@@ -46,7 +46,8 @@ func (e *Engine) Apply(ctx context.Context, p plan.Plan) (ChangeSet, error) {
 
 // run is one plan being carried out.
 type run struct {
-	engine *Engine
+	engine   *Engine
+	mutators *mutators
 
 	mu      sync.Mutex
 	inv     plan.Inventory
@@ -86,7 +87,7 @@ func (r *run) batches(ctx context.Context, p plan.Plan) error {
 func waits(reason string) bool {
 	switch reason {
 	case plan.ReasonTerminating, plan.ReasonInventoryRebuilt, plan.ReasonNotOurs, plan.ReasonDriftLeft,
-		plan.ReasonPutOff, plan.ReasonFight:
+		plan.ReasonPutOff, plan.ReasonFight, plan.ReasonMutated:
 		return true
 	}
 	return false
@@ -154,7 +155,9 @@ func (r *run) change(ctx context.Context, c plan.Change) {
 	case c.Op == plan.Prune:
 		err = r.engine.prune(ctx, c, &res)
 	default:
-		err = r.engine.write(ctx, c, &res)
+		if err = r.engine.write(ctx, c, &res); err == nil {
+			r.admitted(ctx, c, &res)
+		}
 	}
 	r.note(c, res, err)
 }
@@ -176,13 +179,20 @@ func (r *run) note(c plan.Change, res Result, err error) {
 	switch res.Action {
 	case Failed:
 		r.failed[c.ID] = true
+	case Waiting:
+		if res.Reason != plan.ReasonMutated {
+			return // its entry stays
+		}
+		r.inv.Entries[c.ID] = plan.Entry{
+			Component: c.Component, APIVersion: c.APIVersion, Declared: res.Declared, Mutated: true, Meta: res.Live,
+		}
 	case Created, Updated, Corrected, Unchanged:
 		r.inv.Entries[c.ID] = plan.Entry{
 			Component: c.Component, APIVersion: c.APIVersion, Declared: res.Declared, Meta: res.Live,
 		}
 	case Pruned:
 		delete(r.inv.Entries, c.ID)
-	case Deleting, Waiting: // its entry stays
+	case Deleting: // its entry stays
 	}
 }
 
@@ -193,12 +203,20 @@ func (e *Engine) write(ctx context.Context, c plan.Change, res *Result) error {
 			return err
 		}
 	}
+	if err := e.prepare(ctx, c); err != nil {
+		return err
+	}
 	out, err := e.send(ctx, c)
 	if err != nil {
 		return err
 	}
 	if c.Previous != "" {
-		if out, err = e.release(ctx, c); err != nil {
+		if out, err = e.release(ctx, c, e.manager(c.Previous)); err != nil {
+			return err
+		}
+	}
+	if c.Kept && len(c.Ignore) == 0 {
+		if out, err = e.release(ctx, c, plan.IgnoredManager(e.manager(c.Component))); err != nil {
 			return err
 		}
 	}
@@ -216,9 +234,10 @@ func (e *Engine) write(ctx context.Context, c plan.Change, res *Result) error {
 	return nil
 }
 
-// release gives up what the component that an object moved from still owns:
-// a field that only it declared goes away, as it would have without the move.
-func (e *Engine) release(ctx context.Context, c plan.Change) (*metav1.PartialObjectMetadata, error) {
+// release gives up what a manager of ours still owns, such as the component
+// that an object moved from: a field that only it declared goes away, as it
+// would have without the move.
+func (e *Engine) release(ctx context.Context, c plan.Change, manager string) (*metav1.PartialObjectMetadata, error) {
 	r, err := e.served.lookup(ctx, c.APIVersion, c.ID.Kind)
 	if err != nil {
 		return nil, err
@@ -226,7 +245,7 @@ func (e *Engine) release(ctx context.Context, c plan.Change) (*metav1.PartialObj
 	ctx, cancel := context.WithTimeout(ctx, e.opts.RequestTimeout)
 	defer cancel()
 	return e.metadataOf(r, c.ID).Patch(ctx, c.ID.Name, types.ApplyPatchType, nameOnly(c), metav1.PatchOptions{
-		FieldManager: e.manager(c.Previous),
+		FieldManager: manager,
 	})
 }
 
@@ -269,7 +288,7 @@ func (e *Engine) send(ctx context.Context, c plan.Change) (*metav1.PartialObject
 func (e *Engine) patch(ctx context.Context, r Resource, c plan.Change) (*metav1.PartialObjectMetadata, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.opts.RequestTimeout)
 	defer cancel()
-	return e.metadataOf(r, c.ID).Patch(ctx, c.ID.Name, types.ApplyPatchType, body(*c.Declared), metav1.PatchOptions{
+	return e.metadataOf(r, c.ID).Patch(ctx, c.ID.Name, types.ApplyPatchType, sent(c), metav1.PatchOptions{
 		FieldManager: e.manager(c.Component), Force: &c.Owned,
 	})
 }

@@ -41,6 +41,34 @@ func body(o render.Object) []byte {
 	return marked
 }
 
+// divided is what is sent for an object that is there already: what is declared
+// without the fields that are ignored, and those fields alone, which is nil if
+// the object declares none of them.
+func divided(o render.Object, ignore []string) (send, kept []byte) {
+	if len(ignore) == 0 {
+		return body(o), nil
+	}
+	u := o.Unstructured()
+	rest, taken := plan.Divide(u.Object, ignore)
+	if taken == nil {
+		return body(o), nil
+	}
+	keep := unstructured.Unstructured{Object: taken}
+	keep.SetAPIVersion(u.GetAPIVersion())
+	keep.SetKind(u.GetKind())
+	keep.SetName(u.GetName())
+	keep.SetNamespace(u.GetNamespace())
+	return encoded(rest), encoded(keep.Object)
+}
+
+func encoded(o map[string]any) []byte {
+	raw, err := json.Marshal(o)
+	if err != nil {
+		panic("encoding what was decoded from JSON: " + err.Error()) // cannot happen
+	}
+	return raw
+}
+
 // nameOnly is an object that declares nothing.
 func nameOnly(c plan.Change) []byte {
 	u := unstructured.Unstructured{Object: map[string]any{}}

@@ -104,18 +104,13 @@ type Engine struct {
 	mu sync.Mutex
 	// stored is what the inventory records hold, as far as this engine knows.
 	stored map[string]map[render.ID]plan.Entry
-	// proven remembers dry-runs that found nothing to change.
-	proven map[render.ID]proof
+	// proven remembers comparisons that found nothing to change.
+	proven map[render.ID]finding
 	// established remembers definitions that were seen Established.
 	established map[string]bool
 
 	// beforeWrite lets tests stop the engine dead between two writes.
 	beforeWrite func(render.ID) error
-}
-
-// proof says that an object with this declaration was in sync at this version.
-type proof struct {
-	digest, uid, resourceVersion string
 }
 
 // New returns an engine for the cluster behind cfg. Client-side rate limits
@@ -135,7 +130,7 @@ func New(cfg *rest.Config, opts Options) (*Engine, error) {
 	e := &Engine{
 		opts:        opts.withDefaults(),
 		stored:      map[string]map[render.ID]plan.Entry{},
-		proven:      map[render.ID]proof{},
+		proven:      map[render.ID]finding{},
 		established: map[string]bool{},
 	}
 	if err := e.connect(cfg, client); err != nil {

@@ -10,9 +10,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 
 	"millwright.dev/millwright/reconciler/plan"
 	"millwright.dev/millwright/render"
@@ -41,11 +39,32 @@ type Heed struct {
 	// Resting says of an object with a declaration that it was put back a moment
 	// ago: if it is not as recorded, it is not compared yet.
 	Resting func(id render.ID, declared string) bool
+	// Ignore lists the fields of an object whose difference is no drift.
+	Ignore func(component string, id render.ID) []string
+	// Exact says of which objects fields that are not declared are drift too. Nil
+	// means those that guard the cluster.
+	Exact func(component string, id render.ID) bool
+	// Sweep looks again at what was found to be out of our hands.
+	Sweep bool
+}
+
+func (h Heed) ignore(o *render.Object) []string {
+	if h.Ignore == nil {
+		return nil
+	}
+	return h.Ignore(o.Component(), o.ID())
+}
+
+func (h Heed) exact(o *render.Object) bool {
+	if h.Exact == nil {
+		return plan.Protected(o.ID())
+	}
+	return h.Exact(o.Component(), o.ID())
 }
 
 // ObserveWith is [Engine.Observe] with something to heed.
 func (e *Engine) ObserveWith(ctx context.Context, m render.Manifests, inv plan.Inventory, heed Heed) (plan.Observation, error) {
-	w := observing{engine: e, inv: inv, heed: heed, obs: plan.Observation{Inventory: inv, Live: map[render.ID]plan.Live{}}}
+	w := observing{engine: e, inv: inv, heed: heed, mutators: &mutators{engine: e}, obs: plan.Observation{Inventory: inv, Live: map[render.ID]plan.Live{}}}
 	objects := m.Objects()
 	declared := make(map[render.ID]*render.Object, len(objects))
 	kinds := make([]kindKey, 0, len(objects)+len(inv.Entries))
@@ -163,8 +182,10 @@ type observing struct {
 	engine *Engine
 	inv    plan.Inventory
 	heed   Heed
-	mu     sync.Mutex
-	obs    plan.Observation
+	// mutators is what admission may change, if it comes to that.
+	mutators *mutators
+	mu       sync.Mutex
+	obs      plan.Observation
 }
 
 func (w *observing) set(id render.ID, live plan.Live) {
@@ -186,14 +207,19 @@ func (w *observing) declared(o *render.Object, list listing) bool {
 		w.set(id, plan.Live{State: plan.Absent})
 		return false
 	}
-	meta, managed := plan.MetaOf(seen, w.engine.manager(o.Component()))
+	manager := w.engine.manager(o.Component())
+	meta, managed := plan.MetaOf(seen, manager)
 	live := plan.Live{Meta: meta, Managed: managed}
 	entry, known := w.inv.Entries[id]
+	before, recalled := w.found(o, meta)
 	switch {
 	case seen.DeletionTimestamp != nil:
 		live.State = plan.Terminating
 		live.Detail = terminating(seen)
-	case known && settled(entry, o, meta), w.engine.isProven(o, meta):
+	case recalled:
+		live = before
+		live.Meta, live.Managed = meta, managed
+	case known && settled(entry, o, meta) && !(w.heed.exact(o) && plan.Foreign(seen, manager)):
 		live.State = plan.InSync
 	case w.heed.Resting != nil && w.heed.Resting(id, o.Digest()):
 		live.State = plan.Resting
@@ -214,20 +240,8 @@ func terminating(o *metav1.PartialObjectMetadata) string {
 
 // settled says that what is recorded is what is declared and what is there.
 func settled(entry plan.Entry, o *render.Object, live plan.Meta) bool {
-	return !entry.Pending && entry.Declared == o.Digest() && entry.Component == o.Component() &&
+	return !entry.Pending && !entry.Mutated && entry.Declared == o.Digest() && entry.Component == o.Component() &&
 		entry.APIVersion == o.APIVersion() && entry.Untouched(live)
-}
-
-func (e *Engine) isProven(o *render.Object, live plan.Meta) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.proven[o.ID()] == proof{o.Digest(), live.UID, live.ResourceVersion}
-}
-
-func (e *Engine) prove(o *render.Object, live plan.Meta) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.proven[o.ID()] = proof{o.Digest(), live.UID, live.ResourceVersion}
 }
 
 func (w *observing) undeclared(id render.ID, entry plan.Entry, list listing) {
@@ -259,7 +273,7 @@ func (w *observing) compareAll(ctx context.Context, dirty []*render.Object) erro
 		if skip {
 			return
 		}
-		live, err := w.engine.compare(ctx, o, known && (!entry.Pending || managed))
+		live, err := w.compare(ctx, o, known && (!entry.Pending || managed))
 		if err != nil && unreachable(err) {
 			w.mu.Lock()
 			away = err
@@ -271,71 +285,4 @@ func (w *observing) compareAll(ctx context.Context, dirty []*render.Object) erro
 		return err
 	}
 	return away
-}
-
-// compare asks the API server what applying the object would change. Conflicts
-// are overruled only for objects that are ours.
-func (e *Engine) compare(ctx context.Context, o *render.Object, owned bool) (plan.Live, error) {
-	id, manager := o.ID(), e.manager(o.Component())
-	r, err := e.served.lookup(ctx, o.APIVersion(), id.Kind)
-	if err != nil {
-		return plan.Live{State: plan.Unknown, Detail: explain(err, id).message}, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, e.opts.RequestTimeout)
-	defer cancel()
-	client := e.objectOf(r, id)
-	seen, err := client.Get(ctx, id.Name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return plan.Live{State: plan.Absent}, nil
-	}
-	if err != nil {
-		return plan.Live{State: plan.Unknown, Detail: explain(err, id).message}, err
-	}
-	live := plan.Live{}
-	live.Meta, live.Managed = plan.MetaOf(seen, manager)
-	if seen.GetDeletionTimestamp() != nil {
-		live.State, live.Detail = plan.Terminating, "being deleted"
-		return live, nil
-	}
-	want, err := client.Patch(ctx, id.Name, types.ApplyPatchType, body(*o), metav1.PatchOptions{
-		FieldManager: manager, Force: &owned, DryRun: []string{metav1.DryRunAll},
-	})
-	if err != nil {
-		return refused(live, err, id), err
-	}
-	if want.GetUID() != seen.GetUID() {
-		return plan.Live{State: plan.Absent}, nil // deleted between the two requests
-	}
-	return e.judge(o, live, seen, want), nil
-}
-
-func (e *Engine) judge(o *render.Object, live plan.Live, seen, want *unstructured.Unstructured) plan.Live {
-	manager := e.manager(o.Component())
-	live.Differences = plan.Compare(seen.Object, want.Object, seen.GetManagedFields(), manager)
-	if len(live.Differences) == 0 && !plan.SameOwnership(seen.GetManagedFields(), want.GetManagedFields(), manager) {
-		// The values agree but we do not own them: somebody cleared or rewrote
-		// managed fields, and the next edit would look like theirs (F04).
-		live.Differences = []plan.Difference{{Path: ".metadata.managedFields"}}
-	}
-	if len(live.Differences) > 0 {
-		live.State = plan.Differs
-		return live
-	}
-	live.State = plan.InSync
-	e.prove(o, live.Meta)
-	return live
-}
-
-func refused(live plan.Live, err error, id render.ID) plan.Live {
-	f := explain(err, id)
-	live.Detail = f.message
-	switch f.reason {
-	case plan.ReasonFieldConflict:
-		live.State, live.Differences = plan.Conflict, conflicts(err)
-	case plan.ReasonInvalid, ReasonTooLarge:
-		live.State = plan.Rejected
-	default:
-		live.State, live.Detail = plan.Unknown, f.reason+": "+f.message
-	}
-	return live
 }

@@ -52,9 +52,15 @@ type builder struct {
 // declare decides about one declared object.
 func (b *builder) declare(o *render.Object) {
 	live, entry, known := b.look(o.ID())
+	for _, r := range live.Remarks {
+		b.plan.remarks = append(b.plan.remarks, Blocked{ID: o.ID(), Component: o.Component(), Reason: r.Reason, Differences: r.Differences})
+	}
 	switch live.State {
 	case InSync:
 		b.inSync(o, live, entry)
+	case Mutated:
+		b.inSync(o, live, entry)
+		b.block(o.ID(), o.Component(), ReasonMutated, live)
 	case Absent:
 		gone := Live{}
 		if drifted(o, entry) {
@@ -96,10 +102,10 @@ func (b *builder) look(id render.ID) (Live, Entry, bool) {
 // very object as complete (a crash between the last write and the last record,
 // a rebuilt record), the record has to be written although nothing changes.
 func (b *builder) inSync(o *render.Object, live Live, stored Entry) {
-	seen := Entry{Component: o.Component(), APIVersion: o.APIVersion(), Declared: o.Digest(), Meta: live.Meta}
+	seen := Entry{Component: o.Component(), APIVersion: o.APIVersion(), Declared: o.Digest(), Mutated: live.State == Mutated, Meta: live.Meta}
 	b.plan.intent.Entries[o.ID()] = seen
 	if stored.UID != seen.UID || stored.Declared != seen.Declared || stored.Component != seen.Component ||
-		stored.APIVersion != seen.APIVersion || stored.Pending {
+		stored.APIVersion != seen.APIVersion || stored.Mutated != seen.Mutated || stored.Pending {
 		b.plan.restore = true
 	}
 }
@@ -109,7 +115,7 @@ func (b *builder) write(o *render.Object, op Op, live Live, entry Entry, owned b
 	c := Change{
 		ID: o.ID(), Op: op, Component: o.Component(), Stage: b.stages[o.Component()], APIVersion: o.APIVersion(),
 		Declared: o, Live: live.Meta, Owned: owned, Drift: drifted(o, entry), Differences: live.Differences,
-		phase: phase, rank: rank,
+		Remove: live.Extras, Ignore: live.Ignore, Kept: live.Kept, phase: phase, rank: rank,
 	}
 	switch entry.Component {
 	case o.Component():
@@ -142,7 +148,7 @@ func (b *builder) undeclared(id render.ID, entry Entry) {
 	case Absent:
 		delete(b.plan.intent.Entries, id)
 		return
-	case Unknown, Conflict, Rejected, Resting:
+	case Unknown, Conflict, Rejected, Resting, Mutated:
 		b.block(id, entry.Component, ReasonUnobserved, live)
 		return
 	case Terminating:

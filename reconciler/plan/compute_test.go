@@ -270,7 +270,7 @@ func TestDriftOfAComponentThatOnlyAlertsIsReportedAndLeft(t *testing.T) {
 	if n := len(p.Corrections()); n != 3 {
 		t.Fatalf("%d corrections, want 3 (a deleted object is drift too)\n%s", n, p.Text())
 	}
-	p = p.LeaveDrift(func(c string) bool { return c == "quiet" })
+	p = p.LeaveDrift(func(c string, _ render.ID) bool { return c == "quiet" })
 	if len(p.Changes()) != 2 || len(p.Blocked()) != 2 || p.Blocked()[0].Reason != ReasonDriftLeft {
 		t.Errorf("%s", p.Text())
 	}

@@ -28,12 +28,25 @@ func Compare(live, want map[string]any, fields []metav1.ManagedFieldsEntry, mana
 	return d.out
 }
 
+// CompareOwned is [Compare] of a live object with what applying would make of
+// it, split in two: what applying would put right, and what it would change
+// although nobody declares it. The latter comes from admission that answers the
+// same write with something else each time, and writing again would not end it
+// (H10). What cannot be told is ours.
+func CompareOwned(live, want map[string]any, fields, after []metav1.ManagedFieldsEntry, manager string) (ours, noise []Difference) {
+	d := differ{fields: fields, manager: manager, after: after, split: true}
+	d.object(nil, live, want)
+	d.blameRemovals()
+	return d.out, d.noise
+}
+
 // step is one element of a path together with what the live object holds
 // there, which is needed to recognise list items in managed fields.
 type step struct {
 	text  string
 	field string
 	item  any
+	index bool
 }
 
 type differ struct {
@@ -41,6 +54,29 @@ type differ struct {
 	manager string
 	out     []Difference
 	removed []bool // of each difference: the live object lacks the field
+	// split sorts out differences that our manager owns neither in fields nor in
+	// those after applying.
+	split bool
+	after []metav1.ManagedFieldsEntry
+	noise []Difference
+}
+
+// owned says whether our manager owns the field at path or anything below it,
+// before or after applying. Items of lists without names cannot be told apart.
+func (d *differ) owned(path []step) bool {
+	for _, s := range path {
+		if s.index {
+			return true
+		}
+	}
+	for _, all := range [][]metav1.ManagedFieldsEntry{d.fields, d.after} {
+		for i := range all {
+			if ours(all[i], d.manager) && owns(&all[i], path) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // serverSet are the fields that the API server writes on its own account.
@@ -108,7 +144,7 @@ func (d *differ) list(path []step, live, want []any) {
 	wn, wok := names(want)
 	if lok && wok {
 		for i, n := range wn {
-			next := append(slices.Clip(path), step{text: "[name=" + n + "]"})
+			next := append(slices.Clip(path), step{text: "[name=" + n + "]", item: want[i]})
 			if j := slices.Index(ln, n); j < 0 {
 				d.report(next, true)
 			} else {
@@ -124,7 +160,7 @@ func (d *differ) list(path []step, live, want []any) {
 		return
 	}
 	for i := range max(len(live), len(want)) {
-		next := append(slices.Clip(path), step{text: "[" + strconv.Itoa(i) + "]"})
+		next := append(slices.Clip(path), step{text: "[" + strconv.Itoa(i) + "]", index: true})
 		switch {
 		case i >= len(live):
 			d.report(next, true)
@@ -165,7 +201,8 @@ func fieldText(key string) string {
 }
 
 func (d *differ) report(path []step, missing bool) {
-	if len(d.out) >= maxDifferences {
+	noise := d.split && !d.owned(path)
+	if len(d.out) >= maxDifferences && !noise || len(d.noise) >= maxDifferences && noise {
 		return
 	}
 	var text strings.Builder
@@ -182,6 +219,10 @@ func (d *differ) report(path []step, missing bool) {
 			t := e.Time.UTC()
 			diff.Time = &t
 		}
+	}
+	if noise {
+		d.noise = append(d.noise, diff)
+		return
 	}
 	d.out, d.removed = append(d.out, diff), append(d.removed, missing)
 }

@@ -49,6 +49,17 @@ func MetaOf(o metav1.Object, manager string) (Meta, bool) {
 	return m, managed
 }
 
+// Keeps says whether fields that are ignored are kept for a manager.
+func Keeps(o metav1.Object, manager string) bool {
+	kept := IgnoredManager(manager)
+	for _, f := range o.GetManagedFields() {
+		if ours(f, kept) {
+			return true
+		}
+	}
+	return false
+}
+
 func ours(f metav1.ManagedFieldsEntry, manager string) bool {
 	return f.Manager == manager && f.Operation == metav1.ManagedFieldsOperationApply && f.Subresource == ""
 }

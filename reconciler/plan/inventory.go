@@ -23,6 +23,9 @@ type Entry struct {
 	// Pending marks an intent: a write of the object was about to begin. It is
 	// ours only if it carries our field manager.
 	Pending bool
+	// Mutated says that admission changed declared fields while they were applied:
+	// the object is not as declared although nobody touched it since.
+	Mutated bool
 	Meta
 }
 
@@ -137,6 +140,7 @@ type recordEntry struct {
 	APIVersion string `json:"apiVersion"`
 	Declared   string `json:"declared,omitempty"`
 	Pending    bool   `json:"pending,omitempty"`
+	Mutated    bool   `json:"mutated,omitempty"`
 	Meta
 }
 
@@ -145,7 +149,7 @@ func EncodeRecord(component string, entries map[render.ID]Entry) ([]byte, error)
 	list := make([]recordEntry, 0, len(entries))
 	for _, id := range slices.SortedFunc(maps.Keys(entries), compareID) {
 		e := entries[id]
-		list = append(list, recordEntry{id.Group, id.Kind, id.Namespace, id.Name, e.APIVersion, e.Declared, e.Pending, e.Meta})
+		list = append(list, recordEntry{id.Group, id.Kind, id.Namespace, id.Name, e.APIVersion, e.Declared, e.Pending, e.Mutated, e.Meta})
 	}
 	raw, err := json.Marshal(list)
 	if err != nil {
@@ -189,7 +193,7 @@ func DecodeRecord(component string, data []byte) (map[render.ID]Entry, error) {
 		if _, double := out[id]; double || e.Kind == "" || e.Name == "" || e.APIVersion == "" {
 			return nil, fmt.Errorf("%w: entry %q", ErrRecordDamaged, Name(id))
 		}
-		out[id] = Entry{component, e.APIVersion, e.Declared, e.Pending, e.Meta}
+		out[id] = Entry{component, e.APIVersion, e.Declared, e.Pending, e.Mutated, e.Meta}
 	}
 	return out, nil
 }

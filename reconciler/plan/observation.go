@@ -67,7 +67,25 @@ const (
 	// Resting: it is not as it was recorded, and was put back so lately that it
 	// is not looked at yet.
 	Resting
+	// Mutated: admission changes declared fields in the very request that applies
+	// them, so that applying again would not put them right.
+	Mutated
 )
+
+// Reasons of remarks.
+const (
+	// ReasonUnstableAdmission: admission answers each write of the object with
+	// something else, in fields that nobody declares.
+	ReasonUnstableAdmission = "AdmissionUnstable"
+	// ReasonExtraFields: another manager owns fields that are not declared.
+	ReasonExtraFields = "ExtraFields"
+)
+
+// Remark is something about an object that changes no decision.
+type Remark struct {
+	Reason      string
+	Differences []Difference
+}
 
 // Live is the observed state of one object.
 type Live struct {
@@ -76,6 +94,14 @@ type Live struct {
 	// Managed says that our field manager owns some of its fields.
 	Managed     bool
 	Differences []Difference
+	// Extras are fields that others added and that have to go.
+	Extras []Extra
+	// Ignore are the fields that are not applied to the object once it is there.
+	Ignore []string
+	// Kept says that we keep fields that are ignored under a manager of their own.
+	Kept bool
+	// Remarks are what is worth telling of it although nothing has to be done.
+	Remarks []Remark
 	// Detail explains Unknown and Rejected.
 	Detail string
 }

@@ -84,6 +84,12 @@ type Change struct {
 	// Differences are the fields that differ; paths, never values. The path of
 	// an object that was deleted as a whole is a single dot.
 	Differences []Difference
+	// Remove are fields that others added and that have to go first; Ignore those
+	// that are declared and not applied any more once the object is there. Kept
+	// says that a manager of ours keeps such fields.
+	Remove []Extra
+	Ignore []string
+	Kept   bool
 	// Needs names the changed definitions and namespaces without which this
 	// change cannot succeed.
 	Needs []render.ID
@@ -111,6 +117,8 @@ const (
 	ReasonDriftLeft = "DriftLeft"
 	// ReasonInvalid: the API server refuses the declared object.
 	ReasonInvalid = "Invalid"
+	// ReasonMutated: admission changes what is declared while it is applied.
+	ReasonMutated = "AdmissionMutated"
 	// ReasonPutOff: the object was put back a moment ago and is not written again
 	// that soon.
 	ReasonPutOff = "RepairPutOff"
@@ -133,6 +141,7 @@ type Plan struct {
 	manifests string
 	changes   []Change
 	blocked   []Blocked
+	remarks   []Blocked
 	intent    Inventory
 	restore   bool
 	declared  int
@@ -147,6 +156,10 @@ func (p Plan) Changes() []Change { return append([]Change(nil), p.changes...) }
 
 // Blocked lists what the plan leaves alone although it is not in sync.
 func (p Plan) Blocked() []Blocked { return append([]Blocked(nil), p.blocked...) }
+
+// Remarks lists what is worth telling of objects although nothing has to be
+// done about it.
+func (p Plan) Remarks() []Blocked { return append([]Blocked(nil), p.remarks...) }
 
 // Inventory is what has to be durable before the first write: everything that
 // was ours and everything that is about to be, the latter marked Pending.
@@ -171,13 +184,13 @@ func (p Plan) Corrections() []Change {
 	return out
 }
 
-// LeaveDrift returns the plan without the corrections of some components,
-// whose drift mode is to alert: their drift is reported as Blocked.
-func (p Plan) LeaveDrift(of func(component string) bool) Plan {
+// LeaveDrift returns the plan without the corrections of some objects, whose
+// drift mode is to alert or off: their drift is reported as Blocked.
+func (p Plan) LeaveDrift(of func(component string, id render.ID) bool) Plan {
 	out := p
 	out.changes, out.blocked = nil, append([]Blocked(nil), p.blocked...)
 	for _, c := range p.changes {
-		if !c.Drift || !of(c.Component) {
+		if !c.Drift || !of(c.Component, c.ID) {
 			out.changes = append(out.changes, c)
 			continue
 		}

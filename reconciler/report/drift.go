@@ -20,21 +20,25 @@ const (
 	maxNamed = 5
 )
 
+// contesting are the reasons for which the cluster is not what was applied
+// although it should be put back.
+func contesting() []string { return []string{plan.ReasonFight, plan.ReasonMutated} }
+
 // alarming are the reasons of open drift that make the condition Drifted, the
 // gravest first. Extra fields alone are no alarm: most are what they are for,
 // such as the replicas of an autoscaler.
 func alarming() []string {
-	return []string{plan.ReasonFight, ReasonDriftReported}
+	return append(contesting(), ReasonDriftReported)
 }
 
-// contested says whether something in the cluster is not what was applied,
-// although it should be put back.
+// contested says whether something in the cluster is not what was applied.
 func contested(open []v1alpha1.OpenDrift) (reason, message string) {
-	fought := withReason(open, plan.ReasonFight)
-	if len(fought) == 0 {
-		return "", ""
+	for _, reason := range contesting() {
+		if some := withReason(open, reason); len(some) > 0 {
+			return reason, openText(some)
+		}
 	}
-	return plan.ReasonFight, openText(fought)
+	return "", ""
 }
 
 func markDrift(f *v1alpha1.Factory, o Outcome) {
@@ -42,6 +46,7 @@ func markDrift(f *v1alpha1.Factory, o Outcome) {
 	drift.Corrected += int64(len(o.Drifts))
 	last := append(slices.Clone(o.Drifts), drift.Last...)
 	drift.Last = last[:min(len(last), maxLast)]
+	slices.SortStableFunc(o.Open, func(a, b v1alpha1.OpenDrift) int { return gravity(a.Reason) - gravity(b.Reason) })
 	drift.Open = remembered(o.Open[:min(len(o.Open), maxOpen)], drift.Open)
 	drift.OpenTotal = int32(len(o.Open)) //nolint:gosec // bounded by the objects of a factory
 	for _, reason := range alarming() {
@@ -51,6 +56,14 @@ func markDrift(f *v1alpha1.Factory, o Outcome) {
 		}
 	}
 	conditions.Delete(f, v1alpha1.ConditionDrifted)
+}
+
+// gravity orders open drift: what alarms comes first.
+func gravity(reason string) int {
+	if i := slices.Index(alarming(), reason); i >= 0 {
+		return i
+	}
+	return len(alarming())
 }
 
 // remembered keeps the time at which open drift was first seen: the same drift
@@ -110,7 +123,7 @@ func driftEvents(before *v1alpha1.Factory, o Outcome) []Event {
 		out = append(out[:maxDriftEvents], driftWarning(ReasonDriftCorrected, more))
 	}
 	// Fights are told together, when there are more of them than before.
-	for _, reason := range []string{plan.ReasonFight} {
+	for _, reason := range contesting() {
 		open := withReason(o.Open, reason)
 		if len(open) > 0 && !sameObjects(open, withReason(before.Status.Drift.Open, reason), before.Status.Drift.OpenTotal) {
 			out = append(out, driftWarning(reason, openText(open)))

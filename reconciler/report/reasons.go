@@ -103,6 +103,7 @@ func own() []Reason {
 		{ReasonClusterUnreachable, "", CouldNotTell, "check that the API server is up and the controller may talk to it; it is retried"},
 		{ReasonApplyFailed, "", CouldNotTell, "the message names the objects and the server's words; the rest is applied, and it is retried"},
 		{plan.ReasonFight, "", CouldNotTell, "find out why the named field manager writes these fields: stop it, or do not declare them, or list them under ignore in factory.yaml"},
+		{plan.ReasonMutated, "", CouldNotTell, "have the webhook or admission policy leave the field alone, declare what it makes of it, or list the field under ignore in factory.yaml"},
 		{ReasonHealthCheckFailed, "", CouldNotTell, "look at the objects that the message names"},
 		{ReasonAttestationFailed, "", CouldNotTell, "check Fulcio, Rekor and the identity token; the revision stays applied and is attested on the next pass"},
 		{ReasonChainBroken, "", No, "an AppliedRevision does not verify, does not link to the one before, or is gone: run millwright audit and find out who wrote it"},

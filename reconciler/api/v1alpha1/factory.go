@@ -292,7 +292,8 @@ type DriftRecord struct {
 // that was first seen.
 type OpenDrift struct {
 	DriftRecord `json:",inline"`
-	// Reason is ResourceFight, AdmissionMutated, DriftReported or ExtraFields.
+	// Reason is ResourceFight, AdmissionMutated, DriftReported, ExtraFields or
+	// AdmissionUnstable.
 	Reason string `json:"reason"`
 	// Repairs in a row, and when the next one may be made.
 	// +optional
