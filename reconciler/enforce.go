@@ -23,11 +23,12 @@ func (p *pass) observe(ctx context.Context, revision accepted) (plan.Observation
 		return plan.Observation{}, at(v1alpha1.ConditionApplied, report.ReasonObserveFailed, err)
 	}
 	observation, err := p.plant.engine.ObserveWith(ctx, revision.manifests, inventory, apply.Heed{
-		Resting: p.resting, Ignore: revision.ignores, Exact: revision.exact,
+		Resting: p.resting, Ignore: revision.ignores, Exact: revision.exact, Sweep: p.sweepDue(),
 	})
 	if err != nil {
 		return plan.Observation{}, at(v1alpha1.ConditionApplied, report.ReasonObserveFailed, err)
 	}
+	p.swept(observation)
 	return observation, nil
 }
 

@@ -64,6 +64,8 @@ type plant struct {
 	// of it.
 	repairs plan.History
 	look    time.Time
+	// swept is when everything was looked at last.
+	swept time.Time
 }
 
 // cluster is the identity of the cluster that is written to.

@@ -16,7 +16,7 @@ import (
 
 var deployments = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"}
 
-func TestAHandEditIsPutBackAndItsAuthorNamed(t *testing.T) {
+func TestAHandEditIsPutBackAndItsAuthorNamed(t *testing.T) { // row F01
 	t.Parallel()
 	s := newSite(t, "handedit")
 	s.namespace("handedit")
@@ -57,7 +57,7 @@ func TestAHandEditIsPutBackAndItsAuthorNamed(t *testing.T) {
 	s.inSync(m)
 }
 
-func TestWhatSomebodyTookAwayComesBack(t *testing.T) {
+func TestWhatSomebodyTookAwayComesBack(t *testing.T) { // rows F02, F03, F04
 	t.Parallel()
 	s := newSite(t, "taken")
 	s.namespace("taken")

@@ -82,7 +82,7 @@ func TestAProcessKilledBeforeTheLastRecordOnlyWritesTheRecord(t *testing.T) {
 	s.inSync(m)
 }
 
-func TestALostOrDamagedInventoryIsRebuiltAndNothingIsPrunedInThatPass(t *testing.T) {
+func TestALostOrDamagedInventoryIsRebuiltAndNothingIsPrunedInThatPass(t *testing.T) { // row F08
 	t.Parallel()
 	for name, spoil := range map[string]func(*site, string){
 		"deleted": func(s *site, record string) { s.remove(configMaps, s.name+"-system", record) },

@@ -104,6 +104,8 @@ type Engine struct {
 	mu sync.Mutex
 	// stored is what the inventory records hold, as far as this engine knows.
 	stored map[string]map[render.ID]plan.Entry
+	// versions are those of the records that this engine read first or wrote last.
+	versions map[string]string
 	// proven remembers comparisons that found nothing to change.
 	proven map[render.ID]finding
 	// established remembers definitions that were seen Established.
@@ -130,6 +132,7 @@ func New(cfg *rest.Config, opts Options) (*Engine, error) {
 	e := &Engine{
 		opts:        opts.withDefaults(),
 		stored:      map[string]map[render.ID]plan.Entry{},
+		versions:    map[string]string{},
 		proven:      map[render.ID]finding{},
 		established: map[string]bool{},
 	}

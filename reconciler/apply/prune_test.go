@@ -102,7 +102,7 @@ func TestNothingIsDeletedAfterAFailure(t *testing.T) {
 	}
 }
 
-func TestAnInventoryThatSomebodyEditedDeletesNothingOfOthers(t *testing.T) {
+func TestAnInventoryThatSomebodyEditedDeletesNothingOfOthers(t *testing.T) { // row F08
 	t.Parallel()
 	s := newSite(t, "forged")
 	s.namespace("forged")

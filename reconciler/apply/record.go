@@ -67,10 +67,14 @@ func (e *Engine) loadComponent(ctx context.Context, m render.Manifests, componen
 	var entries map[render.ID]plan.Entry
 	if rec != nil {
 		inv.Records[component] = rec.GetResourceVersion()
+		trusted := e.trusts(component, rec.GetResourceVersion())
 		data, _, _ := unstructured.NestedString(rec.Object, "data", recordKey)
 		decoded, err := plan.DecodeRecord(component, []byte(data))
 		if err == nil {
 			entries = decoded
+		}
+		if !trusted {
+			distrust(entries)
 		}
 	}
 	e.remember(component, entries)
@@ -92,6 +96,35 @@ func (e *Engine) loadComponent(ctx context.Context, m render.Manifests, componen
 		}
 	}
 	return nil
+}
+
+// trusts says whether a record is the version that this engine read first or
+// wrote last. One that is not stays distrusted until it is written again.
+func (e *Engine) trusts(component, version string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	before, known := e.versions[component]
+	if !known {
+		e.versions[component] = version
+	}
+	return !known || before == version
+}
+
+func (e *Engine) wrote(component, version string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.versions[component] = version
+}
+
+// distrust forgets what a record says about how objects looked when they were
+// in order: somebody else wrote it, who may have changed an object and the
+// record of it together, so that nothing seems to have happened (F08). What is
+// forgotten is compared.
+func distrust(entries map[render.ID]plan.Entry) {
+	for id, entry := range entries {
+		entry.Meta = plan.Meta{UID: entry.UID}
+		entries[id] = entry
+	}
 }
 
 // rebuild finds what carries the component's field manager among the kinds
@@ -175,6 +208,7 @@ func (e *Engine) store(ctx context.Context, inv plan.Inventory) (plan.Inventory,
 			return inv, fmt.Errorf("storing the inventory of %s: %w", component, err)
 		}
 		records[component] = version
+		e.wrote(component, version)
 		e.remember(component, entries)
 	}
 	inv.Records = records

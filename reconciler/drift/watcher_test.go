@@ -291,7 +291,7 @@ func TestKindsAreWatchedAsLongAsTheyAreInventoried(t *testing.T) {
 	}
 }
 
-func TestAnEventOlderThanTheRecordIsNoNews(t *testing.T) {
+func TestAnEventOlderThanTheRecordIsNoNews(t *testing.T) { // rows G14, G15
 	t.Parallel()
 	entry := plan.Entry{Meta: plan.Meta{UID: "u", ResourceVersion: "100", Generation: 2, Fingerprint: "f"}}
 	for name, tc := range map[string]struct {

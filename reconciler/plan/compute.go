@@ -105,7 +105,7 @@ func (b *builder) inSync(o *render.Object, live Live, stored Entry) {
 	seen := Entry{Component: o.Component(), APIVersion: o.APIVersion(), Declared: o.Digest(), Mutated: live.State == Mutated, Meta: live.Meta}
 	b.plan.intent.Entries[o.ID()] = seen
 	if stored.UID != seen.UID || stored.Declared != seen.Declared || stored.Component != seen.Component ||
-		stored.APIVersion != seen.APIVersion || stored.Mutated != seen.Mutated || stored.Pending {
+		stored.APIVersion != seen.APIVersion || stored.Mutated != seen.Mutated || stored.Pending || stored.ResourceVersion == "" {
 		b.plan.restore = true
 	}
 }

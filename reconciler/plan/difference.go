@@ -244,12 +244,20 @@ func bounded(s string) string {
 // culprit finds who wrote the field at path, the newest if several own it. Nil
 // if the object does not tell.
 func (d *differ) culprit(path []step) *metav1.ManagedFieldsEntry {
-	var found *metav1.ManagedFieldsEntry
+	var found, own *metav1.ManagedFieldsEntry
 	for i := range d.fields {
-		f := &d.fields[i]
-		if !ours(*f, d.manager) && owns(f, path) && (found == nil || newer(f, found)) {
+		switch f := &d.fields[i]; {
+		case !owns(f, path):
+		case ours(*f, d.manager):
+			own = f
+		case found == nil || newer(f, found):
 			found = f
 		}
+	}
+	if found == nil {
+		// Nobody else has it, and it is not what we declared: somebody wrote under
+		// our name (F01).
+		return own
 	}
 	return found
 }

@@ -48,6 +48,9 @@ func markDrift(f *v1alpha1.Factory, o Outcome) {
 	drift.Last = last[:min(len(last), maxLast)]
 	slices.SortStableFunc(o.Open, func(a, b v1alpha1.OpenDrift) int { return gravity(a.Reason) - gravity(b.Reason) })
 	drift.Open = remembered(o.Open[:min(len(o.Open), maxOpen)], drift.Open)
+	if o.Swept != nil {
+		drift.Swept = o.Swept
+	}
 	drift.OpenTotal = int32(len(o.Open)) //nolint:gosec // bounded by the objects of a factory
 	for _, reason := range alarming() {
 		if open := withReason(o.Open, reason); len(open) > 0 {

@@ -40,6 +40,8 @@ type Outcome struct {
 	Drifts []v1alpha1.DriftRecord
 	// Open are the objects that are not kept as they are declared, and why.
 	Open []v1alpha1.OpenDrift
+	// Swept is the sweep of this pass, if there was one.
+	Swept *v1alpha1.Sweep
 	// Trust is what is known of the accepted history.
 	Trust *Trust
 	// PoliciesTested is how many policies allowed the accepted tip.

@@ -56,6 +56,10 @@ type FactorySpec struct {
 	// +optional
 	// +kubebuilder:default={}
 	Prune PruneSpec `json:"prune,omitempty"`
+	// Drift says how often the watches are checked.
+	// +optional
+	// +kubebuilder:default={}
+	Drift DriftSpec `json:"drift,omitempty"`
 	// Suspend pauses everything: no fetch, no apply, no drift correction.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
@@ -154,6 +158,15 @@ type PruneSpec struct {
 	// AllowProtected permits deletion of namespaces and resource definitions.
 	// +optional
 	AllowProtected bool `json:"allowProtected,omitempty"`
+}
+
+// DriftSpec bounds how long drift could stay unseen if the watches failed.
+type DriftSpec struct {
+	// SweepInterval is the time between two sweeps: every object is looked at by
+	// consistent lists of its kind, and what is known to be out of our hands is
+	// looked at again.
+	// +kubebuilder:default="10m"
+	SweepInterval metav1.Duration `json:"sweepInterval,omitempty"`
 }
 
 // FactoryStatus is what was last seen and done.
@@ -268,6 +281,19 @@ type Drift struct {
 	// +optional
 	// +kubebuilder:validation:MaxItems=10
 	Open []OpenDrift `json:"open,omitempty"`
+	// Swept is the newest complete sweep.
+	// +optional
+	Swept *Sweep `json:"swept,omitempty"`
+}
+
+// Sweep is one look at everything: consistent lists of all kinds, not what the
+// watches told.
+type Sweep struct {
+	Time metav1.Time `json:"time"`
+	// Objects that were looked at; Unobserved is how many of them could not be.
+	Objects int32 `json:"objects"`
+	// +optional
+	Unobserved int32 `json:"unobserved,omitempty"`
 }
 
 // DriftRecord is one object that was put back. It names fields, never values.
