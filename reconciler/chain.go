@@ -53,6 +53,19 @@ func Records(chain []v1alpha1.AppliedRevision) []attest.Record {
 // headOf takes the newest record and believes it only as far as its signature
 // goes: the floor of descent (T10) comes from evidence, not from a status.
 func (p *pass) headOf(ctx context.Context) (head, error) {
+	// What the cache had before the records are read is never newer than these.
+	seen := p.recordVersions(ctx)
+	if p.sameRecords(seen) {
+		return p.plant.head, nil
+	}
+	h, err := p.readHead(ctx)
+	if err == nil {
+		p.plant.records, p.plant.head = seen, h
+	}
+	return h, err
+}
+
+func (p *pass) readHead(ctx context.Context) (head, error) {
 	chain, err := Chain(ctx, p.plant.setup.Reader, client.ObjectKeyFromObject(p.factory))
 	if err != nil {
 		return head{}, at(v1alpha1.ConditionAttested, report.ReasonClusterUnreachable, err)

@@ -22,13 +22,16 @@ func (p *pass) observe(ctx context.Context, revision accepted) (plan.Observation
 	if err != nil {
 		return plan.Observation{}, at(v1alpha1.ConditionApplied, report.ReasonObserveFailed, err)
 	}
+	sweep := p.sweepDue()
 	observation, err := p.plant.engine.ObserveWith(ctx, revision.manifests, inventory, apply.Heed{
-		Resting: p.resting, Ignore: revision.ignores, Exact: revision.exact, Sweep: p.sweepDue(),
+		Resting: p.resting, Ignore: revision.ignores, Exact: revision.exact, Sweep: sweep,
 	})
 	if err != nil {
 		return plan.Observation{}, at(v1alpha1.ConditionApplied, report.ReasonObserveFailed, err)
 	}
-	p.swept(observation)
+	if sweep {
+		p.swept(observation)
+	}
 	return observation, nil
 }
 

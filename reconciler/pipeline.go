@@ -86,6 +86,9 @@ func (p *pass) examine(ctx context.Context, checkout source.Checkout) (accepted,
 // enforce makes the cluster what an accepted revision says, and leaves the
 // evidence. An empty plan of an attested revision ends the pass.
 func (p *pass) enforce(ctx context.Context, revision accepted) {
+	if p.quiet(revision) {
+		return
+	}
 	observation, err := p.observe(ctx, revision)
 	if err != nil {
 		p.failed(v1alpha1.ConditionApplied, err)
@@ -108,4 +111,5 @@ func (p *pass) enforce(ctx context.Context, revision accepted) {
 	}
 	p.health(ctx, revision)
 	p.attest(ctx, revision, changes)
+	p.calm(revision, todo)
 }

@@ -64,6 +64,13 @@ type plant struct {
 	// of it.
 	repairs plan.History
 	look    time.Time
+	// calm is what the last complete look found, if all was in order; version is
+	// that of the Factory after the last pass; records and head are those that
+	// were read last.
+	calm    *calm
+	version string
+	records map[string]string
+	head    head
 	// swept is when everything was looked at last.
 	swept time.Time
 }

@@ -63,7 +63,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	ctx, cancel := context.WithTimeout(ctx, passTimeout)
 	defer cancel()
 	var f v1alpha1.Factory
-	if err := r.setup.Reader.Get(ctx, req.NamespacedName, &f); err != nil {
+	if err := r.read(ctx, req.NamespacedName, &f); err != nil {
 		if apierrors.IsNotFound(err) {
 			r.forget(req.NamespacedName)
 			return reconcile.Result{}, nil
@@ -74,6 +74,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	out, plant := r.pass(ctx, &f)
 	if err := r.report(ctx, &f, before, out); err != nil {
 		return reconcile.Result{}, err
+	}
+	if plant != nil {
+		plant.version = f.ResourceVersion
 	}
 	return next(&f, plant, out), nil
 }
@@ -90,6 +93,7 @@ func (r *Reconciler) pass(ctx context.Context, f *v1alpha1.Factory) (report.Outc
 		out.Failed = &report.StageProblem{Condition: v1alpha1.ConditionSourceVerified, Problem: report.Describe(err, report.ReasonControllerIncomplete)}
 		return out, nil
 	}
+	p.look = time.Time{}
 	walk := &pass{plant: p, factory: f, started: out.Now, out: out, progress: func(ctx context.Context, s v1alpha1.FactoryStatus) error {
 		f.Status = s
 		return r.setup.Client.Status().Update(ctx, f)

@@ -30,12 +30,14 @@ import (
 	"millwright.dev/millwright/render/policy"
 )
 
-// Setup is what the controller is started with. All fields but Token and Key,
+// Setup is what the controller is started with. All fields but Token, Key and Cache,
 // and one of TrustedRoot and Trust, are required.
 type Setup struct {
-	// Client writes; Reader reads past every cache.
+	// Client writes; Reader reads past every cache. Cache, if there is one, follows
+	// by watch, and saves a pass in which nothing happened its requests.
 	Client client.Client
 	Reader client.Reader
+	Cache  client.Reader
 	REST   *rest.Config
 	// DataDir holds the object stores; losing it costs a clone.
 	DataDir string

@@ -25,9 +25,6 @@ func (p *pass) sweepDue() bool {
 // swept takes note of a sweep that came to its end. Status tells of it no more
 // often than sweeps are due: a pass that only looked is no news.
 func (p *pass) swept(observation plan.Observation) {
-	if !p.sweepDue() {
-		return
-	}
 	p.plant.swept = p.plant.setup.Clock()
 	s := v1alpha1.Sweep{Time: metav1.NewTime(p.plant.swept), Objects: int32(len(observation.Live))} //nolint:gosec // render bounds the number
 	for _, live := range observation.Live {

@@ -147,7 +147,7 @@ func newSetup(cfg *rest.Config, m manager.Manager, o options, wake chan<- event.
 		return nil, err
 	}
 	setup := &reconciler.Setup{
-		Client: m.GetClient(), Reader: m.GetAPIReader(), REST: cfg, DataDir: o.dataDir, Trust: trust,
+		Client: m.GetClient(), Reader: m.GetAPIReader(), Cache: m.GetCache(), REST: cfg, DataDir: o.dataDir, Trust: trust,
 		Policy: policy.Runner{Path: engine}, Release: version, Clock: time.Now, Version: versions,
 		Events: m.GetEventRecorder("millwright-controller"), Metrics: metrics, Watcher: watcher,
 	}

@@ -23,6 +23,9 @@ const (
 	watchSeconds = 300
 	// listTimeout bounds one page of a list.
 	listTimeout = 45 * time.Second
+	// silence is how long a watch may tell nothing, not even a bookmark, which the
+	// API server sends every minute: after that it is begun again with a list.
+	silence = 95 * time.Second
 )
 
 // sighting is what was seen of an object.
@@ -142,8 +145,12 @@ func (k *kindWatch) watch(ctx context.Context, gvr schema.GroupVersionResource, 
 		return "", err
 	}
 	defer stream.Stop()
+	// A connection may be dead without anybody saying so (G13).
+	stall := time.AfterFunc(k.watcher.opts.Silence, stream.Stop)
+	defer stall.Stop()
 	events := 0
 	for event := range stream.ResultChan() {
+		stall.Reset(k.watcher.opts.Silence)
 		if event.Type == watch.Error {
 			return "", fmt.Errorf("%w: %w", errRelist, apierrors.FromObject(event.Object))
 		}
@@ -157,8 +164,9 @@ func (k *kindWatch) watch(ctx context.Context, gvr schema.GroupVersionResource, 
 			k.saw(o, event.Type == watch.Deleted)
 		}
 	}
-	if events == 0 && ctx.Err() == nil {
-		// A watch that ends without a single event or bookmark was broken.
+	if ctx.Err() == nil && (events == 0 || !stall.Stop()) {
+		// A watch that ends without a single event or bookmark was broken, and so is
+		// one that fell silent.
 		return "", errRelist
 	}
 	return version, nil

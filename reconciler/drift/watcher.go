@@ -34,6 +34,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 
@@ -52,6 +53,8 @@ type Options struct {
 	Restarted func(kind schema.GroupKind, why string)
 	// Retry is the first pause after a failure; it doubles up to 30 s.
 	Retry time.Duration
+	// Silence is how long a watch may tell nothing before it is begun again.
+	Silence time.Duration
 }
 
 // Watcher watches what is inventoried.
@@ -72,6 +75,9 @@ type factory struct {
 	held     bool
 	rests    map[render.ID]bool
 	suspects map[render.ID]suspicion
+	// moved are the objects of which a newer version than the recorded one was
+	// seen, whatever is new in it.
+	moved map[render.ID]string
 }
 
 // suspicion is the newest sighting of an object that does not fit, and whether
@@ -93,6 +99,9 @@ func New(cfg *rest.Config, opts Options) (*Watcher, error) {
 	}
 	cfg = metadata.ConfigFor(cfg)
 	cfg.QPS = -1
+	if opts.Silence <= 0 {
+		opts.Silence = silence
+	}
 	client, err := metadata.NewForConfig(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("preparing the drift watcher: %w", err)
@@ -153,6 +162,11 @@ func (w *Watcher) Track(key types.NamespacedName, inv plan.Inventory) {
 	w.mu.Lock()
 	f := w.factory(key)
 	f.inv, f.held = inv, false
+	for id, version := range f.moved {
+		if !newer(version, inv.Entries[id].ResourceVersion) {
+			delete(f.moved, id)
+		}
+	}
 	var woken []render.ID
 	for id, s := range f.suspects {
 		entry, ours := inv.Entries[id]
@@ -194,6 +208,37 @@ func (w *Watcher) Synced() bool {
 	return w.ctx != nil
 }
 
+// Current says that nothing can have happened to a factory's objects since
+// [Watcher.Track] without being known: each of their kinds is watched, each
+// watch has begun with a list and was not silent for too long, and not even the
+// status of an object moved. Whoever gets a no has to look for himself.
+func (w *Watcher) Current(key types.NamespacedName) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f := w.factories[key]
+	if w.ctx == nil || w.ctx.Err() != nil || f == nil || f.held || len(f.inv.Entries) == 0 ||
+		len(f.suspects)+len(f.moved)+len(f.rests) > 0 {
+		return false
+	}
+	for id, entry := range f.inv.Entries {
+		k := w.watches[schema.GroupKind{Group: id.Group, Kind: id.Kind}]
+		if entry.Pending || k == nil || !k.synced {
+			return false
+		}
+	}
+	return true
+}
+
+// newer says whether one resource version is after another; where that cannot
+// be told it is.
+func newer(a, b string) bool {
+	if a == b {
+		return false
+	}
+	order, err := resourceversion.CompareResourceVersion(a, b)
+	return err != nil || order > 0
+}
+
 // Watches counts the kinds that are watched.
 func (w *Watcher) Watches() int {
 	w.mu.Lock()
@@ -204,7 +249,7 @@ func (w *Watcher) Watches() int {
 func (w *Watcher) factory(key types.NamespacedName) *factory {
 	f := w.factories[key]
 	if f == nil {
-		f = &factory{suspects: map[render.ID]suspicion{}}
+		f = &factory{suspects: map[render.ID]suspicion{}, moved: map[render.ID]string{}}
 		w.factories[key] = f
 	}
 	return f
@@ -252,6 +297,9 @@ func (w *Watcher) saw(id render.ID, look func(factory types.NamespacedName, comp
 			continue
 		}
 		s := look(key, entry.Component)
+		if newer(s.meta.ResourceVersion, entry.ResourceVersion) {
+			f.moved[id] = s.meta.ResourceVersion
+		}
 		if !s.news(entry) {
 			continue
 		}

@@ -102,7 +102,9 @@ func (h History) Wake(now time.Time) time.Time {
 			if !r.Fighting() {
 				continue
 			}
-			at = r.last().Add(fightWindow)
+			if at = r.last().Add(fightWindow); !at.After(now) {
+				continue // a repair that fails is repeated by whoever knows why
+			}
 		}
 		if first.IsZero() || at.Before(first) {
 			first = at

@@ -84,7 +84,7 @@ type SourceSpec struct {
 	// +kubebuilder:validation:MaxLength=255
 	// +kubebuilder:default=refs/heads/main
 	Mainline string `json:"mainline,omitempty"`
-	// Interval between two polls and between two sweeps for drift.
+	// Interval between two polls.
 	// +kubebuilder:default="1m"
 	Interval metav1.Duration `json:"interval,omitempty"`
 	// Timeout of one fetch.
