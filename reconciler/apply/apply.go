@@ -184,11 +184,13 @@ func (r *run) note(c plan.Change, res Result, err error) {
 			return // its entry stays
 		}
 		r.inv.Entries[c.ID] = plan.Entry{
-			Component: c.Component, APIVersion: c.APIVersion, Declared: res.Declared, Mutated: true, Meta: res.Live,
+			Component: c.Component, APIVersion: c.APIVersion, Declared: res.Declared, Mutated: true,
+			Ignored: plan.IgnoreDigest(c.Ignore), Meta: res.Live,
 		}
 	case Created, Updated, Corrected, Unchanged:
 		r.inv.Entries[c.ID] = plan.Entry{
-			Component: c.Component, APIVersion: c.APIVersion, Declared: res.Declared, Meta: res.Live,
+			Component: c.Component, APIVersion: c.APIVersion, Declared: res.Declared,
+			Ignored: plan.IgnoreDigest(c.Ignore), Meta: res.Live,
 		}
 	case Pruned:
 		delete(r.inv.Entries, c.ID)

@@ -143,7 +143,7 @@ func (c *comparison) judge(ctx context.Context) error {
 	case len(differences) > 0:
 		c.live.State, c.live.Differences = plan.Differs, differences
 		return nil
-	case !c.live.Managed, len(c.ignore) == 0 && !plan.SameOwnership(before, after, manager):
+	case !c.live.Managed, c.live.Kept && len(c.ignore) == 0, len(c.ignore) == 0 && !plan.SameOwnership(before, after, manager):
 		// The values agree but we do not own them: somebody cleared or rewrote
 		// managed fields, and the next edit would look like theirs (F04).
 		c.live.State, c.live.Differences = plan.Differs, []plan.Difference{{Path: ".metadata.managedFields"}}

@@ -204,12 +204,12 @@ func (w *observing) declared(o *render.Object, list listing) bool {
 	}
 	seen := list.objects[id]
 	if seen == nil {
-		w.set(id, plan.Live{State: plan.Absent})
+		w.set(id, plan.Live{State: plan.Absent, Ignore: w.heed.ignore(o)})
 		return false
 	}
 	manager := w.engine.manager(o.Component())
 	meta, managed := plan.MetaOf(seen, manager)
-	live := plan.Live{Meta: meta, Managed: managed}
+	live := plan.Live{Meta: meta, Managed: managed, Ignore: w.heed.ignore(o)}
 	entry, known := w.inv.Entries[id]
 	before, recalled := w.found(o, meta)
 	switch {
@@ -218,8 +218,8 @@ func (w *observing) declared(o *render.Object, list listing) bool {
 		live.Detail = terminating(seen)
 	case recalled:
 		live = before
-		live.Meta, live.Managed = meta, managed
-	case known && settled(entry, o, meta) && !(w.heed.exact(o) && plan.Foreign(seen, manager)):
+		live.Meta, live.Managed, live.Ignore = meta, managed, w.heed.ignore(o)
+	case known && settled(entry, o, meta) && entry.Ignored == plan.IgnoreDigest(live.Ignore) && !(w.heed.exact(o) && plan.Foreign(seen, manager)):
 		live.State = plan.InSync
 	case w.heed.Resting != nil && w.heed.Resting(id, o.Digest()):
 		live.State = plan.Resting

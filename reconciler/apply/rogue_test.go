@@ -18,10 +18,12 @@ func TestARogueEditIsPutBackAndAttributedHoweverItWasMade(t *testing.T) { // row
 	m := s.component(configMap("NAME", "updated", "x"), configMap("NAME", "impersonated", "x"), configMap("NAME", "replaced", "x"), configMap("NAME", "forced", "x"))
 	s.converge(m)
 	client, force := s.dynamic.Resource(configMaps).Namespace("rogue"), true
-	evil := []byte(`{"apiVersion":"v1","kind":"ConfigMap","data":{"key":"evil"}}`)
+	evil := func(name string) []byte {
+		return []byte(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"` + name + `"},"data":{"key":"evil"}}`)
+	}
 	s.edit(configMaps, "rogue", "updated", "kubectl-edit", map[string]any{"data": map[string]any{"key": "evil"}})
 	// With our own name, our own way of writing, and force.
-	if _, err := client.Patch(t.Context(), "impersonated", types.ApplyPatchType, evil, metav1.PatchOptions{FieldManager: s.manager("rogue"), Force: &force}); err != nil {
+	if _, err := client.Patch(t.Context(), "impersonated", types.ApplyPatchType, evil("impersonated"), metav1.PatchOptions{FieldManager: s.manager("rogue"), Force: &force}); err != nil {
 		t.Fatal(err)
 	}
 	replaced := &unstructured.Unstructured{Object: map[string]any{
@@ -30,7 +32,7 @@ func TestARogueEditIsPutBackAndAttributedHoweverItWasMade(t *testing.T) { // row
 	if _, err := client.Update(t.Context(), replaced, metav1.UpdateOptions{FieldManager: "kubectl-replace"}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := client.Patch(t.Context(), "forced", types.ApplyPatchType, evil, metav1.PatchOptions{FieldManager: "thief", Force: &force}); err != nil {
+	if _, err := client.Patch(t.Context(), "forced", types.ApplyPatchType, evil("forced"), metav1.PatchOptions{FieldManager: "thief", Force: &force}); err != nil {
 		t.Fatal(err)
 	}
 	p, set := s.pass(m)

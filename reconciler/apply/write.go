@@ -2,6 +2,8 @@ package apply
 
 import (
 	"context"
+	"regexp"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -36,15 +38,39 @@ func (e *Engine) prepare(ctx context.Context, c plan.Change) error {
 			return err
 		}
 	}
-	if _, kept := divided(*c.Declared, c.Ignore); kept != nil {
-		return e.keep(ctx, r, c, kept)
-	}
-	return nil
+	return e.keep(ctx, r, c)
 }
 
 // keep applies ignored fields under a manager of their own. Where somebody else
-// owns one with another value it is theirs, which is what ignoring is for.
-func (e *Engine) keep(ctx context.Context, r Resource, c plan.Change, kept []byte) error {
+// owns one with another value it is theirs, which is what ignoring is for: it is
+// left out, and the others are kept all the same.
+func (e *Engine) keep(ctx context.Context, r Resource, c plan.Change) error {
+	ignore := c.Ignore
+	for {
+		_, kept := divided(*c.Declared, ignore)
+		if kept == nil {
+			return nil
+		}
+		err := e.keepApplied(ctx, r, c, kept)
+		left := slices.DeleteFunc(slices.Clone(ignore), func(path string) bool {
+			return slices.ContainsFunc(conflicts(err), func(d plan.Difference) bool { return under([]string{path}, unquoted(d.Path)) })
+		})
+		if err == nil || len(left) == len(ignore) {
+			return err
+		}
+		ignore = left
+	}
+}
+
+// unquoted spells the path of a conflict as plans spell it: the API server
+// quotes the names of list items.
+func unquoted(path string) string {
+	return namedItem.ReplaceAllString(path, "[name=$1]")
+}
+
+var namedItem = regexp.MustCompile(`\[name="([^"]*)"\]`)
+
+func (e *Engine) keepApplied(ctx context.Context, r Resource, c plan.Change, kept []byte) error {
 	var o unstructured.Unstructured
 	if err := o.UnmarshalJSON(kept); err != nil {
 		return err
@@ -55,9 +81,6 @@ func (e *Engine) keep(ctx context.Context, r Resource, c plan.Change, kept []byt
 	_, err := e.metadataOf(r, c.ID).Patch(ctx, c.ID.Name, types.ApplyPatchType, encoded(o.Object), metav1.PatchOptions{
 		FieldManager: plan.IgnoredManager(e.manager(c.Component)),
 	})
-	if len(conflicts(err)) > 0 {
-		return nil
-	}
 	return err
 }
 

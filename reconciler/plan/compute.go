@@ -62,7 +62,7 @@ func (b *builder) declare(o *render.Object) {
 		b.inSync(o, live, entry)
 		b.block(o.ID(), o.Component(), ReasonMutated, live)
 	case Absent:
-		gone := Live{}
+		gone := Live{Ignore: live.Ignore}
 		if drifted(o, entry) {
 			gone.Differences = []Difference{{Path: "."}}
 		}
@@ -102,10 +102,12 @@ func (b *builder) look(id render.ID) (Live, Entry, bool) {
 // very object as complete (a crash between the last write and the last record,
 // a rebuilt record), the record has to be written although nothing changes.
 func (b *builder) inSync(o *render.Object, live Live, stored Entry) {
-	seen := Entry{Component: o.Component(), APIVersion: o.APIVersion(), Declared: o.Digest(), Mutated: live.State == Mutated, Meta: live.Meta}
+	seen := Entry{Component: o.Component(), APIVersion: o.APIVersion(), Declared: o.Digest(), Meta: live.Meta}
+	seen.Mutated, seen.Ignored = live.State == Mutated, IgnoreDigest(live.Ignore)
 	b.plan.intent.Entries[o.ID()] = seen
-	if stored.UID != seen.UID || stored.Declared != seen.Declared || stored.Component != seen.Component ||
-		stored.APIVersion != seen.APIVersion || stored.Mutated != seen.Mutated || stored.Pending || stored.ResourceVersion == "" {
+	// What changes by itself is no reason to write, unless nothing of it is known.
+	known := stored.UID == seen.UID && stored.ResourceVersion != ""
+	if stored.Meta = seen.Meta; stored != seen || !known {
 		b.plan.restore = true
 	}
 }

@@ -20,6 +20,14 @@ func IgnoredManager(manager string) string {
 	return name
 }
 
+// IgnoreDigest names a list of ignored fields; empty for none.
+func IgnoreDigest(paths []string) string {
+	if len(paths) == 0 {
+		return ""
+	}
+	return digest([]byte(strings.Join(slices.Sorted(slices.Values(paths)), "\n")))
+}
+
 // Divide takes the fields at some paths out of a declared object, and returns
 // what is left and an object of nothing but them, which is nil if the object
 // declares none of them. Paths go through fields and list items with names; a

@@ -26,6 +26,9 @@ type Entry struct {
 	// Mutated says that admission changed declared fields while they were applied:
 	// the object is not as declared although nobody touched it since.
 	Mutated bool
+	// Ignored is the digest of the fields that were ignored then, empty for none:
+	// with another rule the object has to be looked at again.
+	Ignored string
 	Meta
 }
 
@@ -141,6 +144,7 @@ type recordEntry struct {
 	Declared   string `json:"declared,omitempty"`
 	Pending    bool   `json:"pending,omitempty"`
 	Mutated    bool   `json:"mutated,omitempty"`
+	Ignored    string `json:"ignored,omitempty"`
 	Meta
 }
 
@@ -149,7 +153,7 @@ func EncodeRecord(component string, entries map[render.ID]Entry) ([]byte, error)
 	list := make([]recordEntry, 0, len(entries))
 	for _, id := range slices.SortedFunc(maps.Keys(entries), compareID) {
 		e := entries[id]
-		list = append(list, recordEntry{id.Group, id.Kind, id.Namespace, id.Name, e.APIVersion, e.Declared, e.Pending, e.Mutated, e.Meta})
+		list = append(list, recordEntry{id.Group, id.Kind, id.Namespace, id.Name, e.APIVersion, e.Declared, e.Pending, e.Mutated, e.Ignored, e.Meta})
 	}
 	raw, err := json.Marshal(list)
 	if err != nil {
@@ -193,7 +197,7 @@ func DecodeRecord(component string, data []byte) (map[render.ID]Entry, error) {
 		if _, double := out[id]; double || e.Kind == "" || e.Name == "" || e.APIVersion == "" {
 			return nil, fmt.Errorf("%w: entry %q", ErrRecordDamaged, Name(id))
 		}
-		out[id] = Entry{component, e.APIVersion, e.Declared, e.Pending, e.Mutated, e.Meta}
+		out[id] = Entry{component, e.APIVersion, e.Declared, e.Pending, e.Mutated, e.Ignored, e.Meta}
 	}
 	return out, nil
 }
