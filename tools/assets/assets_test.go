@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -148,5 +149,20 @@ func TestEveryProgramOfTheCatalogIsMadeOfItsModuleAlone(t *testing.T) {
 	}
 	if _, err := Ensure(t.Context(), nil, "no-such-program"); err == nil || !strings.Contains(err.Error(), "kube-apiserver") {
 		t.Errorf("an unknown name answers %v, without the names there are", err)
+	}
+}
+
+func TestPeersAreBuiltForThoseWhoNameThem(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"flux-source-controller", "flux-kustomize-controller"} {
+		if slices.Contains(Usual(), name) {
+			t.Errorf("%s is built by everybody", name)
+		}
+		if !slices.Contains(Names(), name) {
+			t.Errorf("%s cannot be asked for", name)
+		}
+	}
+	if !slices.Contains(Usual(), "kube-apiserver") {
+		t.Error("the API server has to be asked for")
 	}
 }

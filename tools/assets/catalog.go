@@ -9,7 +9,8 @@ type asset struct {
 	names   []string // file names; the first is the file, the others link to it
 	version string   // what the progress line says
 	ldflags string
-	minutes int // of a first build on two cores, for the progress line
+	minutes int  // of a first build on two cores, for the progress line
+	optIn   bool // built for those who name it only: what Millwright is compared with
 }
 
 // kubeVersion keeps the API server from reporting v0.0.0, which clients and
@@ -34,6 +35,8 @@ func catalog() []asset {
 		{module: "tools/kube", pkg: ".", names: []string{"kube", "kube-apiserver", "etcd", "kubectl"}, version: "1.36.3 with etcd 3.6.8", ldflags: kubeVersion, minutes: 5},
 		{module: "cmd/millwright-policy", pkg: ".", names: []string{"millwright-policy"}, minutes: 4},
 		{module: "tools/lint", pkg: ".", names: []string{"golangci-lint"}, version: "2.15.0", minutes: 3},
+		{module: "bench/peers/flux-source-controller", pkg: "github.com/fluxcd/source-controller", names: []string{"flux-source-controller"}, version: "1.9.6", minutes: 4, optIn: true},
+		{module: "bench/peers/flux-kustomize-controller", pkg: "github.com/fluxcd/kustomize-controller", names: []string{"flux-kustomize-controller"}, version: "1.9.5", minutes: 4, optIn: true},
 	}
 }
 
@@ -42,6 +45,18 @@ func Names() []string {
 	var names []string
 	for _, a := range catalog() {
 		names = append(names, a.names...)
+	}
+	return names
+}
+
+// Usual lists what the tests and the demonstration run: all but what has to be
+// asked for by name.
+func Usual() []string {
+	var names []string
+	for _, a := range catalog() {
+		if !a.optIn {
+			names = append(names, a.names...)
+		}
 	}
 	return names
 }

@@ -2,7 +2,7 @@
 //
 //	go run ./tools/assets/build [-list] [NAME…]
 //
-// Without names it builds all of them.
+// Without names it builds all that the tests and the demonstration run.
 package main
 
 import (
@@ -28,14 +28,14 @@ func main() {
 }
 
 func run(ctx context.Context, list bool, names []string) error {
-	if len(names) == 0 {
-		names = assets.Names()
-	}
 	if list {
-		for _, name := range names {
+		for _, name := range assets.Names() {
 			fmt.Println(name)
 		}
 		return nil
+	}
+	if len(names) == 0 {
+		names = assets.Usual()
 	}
 	for _, name := range names { // one by one, so that what is done is printed
 		bin, err := assets.Ensure(ctx, os.Stderr, name)
