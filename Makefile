@@ -11,6 +11,9 @@ GO ?= go
 P ?= 2
 RUN ?= .
 FUZZTIME ?= 20s
+ROUNDS ?= 3
+WORKLOADS ?= w1,w2,w3,w4,w7
+SOAK ?= 1m
 COUNT ?=
 
 # Modules of their own that have tests; their dependencies do not fit ours.
@@ -62,6 +65,10 @@ bench: ## Run the benchmarks
 .PHONY: bench-verify
 bench-verify: ## Measure verification beside gitsign, git with SSH and GPG, and the bare arithmetic (minutes)
 	@$(GO) run ./bench/verify
+
+.PHONY: bench-engine
+bench-engine: ## Measure the loop beside Flux, kubectl and the least that can be done (20 minutes; ROUNDS= SOAK= WORKLOADS=)
+	@$(GO) run ./bench/engine -rounds $(ROUNDS) -soak $(SOAK) -workloads $(WORKLOADS) $(if $(KEEP),-dir $(KEEP))
 
 .PHONY: mutation
 mutation: ## Remove each refusal of the verifier and list those that no test misses (an hour or more)

@@ -13,6 +13,7 @@ type options struct {
 	dataDir, trustedRoot, policyEngine string
 	tokenFile, keyFile, frontierKey    string
 	poke, metrics, health, verifyLog   string
+	pprof                              string
 	leaderElect, debug                 bool
 	trust                              repositoryOptions
 }
@@ -34,6 +35,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	f.StringVar(&o.poke, "poke-addr", "", "`address` for POST /poke/NAMESPACE/NAME; empty means none")
 	f.StringVar(&o.metrics, "metrics-addr", "0", "`address` of the Prometheus metrics; 0 means none")
 	f.StringVar(&o.health, "health-addr", "0", "`address` of /healthz and /readyz; 0 means none")
+	f.StringVar(&o.pprof, "pprof-addr", "0", "`address` of Go's profiles under /debug/pprof, for those who look for where time or memory goes; 0 means none")
 	f.BoolVar(&o.leaderElect, "leader-elect", false, "hold a lease while working, so that several replicas can run")
 	f.BoolVar(&o.debug, "debug", false, "log every stage")
 	if err := f.Parse(args); err != nil {

@@ -112,8 +112,8 @@ func newManager(cfg *rest.Config, o options) (manager.Manager, error) {
 	m, err := ctrl.NewManager(cfg, ctrl.Options{
 		Scheme: scheme, GracefulShutdownTimeout: &grace,
 		Metrics:                server.Options{BindAddress: o.metrics},
-		HealthProbeBindAddress: o.health,
-		LeaderElection:         o.leaderElect, LeaderElectionID: "millwright-controller", LeaderElectionNamespace: o.namespace,
+		HealthProbeBindAddress: o.health, PprofBindAddress: o.pprof,
+		LeaderElection: o.leaderElect, LeaderElectionID: "millwright-controller", LeaderElectionNamespace: o.namespace,
 		LeaderElectionReleaseOnCancel: true,
 	})
 	if err != nil {

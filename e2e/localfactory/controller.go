@@ -90,9 +90,9 @@ func (s *Site) WriteFactory(f *v1alpha1.Factory) error {
 	return os.WriteFile(s.Path("factory.yaml"), data, 0o600)
 }
 
-// StartController starts the real controller with the given policy process and
-// waits until it is ready.
-func (s *Site) StartController(ctx context.Context, policyEngine string) error {
+// StartController starts the real controller with the given policy process, and
+// with more flags if any are given, and waits until it is ready.
+func (s *Site) StartController(ctx context.Context, policyEngine string, flags ...string) error {
 	token, err := s.Sigstore.Token(ctx, sigstoretest.Workload, Subject, lifetime)
 	if err != nil {
 		return fmt.Errorf("giving the controller a token: %w", err)
@@ -102,12 +102,12 @@ func (s *Site) StartController(ctx context.Context, policyEngine string) error {
 	}
 	s.controller, err = process.Start(process.Spec{
 		Name: "millwright-controller", Path: s.Path("bin", "millwright-controller"),
-		Args: []string{
+		Args: append([]string{
 			"--kubeconfig", s.Cluster.Kubeconfig, "--data-dir", s.Path("controller", "data"),
 			"--trusted-root", s.Sigstore.TrustedRootPath, "--identity-token-file", s.Path("controller", "token"),
 			"--policy-engine", policyEngine,
 			"--poke-addr", process.Addr(s.ports[0]), "--metrics-addr", process.Addr(s.ports[1]), "--health-addr", process.Addr(s.ports[2]),
-		},
+		}, flags...),
 		Dir: s.Path("controller"), Env: []string{"HOME=" + s.Path("controller"), "TMPDIR=" + os.TempDir()},
 		Log: s.Path("controller.log"),
 	})
@@ -118,6 +118,10 @@ func (s *Site) StartController(ctx context.Context, policyEngine string) error {
 	defer cancel()
 	return s.controller.Wait(ctx, process.OK(&http.Client{}, "http://"+process.Addr(s.ports[2])+"/readyz"))
 }
+
+// Controller is the controller's process, for those who count its CPU time; nil
+// before it was started.
+func (s *Site) Controller() *process.Process { return s.controller }
 
 // KillController ends the controller as a crash does.
 func (s *Site) KillController() { s.controller.Kill() }

@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -58,6 +59,10 @@ type Options struct {
 	// Programs, if set, is a folder that [Build] was called for, so that several
 	// sites need not build the same.
 	Programs string
+	// WithoutCluster leaves the Kubernetes API out: the caller starts one, or one
+	// after the other, and says with Use which the site's commands and the
+	// controller talk to.
+	WithoutCluster bool
 	// Progress gets a line now and then; nil means quiet.
 	Progress io.Writer
 	// Took, if set, is told how long building and starting took.
@@ -209,6 +214,10 @@ func (s *Site) startServers(ctx context.Context) error {
 	}
 	failed := make(chan error)
 	go func() {
+		if s.options.WithoutCluster {
+			failed <- nil
+			return
+		}
 		cluster, err := kubetest.Start(ctx, s.Path("kube"), kubetest.Options{})
 		s.Cluster = cluster
 		failed <- err
@@ -237,12 +246,19 @@ func (s *Site) startServers(ctx context.Context) error {
 
 // publish copies what commands name to the top of the folder.
 func (s *Site) publish() error {
-	for from, to := range map[string]string{s.Cluster.Kubeconfig: "kubeconfig", s.Sigstore.TrustedRootPath: "trusted_root.json"} {
-		if err := os.Symlink(from, s.Path(to)); err != nil {
-			return err
-		}
+	if err := os.Symlink(s.Sigstore.TrustedRootPath, s.Path("trusted_root.json")); err != nil || s.Cluster == nil {
+		return err
 	}
-	return nil
+	return os.Symlink(s.Cluster.Kubeconfig, s.Path("kubeconfig"))
+}
+
+// Use makes a cluster the site's. The one before is the caller's to end.
+func (s *Site) Use(cluster *kubetest.Cluster) error {
+	if err := os.Remove(s.Path("kubeconfig")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	s.Cluster = cluster
+	return os.Symlink(cluster.Kubeconfig, s.Path("kubeconfig"))
 }
 
 // Stop ends everything that was started, the controller first.

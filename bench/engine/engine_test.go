@@ -1,0 +1,159 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestTheSmokeRunMeasuresEverybody(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts servers")
+	}
+	// The limit program is this program.
+	var out bytes.Buffer
+	if err := run(t.Context(), []string{"-quick", "-root", "../..", "-dir", t.TempDir()}, &out, os.Stderr); err != nil {
+		t.Fatal(err)
+	}
+	text := out.String()
+	for _, title := range []string{"W1:", "W2:", "W3:", "W4:", "W7: apps, made", "W7: one commit", "Nothing happens"} {
+		_, section, found := strings.Cut(text, "**"+title)
+		if !found {
+			t.Errorf("%s is not in the report", title)
+			continue
+		}
+		section, _, _ = strings.Cut(section, "**\n\n|")
+		for _, name := range []string{millwright, kubectl, limit} {
+			if !strings.Contains(section, "| "+name+" |") {
+				t.Errorf("%s does not show %s:\n%s", title, name, section)
+			}
+		}
+	}
+	if t.Failed() {
+		t.Log(text)
+	}
+}
+
+func TestMain(m *testing.M) {
+	// The smoke run starts this binary as the limit program.
+	if len(os.Args) == 3 && os.Args[1] == "-child" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func TestRequestsAreCountedByVerbWithoutTheServersOwn(t *testing.T) {
+	t.Parallel()
+	const text = `# HELP apiserver_request_total Counter
+apiserver_request_total{code="200",component="apiserver",dry_run="",group="",resource="configmaps",scope="resource",subresource="",verb="APPLY",version="v1"} 3
+apiserver_request_total{code="201",component="apiserver",dry_run="",group="apps",resource="deployments",scope="resource",subresource="",verb="APPLY",version="v1"} 2
+apiserver_request_total{code="200",component="apiserver",dry_run="",group="coordination.k8s.io",resource="leases",scope="resource",subresource="",verb="PUT",version="v1"} 9
+apiserver_request_total{code="200",component="apiserver",dry_run="",group="",resource="",scope="",subresource="/metrics",verb="GET",version=""} 7
+apiserver_request_total{code="200",component="apiserver",dry_run="",group="",resource="pods",scope="cluster",subresource="",verb="WATCH",version="v1"} 1
+apiserver_request_duration_seconds_count{verb="GET"} 100
+`
+	got, err := parseRequests([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got["APPLY"] != 5 || got["WATCH"] != 1 || len(got) != 2 {
+		t.Errorf("counted %v", got)
+	}
+	if got.total() != 5 || got.writes() != 5 {
+		t.Errorf("total %v, writes %v", got.total(), got.writes())
+	}
+	if d := got.since(requests{"APPLY": 4, "WATCH": 1}); d["APPLY"] != 1 || len(d) != 1 {
+		t.Errorf("the difference is %v", d)
+	}
+	if _, err := parseRequests([]byte("apiserver_request_total{code=\"200\"} 1\n")); err == nil {
+		t.Error("a line without a verb is taken")
+	}
+}
+
+func TestCPUTimeOfAProcessGrowsWithItsWork(t *testing.T) {
+	t.Parallel()
+	before, err := cpuOf(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for began := time.Now(); time.Since(began) < 100*time.Millisecond; {
+		n++
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		after, err := cpuOf(os.Getpid())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if after > before {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("no CPU time after %d turns", n)
+		}
+	}
+}
+
+func TestAnAimIsMetWhenTheWorstRoundMeetsIt(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		aim  aim
+		want string
+	}{
+		"all rounds are above":  {atLeast("", 2, series{2, 3}), "yes"},
+		"one round is below":    {atLeast("", 2, series{1.9, 3}), "**no**"},
+		"all rounds are below":  {atMost("", 2, series{1, 2}), "yes"},
+		"one round is above":    {atMost("", 2, series{1, 2.1}), "**no**"},
+		"nothing was measured":  {atLeast("", 2, nil), "not measured"},
+		"nothing is the target": {atMost("", 0, series{0, 0}), "yes"},
+	} {
+		if got := tc.aim.met(); got != tc.want {
+			t.Errorf("%s: %s, want %s", name, got, tc.want)
+		}
+	}
+}
+
+func TestRoundsArePairedWhereOneDidMoreInEach(t *testing.T) {
+	t.Parallel()
+	b := &benchmark{results: results{}}
+	for _, wall := range []float64{3, 1, 2, 30, 10, 20} {
+		b.results.note("W", millwright, cost{wall: wall})
+	}
+	for _, wall := range []float64{4, 60} {
+		b.results.note("W", fluxOne, cost{wall: wall})
+	}
+	if got := b.ratio("W", fluxOne, wall); len(got) != 2 || got[0] != 2 || got[1] != 3 {
+		t.Errorf("the ratios are %v, want 2 and 3", got)
+	}
+}
+
+func TestTheCorpusHasFourObjectsForEachAppAndDefinitionsThatParse(t *testing.T) {
+	t.Parallel()
+	c := corpus{definitions: 2, properties: 84, apps: 251}
+	objects, bytes := 0, 0
+	for name, content := range c.files() {
+		if strings.HasSuffix(name, "kustomization.yaml") {
+			continue
+		}
+		got, err := objectsOf(content)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		objects += len(got)
+		if strings.Contains(name, "machine") {
+			bytes += len(content)
+		}
+	}
+	if objects != 251*4+2+1 {
+		t.Errorf("%d objects", objects)
+	}
+	if bytes < 200_000 {
+		t.Errorf("two definitions have %d bytes", bytes)
+	}
+	if got := c.components(); len(got) != 4 || got[3] != "apps-01" {
+		t.Errorf("the components are %v", got)
+	}
+}
