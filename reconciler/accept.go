@@ -3,7 +3,6 @@ package reconciler
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -119,21 +118,22 @@ func Render(renderer *render.Renderer, tree fs.FS, environment string) (rendered
 
 func (p *pass) test(ctx context.Context, m render.Manifests) (policy.Verdict, error) {
 	defer p.plant.time("test")()
-	verdict, err := Test(ctx, p.plant.setup.Policy, m)
+	verdict, err := Test(ctx, p.plant.tester, p.plant.setup.Policy, m)
 	if err != nil {
 		return policy.Verdict{}, at(v1alpha1.ConditionPolicyPassed, report.ReasonPolicyUnknown, err)
 	}
 	return verdict, nil
 }
 
-// Test asks the policy process about rendered manifests; a forbidden revision
-// is an error that wraps the policy's refusal.
-func Test(ctx context.Context, runner policy.Runner, m render.Manifests) (policy.Verdict, error) {
-	objects := make([]json.RawMessage, 0, len(m.Objects()))
+// Test asks the policy process about rendered manifests, as far as the tester
+// does not know the answer; a forbidden revision is an error that wraps the
+// policy's refusal.
+func Test(ctx context.Context, tester *policy.Tester, runner policy.Runner, m render.Manifests) (policy.Verdict, error) {
+	objects := make([]policy.Manifest, 0, len(m.Objects()))
 	for _, o := range m.Objects() {
-		objects = append(objects, o.JSON())
+		objects = append(objects, policy.Manifest{Digest: o.Digest(), JSON: o.JSON()})
 	}
-	verdict, err := runner.Test(ctx, objects)
+	verdict, err := tester.Test(ctx, runner, objects)
 	if err != nil {
 		return policy.Verdict{}, err
 	}

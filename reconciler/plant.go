@@ -23,6 +23,7 @@ import (
 	"millwright.dev/millwright/reconciler/report"
 	"millwright.dev/millwright/reconciler/source"
 	"millwright.dev/millwright/render"
+	"millwright.dev/millwright/render/policy"
 )
 
 // maxPending bounds what is remembered of a revision that cannot be attested.
@@ -39,6 +40,7 @@ type plant struct {
 	engine   *apply.Engine
 	verifier *gitverify.Verifier
 	renderer render.Renderer
+	tester   *policy.Tester
 	material root.TrustedMaterial
 	// trust is the digest of the trusted root in use.
 	trust string
@@ -89,7 +91,7 @@ func newPlant(setup *Setup, key types.NamespacedName) (*plant, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &plant{setup: setup, key: key, store: store, engine: engine, no: map[gitverify.ID]refusal{}}, nil
+	return &plant{setup: setup, key: key, store: store, engine: engine, tester: &policy.Tester{}, no: map[gitverify.ID]refusal{}}, nil
 }
 
 // prepare loads what every stage needs: the trusted root, the identity of the

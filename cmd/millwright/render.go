@@ -37,7 +37,7 @@ func newRenderCommand(a *app) *cobra.Command {
 				return err
 			}
 			if engine != "" {
-				verdict, err := reconciler.Test(cmd.Context(), policy.Runner{Path: engine}, rendered.Manifests())
+				verdict, err := reconciler.Test(cmd.Context(), &policy.Tester{}, policy.Runner{Path: engine}, rendered.Manifests())
 				if err != nil {
 					return err
 				}
