@@ -53,6 +53,8 @@ type fileComponent struct {
 	Path      string       `json:"path"`
 	DependsOn []string     `json:"dependsOn"`
 	Drift     DriftMode    `json:"drift"`
+	Wait      string       `json:"wait"`
+	Health    []fileCheck  `json:"health"`
 	Objects   []fileObject `json:"objects"`
 }
 
@@ -156,15 +158,35 @@ func decodeComponents(in []fileComponent) ([]Component, error) {
 		if err != nil {
 			return nil, err
 		}
-		objects, err := decodeObjects(at+".objects", c.Objects)
+		decoded, err := decodeComponent(at, c)
 		if err != nil {
 			return nil, err
 		}
-		stages[c.Name], paths[c.Path] = stage, true
-		out = append(out, Component{Name: c.Name, Path: c.Path, DependsOn: slices.Clone(c.DependsOn), Drift: c.Drift, Stage: stage, Objects: objects})
+		stages[c.Name], paths[c.Path], decoded.Stage = stage, true, stage
+		out = append(out, decoded)
 	}
 	slices.SortStableFunc(out, func(a, b Component) int { return a.Stage - b.Stage })
 	return out, nil
+}
+
+// decodeComponent takes what a component says about itself alone.
+func decodeComponent(at string, c fileComponent) (Component, error) {
+	wait, err := decodeWait(at+".wait", c.Wait)
+	if err != nil {
+		return Component{}, err
+	}
+	checks, err := decodeChecks(at+".health", c.Health)
+	if err != nil {
+		return Component{}, err
+	}
+	objects, err := decodeObjects(at+".objects", c.Objects)
+	if err != nil {
+		return Component{}, err
+	}
+	return Component{
+		Name: c.Name, Path: c.Path, DependsOn: slices.Clone(c.DependsOn), Drift: c.Drift,
+		Wait: wait, Health: checks, Objects: objects,
+	}, nil
 }
 
 // stageOf looks among the components before this one only.

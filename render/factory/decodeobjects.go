@@ -163,8 +163,12 @@ func cutQuoted(inner string) (rest string, ok bool) {
 	if err != nil || strconv.Quote(key) != quoted {
 		return "", false
 	}
-	if key != "" && !strings.ContainsFunc(key, func(r rune) bool { return r > 0x7f || !plainKey(byte(r)) }) {
-		return "", false // a plain key is spelled with a dot
+	plain := key != ""
+	for i := range len(key) {
+		plain = plain && plainKey(key[i])
+	}
+	if plain {
+		return "", false // it is spelled with a dot
 	}
 	return strings.CutPrefix(inner[len(quoted):], "]")
 }

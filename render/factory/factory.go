@@ -14,6 +14,21 @@
 // and relative, names or paths used twice, anything over the bounds. There are no
 // defaults: a drift mode left out is a mistake, not a choice.
 //
+// # Health gates
+//
+// A component that says wait is a gate: what depends on it, directly or through
+// others, is applied only when all of it is applied and healthy.
+//
+//	wait: 5m                     # after which the gate is reported as failed
+//	health:                      # for custom kinds; see package health
+//	- apiVersion: spire.example.org/v1
+//	  kind: Server
+//	  current: object.status.phase == "Ready"
+//	  failed: object.status.phase == "Broken"   # may be left out
+//
+// Kubernetes' own kinds are understood without expressions. Where the health of
+// an environment is Unknown, gates ask only for what the API server itself knows.
+//
 // # Rules about single objects
 //
 // A component may list objects that are treated otherwise than it is:
@@ -42,8 +57,10 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"time"
 
 	"millwright.dev/millwright/render"
+	"millwright.dev/millwright/render/health"
 )
 
 // Path is where a factory repository keeps its configuration.
@@ -90,6 +107,11 @@ type Component struct {
 	Path      string
 	DependsOn []string
 	Drift     DriftMode
+	// Wait is how long what depends on the component waits for its health; 0 if
+	// it does not wait.
+	Wait time.Duration
+	// Health judges objects of custom kinds.
+	Health []health.Check
 	// Objects are the rules about single objects; ask with Rule.
 	Objects []ObjectRule
 	// Stage is derived from DependsOn, from 0.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -58,11 +59,11 @@ func TestAFieldThatIsIgnoredStandsForAllBelowItAndNothingBeside(t *testing.T) {
 	t.Parallel()
 	r := factory.Rule{Ignore: []string{".spec.replicas", `.metadata.annotations["example.org/a"]`, ".spec.containers[name=web]"}}
 	for path, want := range map[string]bool{
-		".spec.replicas":                           true,
-		".spec.replicasMax":                        false,
-		".spec":                                    false,
-		".":                                        false,
-		`.metadata.annotations["example.org/a"]`:   true,
+		".spec.replicas":                         true,
+		".spec.replicasMax":                      false,
+		".spec":                                  false,
+		".":                                      false,
+		`.metadata.annotations["example.org/a"]`: true,
 		`.metadata.annotations["example.org/ab"]`:  false,
 		".spec.containers[name=web].image":         true,
 		".spec.containers[name=web][0]":            true,
@@ -133,5 +134,44 @@ func TestRulesThatAreNotExactlyUnderstoodAreRefused(t *testing.T) {
 				t.Errorf("got %v, want code %s with a hint", err, row.code)
 			}
 		})
+	}
+}
+
+func TestAGateHasATimeAndExpressionsThatCompile(t *testing.T) {
+	t.Parallel()
+	with := func(setting string) string {
+		text := strings.Replace(accepted, "drift: off", `drift: "off"`, 1)
+		return strings.Replace(text, "drift: alert}", "drift: alert, "+setting+"}", 1)
+	}
+	c, err := factory.Decode([]byte(with(`wait: 90s, health: [{apiVersion: example.org/v1, kind: Mill, current: "object.status.ready"}]`)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, _ := c.Component("tekton")
+	if k.Wait != 90*time.Second || len(k.Health) != 1 || !k.Health[0].For("example.org/v1", "Mill") {
+		t.Errorf("got %+v", k)
+	}
+	check := func(s string) string { return "health: [{" + s + "}]" }
+	for name, row := range map[string]struct{ setting, code string }{
+		"no duration":               {"wait: yes", "factory/wait"},
+		"a number without its unit": {"wait: '30'", "factory/wait"},
+		"no time at all":            {"wait: 0s", "factory/wait"},
+		"a day":                     {"wait: 24h", "factory/wait"},
+		"a kind without a group":    {check("apiVersion: v1, kind: Pod, current: 'true'"), "factory/check"},
+		"a kind of Kubernetes":      {check("apiVersion: apps/v1, kind: Deployment, current: 'true'"), "factory/check"},
+		"no kind":                   {check("apiVersion: example.org/v1, current: 'true'"), "factory/check"},
+		"no expression":             {check("apiVersion: example.org/v1, kind: Mill"), "factory/check"},
+		"a bad expression":          {check("apiVersion: example.org/v1, kind: Mill, current: object."), "factory/check"},
+		"a bad second expression":   {check("apiVersion: example.org/v1, kind: Mill, current: 'true', failed: '1'"), "factory/check"},
+		"an unknown field":          {check("apiVersion: example.org/v1, kind: Mill, current: 'true', inProgress: x"), "factory/syntax"},
+		"a kind twice": {"health: [{apiVersion: example.org/v1, kind: Mill, current: 'true'}, " +
+			"{apiVersion: example.org/v1, kind: Mill, current: 'true'}]", "factory/twice"},
+		"too many kinds": {"health: [" + strings.Repeat("{apiVersion: example.org/v1, kind: Mill, current: 'true'}, ", 65) + "]", "factory/count"},
+	} {
+		_, err := factory.Decode([]byte(with(row.setting)))
+		var no *factory.Refusal
+		if !errors.As(err, &no) || no.Code != row.code || no.Hint == "" {
+			t.Errorf("%s: got %v, want code %s with a hint", name, err, row.code)
+		}
 	}
 }
