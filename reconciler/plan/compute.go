@@ -13,6 +13,7 @@ import (
 func Compute(m render.Manifests, obs Observation, limits Limits) (Plan, error) {
 	b := builder{
 		obs:    obs,
+		rules:  limits.Rules,
 		stages: map[string]int{},
 		plan:   Plan{manifests: m.Digest(), intent: obs.Inventory.clone(), restore: len(obs.Inventory.Rebuilt) > 0},
 	}
@@ -31,12 +32,13 @@ func Compute(m render.Manifests, obs Observation, limits Limits) (Plan, error) {
 			b.undeclared(id, obs.Inventory.Entries[id])
 		}
 	}
-	if err := limits.check(b.prunes, len(obs.Inventory.Entries)); err != nil {
+	if err := limits.check(b.prunes, b.recreations(), len(obs.Inventory.Entries)); err != nil {
 		return Plan{}, err
 	}
 	if err := b.needs(); err != nil {
 		return Plan{}, err
 	}
+	b.behindGates(objects)
 	b.plan.changes = append(b.plan.changes, b.prunes...)
 	slices.SortFunc(b.plan.changes, comparePosition)
 	return b.plan, nil
@@ -44,6 +46,7 @@ func Compute(m render.Manifests, obs Observation, limits Limits) (Plan, error) {
 
 type builder struct {
 	obs    Observation
+	rules  Rules
 	stages map[string]int
 	plan   Plan
 	prunes []Change
@@ -73,8 +76,8 @@ func (b *builder) declare(o *render.Object) {
 			op = Correct
 		}
 		b.write(o, op, live, entry, known && (!entry.Pending || live.Managed))
-	case Conflict:
-		b.block(o.ID(), o.Component(), ReasonFieldConflict, live)
+	case Conflict, Immutable:
+		b.opposed(o, live, entry)
 	case Terminating:
 		b.block(o.ID(), o.Component(), ReasonTerminating, live)
 	case Rejected:
@@ -83,6 +86,22 @@ func (b *builder) declare(o *render.Object) {
 		b.block(o.ID(), o.Component(), ReasonPutOff, live)
 	case Unknown, Present:
 		b.block(o.ID(), o.Component(), ReasonUnobserved, live)
+	}
+}
+
+// opposed decides about an object whose declared fields somebody else owns, or
+// cannot be changed in place.
+func (b *builder) opposed(o *render.Object, live Live, entry Entry) {
+	switch {
+	case live.State == Conflict && b.rules.force(o.Component(), o.ID()):
+		b.write(o, Update, live, entry, true)
+	case live.State == Conflict:
+		b.block(o.ID(), o.Component(), ReasonFieldConflict, live)
+	case live.Managed && b.rules.recreate(o.Component(), o.ID()):
+		// Only what is ours is deleted: another's object is not made anew.
+		b.write(o, Recreate, live, entry, true)
+	default:
+		b.block(o.ID(), o.Component(), ReasonImmutableField, live)
 	}
 }
 
@@ -114,10 +133,13 @@ func (b *builder) inSync(o *render.Object, live Live, stored Entry) {
 
 func (b *builder) write(o *render.Object, op Op, live Live, entry Entry, owned bool) {
 	phase, rank := position(o.ID())
+	if op == Recreate && phase == phaseComponents {
+		rank = rankRecreate // after all else of its stage is in the cluster
+	}
 	c := Change{
 		ID: o.ID(), Op: op, Component: o.Component(), Stage: b.stages[o.Component()], APIVersion: o.APIVersion(),
 		Declared: o, Live: live.Meta, Owned: owned, Drift: drifted(o, entry), Differences: live.Differences,
-		Remove: live.Extras, Ignore: live.Ignore, Kept: live.Kept, phase: phase, rank: rank,
+		Remove: live.Extras, Ignore: live.Ignore, Kept: live.Kept, Detail: live.Detail, phase: phase, rank: rank,
 	}
 	switch entry.Component {
 	case o.Component():
@@ -137,7 +159,8 @@ func (b *builder) write(o *render.Object, op Op, live Live, entry Entry, owned b
 
 func (b *builder) block(id render.ID, component, reason string, live Live) {
 	b.plan.blocked = append(b.plan.blocked, Blocked{
-		ID: id, Component: component, Reason: reason, Detail: live.Detail, Differences: live.Differences,
+		ID: id, Component: component, Stage: b.stages[component], Reason: reason, Detail: live.Detail,
+		Differences: live.Differences,
 	})
 }
 
@@ -150,7 +173,7 @@ func (b *builder) undeclared(id render.ID, entry Entry) {
 	case Absent:
 		delete(b.plan.intent.Entries, id)
 		return
-	case Unknown, Conflict, Rejected, Resting, Mutated:
+	case Unknown, Conflict, Rejected, Resting, Mutated, Immutable:
 		b.block(id, entry.Component, ReasonUnobserved, live)
 		return
 	case Terminating:

@@ -2,15 +2,19 @@ package plan
 
 import "fmt"
 
-// Limits bound what one plan may delete. The zero value allows no deletion.
+// Limits bound what one plan may do. The zero value allows no deletion, takes
+// nothing over, and waits for nothing.
 type Limits struct {
 	// MaxPrune is the number of objects, MaxPrunePercent their share of the
 	// inventory, rounded up so that a small factory can still drop one object.
 	MaxPrune        int
 	MaxPrunePercent int
-	// AllowProtected permits deleting namespaces and definitions, which takes
-	// everything in them along.
+	// AllowProtected permits deleting namespaces, definitions and volumes, which
+	// takes everything in them along.
 	AllowProtected bool
+	// Rules are what the factory's configuration says about components and
+	// single objects.
+	Rules Rules
 }
 
 // DefaultLimits are in force where a Factory does not say otherwise.
@@ -35,21 +39,23 @@ func (r *Refusal) Error() string {
 	return fmt.Sprintf("%s (%s): %s", r.Reason, r.Code, r.Detail)
 }
 
-func (l Limits) check(prunes []Change, inventory int) error {
-	if len(prunes) == 0 {
+// check counts what is deleted for good and what is deleted to be made anew.
+func (l Limits) check(prunes, anew []Change, inventory int) error {
+	deleted := len(prunes) + len(anew)
+	if deleted == 0 {
 		return nil
 	}
-	if len(prunes) > l.MaxPrune {
+	if deleted > l.MaxPrune {
 		return &Refusal{
 			Reason: ReasonPruneLimit, Code: "plan/prune-count",
-			Detail: fmt.Sprintf("%d of %d objects would be deleted, at most %d may", len(prunes), inventory, l.MaxPrune),
+			Detail: fmt.Sprintf("%d of %d objects would be deleted, at most %d may", deleted, inventory, l.MaxPrune),
 			Hint:   "delete in several revisions, or raise spec.prune.maxObjects of the Factory",
 		}
 	}
-	if allowed := (inventory*l.MaxPrunePercent + 99) / 100; len(prunes) > allowed {
+	if allowed := (inventory*l.MaxPrunePercent + 99) / 100; deleted > allowed {
 		return &Refusal{
 			Reason: ReasonPruneLimit, Code: "plan/prune-share",
-			Detail: fmt.Sprintf("%d of %d objects would be deleted, at most %d percent may", len(prunes), inventory, l.MaxPrunePercent),
+			Detail: fmt.Sprintf("%d of %d objects would be deleted, at most %d percent may", deleted, inventory, l.MaxPrunePercent),
 			Hint:   "delete in several revisions, or raise spec.prune.maxPercent of the Factory",
 		}
 	}
@@ -57,7 +63,7 @@ func (l Limits) check(prunes []Change, inventory int) error {
 		return nil
 	}
 	for _, c := range prunes {
-		if IsDefinition(c.ID) || IsNamespace(c.ID) {
+		if c.ID.Irreplaceable() {
 			return &Refusal{
 				Reason: ReasonPruneLimit, Code: "plan/prune-protected", Object: Name(c.ID),
 				Detail: Name(c.ID) + " would be deleted with everything in it",

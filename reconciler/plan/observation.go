@@ -70,6 +70,8 @@ const (
 	// Mutated: admission changes declared fields in the very request that applies
 	// them, so that applying again would not put them right.
 	Mutated
+	// Immutable: a declared field cannot be changed in place.
+	Immutable
 )
 
 // Reasons of remarks.

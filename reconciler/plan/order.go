@@ -22,6 +22,7 @@ const (
 	rankConfiguration
 	rankWorkload
 	rankCustom
+	rankRecreate
 )
 
 const (
@@ -86,8 +87,10 @@ func comparePosition(a, b Change) int {
 	if c := cmp.Compare(a.phase, b.phase); c != 0 {
 		return c
 	}
-	forward := cmp.Or(cmp.Compare(a.Stage, b.Stage), strings.Compare(a.Component, b.Component),
-		cmp.Compare(a.rank, b.rank), compareID(a.ID, b.ID))
+	// What nothing orders stands together: the same rank of all components of a
+	// stage is one batch.
+	forward := cmp.Or(cmp.Compare(a.Stage, b.Stage), cmp.Compare(a.rank, b.rank),
+		strings.Compare(a.Component, b.Component), compareID(a.ID, b.ID))
 	if a.phase != phasePrune {
 		return forward
 	}
@@ -97,7 +100,8 @@ func comparePosition(a, b Change) int {
 		cmp.Compare(rb, ra), compareID(b.ID, a.ID))
 }
 
-// Gate is what is waited for after a batch.
+// Gate is what is waited for after a batch. Beside it stand the gates of single
+// components, see [HealthGate].
 type Gate string
 
 // The gates.
@@ -116,6 +120,13 @@ type Batch struct {
 	Gate    Gate
 	// Prune says that the batch deletes; it is skipped if anything before failed.
 	Prune bool
+	// Stage is that of its changes. Recreate says that they delete objects to make
+	// them anew: skipped if anything of the stage failed.
+	Stage    int
+	Recreate bool
+	// Last says that webhooks are in it: nothing that could still be applied may
+	// be left for after it.
+	Last bool
 }
 
 // Batches cuts the plan where order matters.
@@ -123,12 +134,32 @@ func (p Plan) Batches() []Batch {
 	var out []Batch
 	for i, c := range p.changes {
 		if i == 0 || !sameBatch(p.changes[i-1], c) {
-			out = append(out, Batch{Name: batchName(c), Prune: c.Op == Prune, Gate: gateOf(c)})
+			out = append(out, Batch{
+				Name: batchName(c), Prune: c.Op == Prune, Gate: gateOf(c), Stage: c.Stage,
+				Recreate: c.Op == Recreate, Last: c.phase == phaseWebhooks,
+			})
 		}
 		last := &out[len(out)-1]
 		last.Changes = append(last.Changes, c)
 	}
+	for i := range out {
+		out[i].Name = componentsOf(out[i].Changes) + out[i].Name
+	}
 	return out
+}
+
+// componentsOf names the components of a batch where it is about components.
+func componentsOf(changes []Change) string {
+	if changes[0].phase != phaseComponents {
+		return ""
+	}
+	var names []string
+	for _, c := range changes {
+		if len(names) == 0 || names[len(names)-1] != c.Component {
+			names = append(names, c.Component)
+		}
+	}
+	return strings.Join(names, ", ") + ": "
 }
 
 func gateOf(c Change) Gate {
@@ -144,24 +175,24 @@ func sameBatch(a, b Change) bool {
 	}
 	switch a.phase {
 	case phaseComponents:
-		return a.Stage == b.Stage && a.Component == b.Component && a.rank == b.rank
+		return a.Stage == b.Stage && a.rank == b.rank
 	case phasePrune:
 		pa, ra := position(a.ID)
 		pb, rb := position(b.ID)
 		return pa == pb && ra == rb && (pa != phaseComponents || a.Component == b.Component)
 	}
-	return true
+	return a.Op == Recreate == (b.Op == Recreate)
 }
 
 func batchName(c Change) string {
-	rank := []string{"identity and access", "configuration", "services and workloads", "custom resources"}
+	rank := []string{"identity and access", "configuration", "services and workloads", "custom resources", "made anew"}
 	switch c.phase {
 	case phaseFoundations:
 		return "namespaces and definitions"
 	case phaseGuards:
 		return "native admission policies"
 	case phaseComponents:
-		return c.Component + ": " + rank[c.rank]
+		return rank[c.rank]
 	case phaseWebhooks:
 		return "webhooks and aggregated APIs"
 	}

@@ -14,8 +14,9 @@
 //  1. foundations: namespaces and CustomResourceDefinitions of all components,
 //     then a gate that waits until they are Active and Established;
 //  2. guards: native admission policies and their bindings;
-//  3. the components by their stage, each in the order identity and access,
-//     configuration, services and workloads, custom resources;
+//  3. the components by their stage, those of one stage together in the order
+//     identity and access, configuration, services and workloads, custom
+//     resources, and last what is deleted and made anew;
 //  4. webhooks: webhook configurations and aggregated API services of all
 //     components, last of the whole plan;
 //  5. prune, in the reverse of all that.
@@ -25,6 +26,9 @@
 // would make them run, and those of every later component (attack row H05).
 // The same holds for definitions: a custom resource of one component may need
 // the definition of another (H02). Kinds decide, never the order of files.
+//
+// A component may be a gate ([Rules]): changes of what depends on it wait until
+// all of it is applied and healthy. That holds them back and nobody else.
 //
 // # What it refuses
 //
@@ -58,6 +62,9 @@ const (
 	// Correct puts back what somebody else changed in an object whose
 	// declaration did not change: drift.
 	Correct Op = "Correct"
+	// Recreate deletes an object of which a declared field cannot be changed, and
+	// makes it anew, where the factory's configuration permits that.
+	Recreate Op = "Recreate"
 	// Prune deletes an object that left the declaration.
 	Prune Op = "Prune"
 )
@@ -90,18 +97,29 @@ type Change struct {
 	Remove []Extra
 	Ignore []string
 	Kept   bool
+	// Detail says why the fields that differ are not known, where they are not.
+	Detail string
 	// Needs names the changed definitions and namespaces without which this
 	// change cannot succeed.
 	Needs []render.ID
+	// Gates names the components that have to be healthy first.
+	Gates []string
 
 	phase, rank int
 }
+
+// Webhook says whether a change is one of those that come last of the plan:
+// webhook configurations and aggregated API services.
+func (c Change) Webhook() bool { return c.phase == phaseWebhooks }
 
 // Reasons why an object is not decided.
 const (
 	// ReasonFieldConflict: another manager owns declared fields of an object
 	// that was never ours.
 	ReasonFieldConflict = "FieldConflict"
+	// ReasonImmutableField: a declared field cannot be changed in place, and
+	// nothing permits to make the object anew.
+	ReasonImmutableField = "ImmutableField"
 	// ReasonTerminating: the object is being deleted; it is made anew once gone.
 	ReasonTerminating = "Terminating"
 	// ReasonUnobserved: the live state could not be read.
@@ -131,6 +149,7 @@ const (
 type Blocked struct {
 	ID          render.ID
 	Component   string
+	Stage       int
 	Reason      string
 	Detail      string
 	Differences []Difference
@@ -145,6 +164,7 @@ type Plan struct {
 	intent    Inventory
 	restore   bool
 	declared  int
+	gates     map[string]HealthGate
 }
 
 // Empty says that the cluster is in sync: nothing to write, nothing undecided,
@@ -208,6 +228,7 @@ type changeJSON struct {
 	Stage       int          `json:"stage"`
 	Digest      string       `json:"digest,omitempty"`
 	Drift       bool         `json:"drift,omitempty"`
+	Gates       []string     `json:"gates,omitempty"`
 	Differences []Difference `json:"differences,omitempty"`
 }
 
@@ -230,7 +251,7 @@ func (p Plan) MarshalJSON() ([]byte, error) {
 		Blocked          []blockedJSON `json:"blocked,omitempty"`
 	}{Manifests: p.manifests, Empty: p.Empty(), RestoreInventory: p.restore, Changes: []changeJSON{}}
 	for _, c := range p.changes {
-		j := changeJSON{Object: Name(c.ID), Op: c.Op, Component: c.Component, Stage: c.Stage, Drift: c.Drift, Differences: c.Differences}
+		j := changeJSON{Object: Name(c.ID), Op: c.Op, Component: c.Component, Stage: c.Stage, Drift: c.Drift, Gates: c.Gates, Differences: c.Differences}
 		if c.Declared != nil {
 			j.Digest = c.Declared.Digest()
 		}

@@ -17,7 +17,10 @@ func (p Plan) Text() string {
 		fmt.Fprintf(&b, "%s:\n", batch.Name)
 		for _, c := range batch.Changes {
 			count[c.Op]++
-			fmt.Fprintf(&b, "  %-7s %s\n", strings.ToLower(string(c.Op)), Name(c.ID))
+			fmt.Fprintf(&b, "  %-7s %s%s\n", strings.ToLower(string(c.Op)), Name(c.ID), behind(c))
+			if c.Detail != "" {
+				fmt.Fprintf(&b, "          %s\n", c.Detail)
+			}
 			writeDifferences(&b, c.Differences)
 		}
 	}
@@ -35,8 +38,12 @@ func (p Plan) Text() string {
 	if p.restore {
 		b.WriteString("inventory: to be written again\n")
 	}
-	fmt.Fprintf(&b, "%d to create, %d to update, %d to correct, %d to prune, %d left alone, of %d declared\n",
-		count[Create], count[Update], count[Correct], count[Prune], len(p.blocked), p.declared)
+	anew := ""
+	if n := count[Recreate]; n > 0 {
+		anew = fmt.Sprintf("%d to delete and make anew, ", n)
+	}
+	fmt.Fprintf(&b, "%d to create, %d to update, %d to correct, %s%d to prune, %d left alone, of %d declared\n",
+		count[Create], count[Update], count[Correct], anew, count[Prune], len(p.blocked), p.declared)
 	return b.String()
 }
 
@@ -59,4 +66,11 @@ func by(d Difference) string {
 		out += ")"
 	}
 	return out
+}
+
+func behind(c Change) string {
+	if len(c.Gates) == 0 {
+		return ""
+	}
+	return " (when healthy: " + strings.Join(c.Gates, ", ") + ")"
 }
