@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -78,15 +79,19 @@ func (p *pass) apply(ctx context.Context, revision accepted, todo plan.Plan) (ap
 	return changes, nil
 }
 
-// incomplete names the objects that kept a revision from being applied.
+// incomplete names the objects that kept a revision from being applied. The
+// reason is that of the first where it has one of its own.
 func incomplete(changes apply.ChangeSet) error {
 	open := slices.DeleteFunc(slices.Clone(changes.Results), func(r apply.Result) bool {
 		return !slices.Contains([]apply.Action{apply.Failed, apply.Waiting, apply.Deleting}, r.Action)
 	})
 	slices.SortStableFunc(open, func(a, b apply.Result) int {
-		return rank(a.Action) - rank(b.Action)
+		return cmp.Or(rank(a.Action)-rank(b.Action), consequence(a)-consequence(b))
 	})
 	first, reason := open[0], report.ReasonApplyFailed
+	if slices.Contains([]string{plan.ReasonImmutableField, apply.ReasonWebhookDeadlock, apply.ReasonGateFailed, apply.ReasonGateClosed}, first.Reason) {
+		reason = first.Reason
+	}
 	if !slices.ContainsFunc(open, func(r apply.Result) bool { return r.Reason != plan.ReasonMutated }) {
 		reason = plan.ReasonMutated
 	}
@@ -98,13 +103,19 @@ func incomplete(changes apply.ChangeSet) error {
 		len(open), plan.Name(first.ID), first.Action, first.Reason, strings.Join(paths, ", "), first.Message))
 }
 
-func rank(a apply.Action) int {
-	return slices.Index([]apply.Action{apply.Failed, apply.Waiting, apply.Deleting}, a)
+// consequence puts what only follows from another failure behind it.
+func consequence(r apply.Result) int {
+	switch r.Reason {
+	case apply.ReasonGateFailed:
+		return 1
+	case apply.ReasonDependencyFailed, apply.ReasonPruneDeferred, apply.ReasonRecreateDeferred:
+		return 2
+	}
+	return 0
 }
 
-func (p *pass) limits() plan.Limits {
-	spec := p.factory.Spec.Prune
-	return plan.Limits{MaxPrune: int(spec.MaxObjects), MaxPrunePercent: int(spec.MaxPercent), AllowProtected: spec.AllowProtected}
+func rank(a apply.Action) int {
+	return slices.Index([]apply.Action{apply.Failed, apply.Waiting, apply.Deleting}, a)
 }
 
 // floors are the revisions that evidence and status say were applied: a
@@ -155,14 +166,15 @@ func (p *pass) unenforced(err error) {
 	}
 }
 
-func (p *pass) health(ctx context.Context, revision accepted) {
-	mode := apply.HealthMode(revision.environment.Health.Mode)
-	h, err := p.plant.engine.Health(ctx, revision.manifests, mode, revision.environment.Health.Reason)
+func (p *pass) health(ctx context.Context, revision accepted, changes apply.ChangeSet) {
+	judging := revision.judging()
+	h, err := p.plant.engine.HealthWith(ctx, revision.manifests, judging)
 	if err != nil {
 		p.out.Health = report.Health{Known: true, Status: metav1.ConditionUnknown, Reason: report.ReasonClusterUnreachable, Message: err.Error()}
 		return
 	}
-	p.out.Health = healthOf(h, mode)
+	p.out.Health = healthOf(h, judging.Mode)
+	p.out.Health.Message += waived(changes.Gates)
 }
 
 func healthOf(h apply.Health, mode apply.HealthMode) report.Health {

@@ -94,7 +94,7 @@ func (p *pass) enforce(ctx context.Context, revision accepted) {
 		p.failed(v1alpha1.ConditionApplied, err)
 		return
 	}
-	todo, err := plan.Compute(revision.manifests, observation, p.limits())
+	todo, err := plan.Compute(revision.manifests, observation, p.limits(revision))
 	if err != nil {
 		p.unplanned(ctx, revision, err)
 		return
@@ -109,7 +109,7 @@ func (p *pass) enforce(ctx context.Context, revision accepted) {
 		p.failed(v1alpha1.ConditionApplied, err)
 		return
 	}
-	p.health(ctx, revision)
+	p.health(ctx, revision, changes)
 	p.attest(ctx, revision, changes)
 	p.calm(revision, todo)
 }

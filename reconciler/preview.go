@@ -34,7 +34,7 @@ func Preview(ctx context.Context, setup *Setup, key client.ObjectKey) (plan.Plan
 	if err != nil {
 		return plan.Plan{}, err
 	}
-	todo, err := plan.Compute(revision.manifests, observation, walk.limits())
+	todo, err := plan.Compute(revision.manifests, observation, walk.limits(revision))
 	if err != nil {
 		return plan.Plan{}, err
 	}

@@ -35,6 +35,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
+	"millwright.dev/millwright/reconciler/apply"
 	"millwright.dev/millwright/reconciler/report"
 )
 
@@ -142,6 +143,10 @@ func next(f *v1alpha1.Factory, p *plant, out report.Outcome) reconcile.Result {
 			p.failures = 0
 		}
 		return ctrl.Result{RequeueAfter: interval}
+	}
+	if out.Refused == nil && out.Failed.Problem.Reason == apply.ReasonGateClosed {
+		// Not a failure: the next pass goes on waiting, or takes a new commit.
+		return ctrl.Result{RequeueAfter: min(firstRetry, interval)}
 	}
 	wait := min(firstRetry<<min(p.failures, 10), lastRetry, interval)
 	p.failures++

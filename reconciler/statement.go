@@ -140,7 +140,7 @@ func (p *pass) changesOf(objects attest.List) attest.Changes {
 		switch r.Action {
 		case apply.Created:
 			c.Created++
-		case apply.Updated:
+		case apply.Updated, apply.Recreated:
 			c.Updated++
 		case apply.Corrected:
 			c.Corrected++

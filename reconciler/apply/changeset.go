@@ -13,6 +13,9 @@ const (
 	Created   Action = "created"
 	Updated   Action = "updated"
 	Corrected Action = "corrected"
+	// Recreated: deleted, seen gone, and made anew, since a field could not be
+	// changed in place.
+	Recreated Action = "recreated"
 	// Unchanged: the API server found nothing to change after all.
 	Unchanged Action = "unchanged"
 	// Pruned: deleted, and the API server says that it is gone.
@@ -49,6 +52,8 @@ type ChangeSet struct {
 	Results []Result
 	// Inventory as it was stored after the last write.
 	Inventory plan.Inventory
+	// Gates are the health gates that were looked at, by component.
+	Gates []GateResult
 }
 
 // Complete says that everything that was planned is done and nothing was left
@@ -69,7 +74,7 @@ func (s ChangeSet) Failed() []Result { return s.with(Failed) }
 func (s ChangeSet) Corrected() []Result {
 	var out []Result
 	for _, r := range s.Results {
-		if r.Drift && (r.Action == Corrected || r.Action == Created) {
+		if r.Drift && (r.Action == Corrected || r.Action == Created || r.Action == Recreated) {
 			out = append(out, r)
 		}
 	}

@@ -98,6 +98,12 @@ func (w *observing) compare(ctx context.Context, o *render.Object, owned bool) (
 	c.want, err = client.Patch(ctx, id.Name, types.ApplyPatchType, send, metav1.PatchOptions{
 		FieldManager: manager, Force: &owned, DryRun: []string{metav1.DryRunAll},
 	})
+	if undryable(err) {
+		// A webhook with side effects answers no dry-run (H11). Applying does
+		// nothing where nothing differs, so the object is written unseen.
+		c.live.State, c.live.Detail = plan.Differs, explain(err, id).message
+		return c.live, nil
+	}
 	if err != nil {
 		return refused(c.live, err, id), err
 	}
@@ -108,6 +114,11 @@ func (w *observing) compare(ctx context.Context, o *render.Object, owned bool) (
 		return refused(c.live, err, id), err
 	}
 	return c.live, nil
+}
+
+// undryable says whether a dry-run was refused because it was one.
+func undryable(err error) bool {
+	return apierrors.IsBadRequest(err) && strings.Contains(err.Error(), "does not support dry run")
 }
 
 func (c *comparison) ignored(path string) bool { return under(c.ignore, path) }
@@ -246,6 +257,8 @@ func refused(live plan.Live, err error, id render.ID) plan.Live {
 	switch f.reason {
 	case plan.ReasonFieldConflict:
 		live.State, live.Differences = plan.Conflict, conflicts(err)
+	case plan.ReasonImmutableField:
+		live.State, live.Differences = plan.Immutable, immutableFields(err)
 	case plan.ReasonInvalid, ReasonTooLarge:
 		live.State = plan.Rejected
 	default:

@@ -9,7 +9,7 @@ import (
 	"millwright.dev/millwright/render"
 )
 
-func TestAFactoryIsAppliedInOnePassAndTheNextPassWritesNothing(t *testing.T) {
+func TestAFactoryIsAppliedInOnePassAndTheNextPassWritesNothing(t *testing.T) { // row H02
 	t.Parallel()
 	s := newSite(t, "whole")
 	// In the order in which they could not be applied: the custom resource
@@ -76,7 +76,7 @@ func TestAFieldThatIsNoLongerDeclaredIsRemoved(t *testing.T) {
 	}
 }
 
-func TestOneBadObjectFailsByNameAndTheRestConverges(t *testing.T) {
+func TestOneBadObjectFailsByNameAndTheRestConverges(t *testing.T) { // row G22
 	t.Parallel()
 	s := newSite(t, "badone")
 	s.namespace("badone")
@@ -113,7 +113,7 @@ func make32K(n int) []byte {
 	return out
 }
 
-func TestWhatNeedsAFailedDefinitionWaitsAndEverythingElseGoesOn(t *testing.T) {
+func TestWhatNeedsAFailedDefinitionWaitsAndEverythingElseGoesOn(t *testing.T) { // row H01
 	t.Parallel()
 	s := newSite(t, "gated")
 	s.namespace("gated")

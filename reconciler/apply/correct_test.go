@@ -126,7 +126,7 @@ func TestWhatOthersAddOrReportIsNoDrift(t *testing.T) {
 	s.inSync(m)
 }
 
-func TestAnObjectOfSomebodyElseIsNotTakenOver(t *testing.T) {
+func TestAnObjectOfSomebodyElseIsNotTakenOver(t *testing.T) { // row G08
 	t.Parallel()
 	s := newSite(t, "foreign")
 	s.namespace("foreign")

@@ -166,7 +166,7 @@ func TestAnAPIServerThatIsAwayIsNoAnswerAndNothingIsLost(t *testing.T) {
 	s.inSync(m)
 }
 
-func TestAnAccountThatMayNotDoOneKindFailsThereAndTheRestConverges(t *testing.T) {
+func TestAnAccountThatMayNotDoOneKindFailsThereAndTheRestConverges(t *testing.T) { // row F14
 	t.Parallel()
 	cluster := kubetest.Shared(t)
 	admin := newSite(t, "limited")
@@ -232,7 +232,7 @@ func TestASecondWriterGivesUpBeforeItsFirstWrite(t *testing.T) {
 	}
 }
 
-func TestADefinitionThatSomebodyDeletedComesBackWithItsObjects(t *testing.T) {
+func TestADefinitionThatSomebodyDeletedComesBackWithItsObjects(t *testing.T) { // row H03
 	t.Parallel()
 	s := newSite(t, "undefined")
 	m := s.component(namespaceDoc("NAME"), definition, custom)

@@ -25,6 +25,23 @@
 // On any other object it is reported as FieldConflict with manager and field,
 // and nothing is written.
 //
+// # How fast
+//
+// The number of requests under way follows the API server: it grows while
+// answers come well, halves with 429, a server error or a slow answer, and there
+// is no rate limit of our own. Retry-After holds back every request of the engine
+// until then. The engine repeats requests itself, up to four times and with
+// jitter, where that is safe; client-go's own repeating is switched off by taking
+// the header away from it. What is refused with 429 until its deadline ends the
+// pass: there is no point in asking for a thousand objects one by one.
+//
+// # What waits for what
+//
+// Batches are made one after the other; what is in one is made concurrently. A
+// component that is behind health gates (plan.Rules) is set aside until they are
+// open; nobody else waits for it but webhooks and deletions, which come last. One
+// pass waits at gates for Options.GateSlice and the next one goes on waiting.
+//
 // # What survives a crash
 //
 // Before the first write the inventory record of the component names every
@@ -53,6 +70,7 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
 
 	"millwright.dev/millwright/reconciler/plan"
 	"millwright.dev/millwright/render"
@@ -65,19 +83,24 @@ type Options struct {
 	Factory string
 	// Namespace is where the records are kept: the controller's own.
 	Namespace string
-	// Concurrency of requests; DefinitionConcurrency of definitions, each of
-	// which costs the API server several hundred milliseconds.
+	// Concurrency is how many requests may be under way at most; how many are is
+	// found out by how the API server answers. DefinitionConcurrency is that of
+	// definitions, each of which costs it several hundred milliseconds.
 	Concurrency, DefinitionConcurrency int
 	// RequestTimeout bounds one request. It is above 30 s, the API server's cap
 	// on all admission webhooks of one request together (H06).
 	RequestTimeout time.Duration
 	// GateTimeout bounds the wait for definitions and namespaces.
 	GateTimeout time.Duration
+	// GateSlice bounds how long one pass waits at the health gates of components.
+	// What is left of their time is waited for in later passes, so that a new
+	// commit does not have to wait for an old one to become healthy (H19).
+	GateSlice time.Duration
 }
 
 func (o Options) withDefaults() Options {
 	if o.Concurrency <= 0 {
-		o.Concurrency = 8
+		o.Concurrency = 16
 	}
 	if o.DefinitionConcurrency <= 0 {
 		o.DefinitionConcurrency = 4
@@ -87,6 +110,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.GateTimeout <= 0 {
 		o.GateTimeout = 2 * time.Minute
+	}
+	if o.GateSlice <= 0 {
+		o.GateSlice = 2 * time.Second
 	}
 	return o
 }
@@ -100,6 +126,9 @@ type Engine struct {
 	dynamic  dynamic.Interface
 	rest     rest.Interface
 	served   *served
+	pacer    *pacer
+	// clock is monotonic: it measures, and tells no time of day.
+	clock func() time.Time
 
 	mu sync.Mutex
 	// stored is what the inventory records hold, as far as this engine knows.
@@ -110,14 +139,19 @@ type Engine struct {
 	proven map[render.ID]finding
 	// established remembers definitions that were seen Established.
 	established map[string]bool
+	// waits are the health gates that are waited for.
+	waits map[string]waiting
 
 	// beforeWrite lets tests stop the engine dead between two writes.
 	beforeWrite func(render.ID) error
 }
 
+// begin is the number of requests under way at first.
+const begin = 8
+
 // New returns an engine for the cluster behind cfg. Client-side rate limits
 // are switched off: the API server's priority and fairness decides, and the
-// engine bounds its own concurrency.
+// engine has as many requests under way as that serves well.
 func New(cfg *rest.Config, opts Options) (*Engine, error) {
 	if opts.Factory == "" || opts.Namespace == "" {
 		return nil, errors.New("an engine needs the names of a factory and of the namespace for its inventory")
@@ -131,11 +165,15 @@ func New(cfg *rest.Config, opts Options) (*Engine, error) {
 	}
 	e := &Engine{
 		opts:        opts.withDefaults(),
+		clock:       clock.RealClock{}.Now,
+		waits:       map[string]waiting{},
 		stored:      map[string]map[render.ID]plan.Entry{},
 		versions:    map[string]string{},
 		proven:      map[render.ID]finding{},
 		established: map[string]bool{},
 	}
+	e.pacer = newPacer(client.Transport, min(e.opts.Concurrency, begin), e.opts.Concurrency, e.clock)
+	client.Transport = e.pacer
 	if err := e.connect(cfg, client); err != nil {
 		return nil, fmt.Errorf("preparing clients of the API server: %w", err)
 	}

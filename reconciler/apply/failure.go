@@ -21,7 +21,8 @@ const (
 	ReasonTooLarge = "TooLarge"
 	// ReasonAdmissionDenied: an admission policy or webhook said no.
 	ReasonAdmissionDenied = "AdmissionDenied"
-	// ReasonWebhookUnavailable: a fail-closed webhook did not answer (H05).
+	// ReasonWebhookUnavailable: a fail-closed webhook did not answer (H05), or one
+	// that converts between the versions of a definition (H04).
 	ReasonWebhookUnavailable = "WebhookUnavailable"
 	// ReasonNotServed: the API server does not know the kind.
 	ReasonNotServed = "NotServed"
@@ -35,6 +36,17 @@ const (
 	ReasonNotEstablished = "NotEstablished"
 	// ReasonDependencyFailed: a definition or namespace that it needs failed.
 	ReasonDependencyFailed = "DependencyFailed"
+	// ReasonWebhookDeadlock: a fail-closed webhook did not answer, and what should
+	// answer is ours and does not run.
+	ReasonWebhookDeadlock = "WebhookDeadlock"
+	// ReasonOverloaded: the API server sent us away until the deadline.
+	ReasonOverloaded = "Overloaded"
+	// ReasonGateFailed: a component that it depends on is not healthy in time.
+	ReasonGateFailed = "HealthGateFailed"
+	// ReasonGateClosed: a component that it depends on is not healthy yet.
+	ReasonGateClosed = "HealthGateClosed"
+	// ReasonRecreateDeferred: nothing is made anew after a failure in its stage.
+	ReasonRecreateDeferred = "RecreateDeferred"
 	// ReasonPruneDeferred: nothing is deleted after a failure in the same plan.
 	ReasonPruneDeferred = "PruneDeferred"
 )
@@ -63,7 +75,13 @@ func explain(err error, id render.ID) failure {
 	s := status.Status()
 	f := failure{reason: reasonOf(err, s), message: messageOf(s, id)}
 	switch f.reason {
-	case plan.ReasonInvalid, plan.ReasonFieldConflict, ReasonTooLarge, ReasonAdmissionDenied:
+	case ReasonTooLarge:
+		f.message = clean("over what the API server stores (1.5 MiB with etcd's defaults; a ConfigMap or Secret 1 MiB): " + f.message)
+	case plan.ReasonImmutableField:
+		f.message = immutableText(s)
+	case ReasonOverloaded:
+		f.away, f.retry = true, true
+	case plan.ReasonInvalid, plan.ReasonFieldConflict, ReasonAdmissionDenied:
 	default:
 		f.retry = true
 	}
@@ -73,7 +91,7 @@ func explain(err error, id render.ID) failure {
 func reasonOf(err error, s metav1.Status) string {
 	text := s.Message
 	switch {
-	case strings.Contains(text, "failed calling webhook"):
+	case strings.Contains(text, "failed calling webhook"), strings.Contains(text, "conversion webhook for"):
 		return ReasonWebhookUnavailable
 	case strings.Contains(text, "admission webhook"), strings.Contains(text, "ValidatingAdmissionPolicy"):
 		return ReasonAdmissionDenied
@@ -90,6 +108,10 @@ func reasonOf(err error, s metav1.Status) string {
 	case strings.Contains(text, "failed to create typed patch object"):
 		// A value of the wrong type comes back as an internal error.
 		return plan.ReasonInvalid
+	case immutable(s):
+		return plan.ReasonImmutableField
+	case apierrors.IsTooManyRequests(err):
+		return ReasonOverloaded
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), s.Code == http.StatusUnprocessableEntity,
 		s.Code == http.StatusUnsupportedMediaType:
 		return plan.ReasonInvalid
@@ -154,5 +176,8 @@ func conflicts(err error) []plan.Difference {
 // on with other objects is pointless.
 func unreachable(err error) bool {
 	var status apierrors.APIStatus
+	if apierrors.IsTooManyRequests(err) {
+		return true // it answers, but not us
+	}
 	return err != nil && !errors.As(err, &status) && !errors.Is(err, ErrNotServed) && !errors.Is(err, context.Canceled)
 }

@@ -11,9 +11,11 @@ import (
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"millwright.dev/millwright/reconciler/plan"
 	"millwright.dev/millwright/render"
+	"millwright.dev/millwright/render/health"
 )
 
 // HealthMode says how much health can be known in an environment.
@@ -69,36 +71,59 @@ type Health struct {
 
 const maxNotReady = 20
 
-// Health reads the objects that have a state of their own: definitions,
+// check judges objects of a custom kind.
+type check = health.Check
+
+// Judging says how health is judged.
+type Judging struct {
+	Mode HealthMode
+	// Why says on behalf of the environment why health cannot be known, where the
+	// mode is HealthUnknown.
+	Why string
+	// Checks judge objects of custom kinds, by component.
+	Checks map[string][]health.Check
+}
+
+// Health is [Engine.HealthWith] without expressions for custom kinds.
+func (e *Engine) Health(ctx context.Context, m render.Manifests, mode HealthMode, why string) (Health, error) {
+	return e.HealthWith(ctx, m, Judging{Mode: mode, Why: why})
+}
+
+// HealthWith reads the objects that have a state of their own: definitions,
 // namespaces, workloads, custom resources. Everything else is healthy by
 // being there.
-//
-// why says on behalf of the environment why health cannot be known, where the
-// mode is HealthUnknown.
-func (e *Engine) Health(ctx context.Context, m render.Manifests, mode HealthMode, why string) (Health, error) {
+func (e *Engine) HealthWith(ctx context.Context, m render.Manifests, j Judging) (Health, error) {
+	return e.judgeAll(ctx, m.Objects(), j)
+}
+
+func (e *Engine) judgeAll(ctx context.Context, objects []render.Object, j Judging) (Health, error) {
 	var ask []render.Object
 	h := Health{Components: map[string]Tally{}}
-	definitions, err := e.definitions(ctx, m)
+	definitions, err := e.definitions(ctx, objects)
 	if err != nil {
 		return Health{}, fmt.Errorf("reading the health of definitions: %w", err)
 	}
-	for _, o := range m.Objects() {
+	for _, o := range objects {
 		switch {
 		case plan.IsDefinition(o.ID()):
 			h.add(o, definitions[o.ID().Name])
-		case !hasState(o.ID()):
+		case !hasState(o.ID()) && !checked(o, j.Checks[o.Component()]):
 			h.add(o, ObjectHealth{Verdict: Ready})
-		case mode == HealthUnknown && !plan.IsNamespace(o.ID()):
-			h.add(o, ObjectHealth{Verdict: Unknown, Message: clean(why)})
+		case j.Mode == HealthUnknown && !plan.IsNamespace(o.ID()):
+			h.add(o, ObjectHealth{Verdict: Unknown, Message: clean(j.Why)})
 		default:
 			ask = append(ask, o)
 		}
 	}
-	if err := e.askAll(ctx, ask, &h); err != nil {
+	if err := e.askAll(ctx, ask, j, &h); err != nil {
 		return Health{}, fmt.Errorf("reading the health of objects: %w", err)
 	}
 	h.conclude()
 	return h, nil
+}
+
+func checked(o render.Object, checks []check) bool {
+	return slices.ContainsFunc(checks, func(c check) bool { return c.For(o.APIVersion(), o.ID().Kind) })
 }
 
 func (h *Health) add(o render.Object, x ObjectHealth) {
@@ -168,11 +193,11 @@ func hasState(id render.ID) bool {
 	return strings.Contains(id.Group, ".") && !strings.HasSuffix(id.Group, ".k8s.io")
 }
 
-func (e *Engine) askAll(ctx context.Context, objects []render.Object, h *Health) error {
+func (e *Engine) askAll(ctx context.Context, objects []render.Object, j Judging, h *Health) error {
 	var mu sync.Mutex
 	var away error
 	each(e.opts.Concurrency, objects, func(o render.Object) {
-		x, err := e.ask(ctx, o)
+		x, err := e.ask(ctx, o, j.Checks[o.Component()])
 		mu.Lock()
 		defer mu.Unlock()
 		if unreachable(err) {
@@ -186,7 +211,7 @@ func (e *Engine) askAll(ctx context.Context, objects []render.Object, h *Health)
 	return away
 }
 
-func (e *Engine) ask(ctx context.Context, o render.Object) (ObjectHealth, error) {
+func (e *Engine) ask(ctx context.Context, o render.Object, checks []check) (ObjectHealth, error) {
 	r, err := e.served.lookup(ctx, o.APIVersion(), o.ID().Kind)
 	if err != nil {
 		return ObjectHealth{Verdict: Unknown, Message: explain(err, o.ID()).message}, err
@@ -200,9 +225,29 @@ func (e *Engine) ask(ctx context.Context, o render.Object) (ObjectHealth, error)
 	if err != nil {
 		return ObjectHealth{Verdict: Unknown, Message: explain(err, o.ID()).message}, err
 	}
+	return judgeLive(live, checks), nil
+}
+
+// judgeLive asks the expressions of the factory where there are some for the
+// kind, and kstatus otherwise.
+func judgeLive(live *unstructured.Unstructured, checks []check) ObjectHealth {
+	for _, c := range checks {
+		if !c.For(live.GetAPIVersion(), live.GetKind()) {
+			continue
+		}
+		verdict, message := c.Judge(live.Object)
+		switch verdict {
+		case health.Current:
+			return ObjectHealth{Verdict: Ready}
+		case health.Failed:
+			return ObjectHealth{Verdict: Unhealthy, Message: message}
+		default:
+			return ObjectHealth{Verdict: InProgress, Message: message}
+		}
+	}
 	result, err := status.Compute(live)
 	if err != nil {
-		return ObjectHealth{Verdict: Unknown, Message: clean(err.Error())}, nil
+		return ObjectHealth{Verdict: Unknown, Message: clean(err.Error())}
 	}
 	x := ObjectHealth{Message: clean(result.Message)}
 	switch result.Status {
@@ -215,15 +260,15 @@ func (e *Engine) ask(ctx context.Context, o render.Object) (ObjectHealth, error)
 	default:
 		x.Verdict = Unknown
 	}
-	return x, nil
+	return x
 }
 
 // definitions says which declared definitions are Established. What was seen
 // once is not asked again.
-func (e *Engine) definitions(ctx context.Context, m render.Manifests) (map[string]ObjectHealth, error) {
+func (e *Engine) definitions(ctx context.Context, objects []render.Object) (map[string]ObjectHealth, error) {
 	out := map[string]ObjectHealth{}
 	missing := false
-	for _, o := range m.Objects() {
+	for _, o := range objects {
 		if !plan.IsDefinition(o.ID()) {
 			continue
 		}

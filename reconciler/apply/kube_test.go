@@ -271,3 +271,14 @@ webhooks:
   namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: NAME}}
   rules:
   - {apiGroups: [apps], apiVersions: [v1], operations: [CREATE], resources: [deployments]}`
+
+// probing are the options of a request that only asks, writing of one by another.
+func probing() metav1.PatchOptions {
+	force := true
+	return metav1.PatchOptions{FieldManager: "probe", DryRun: []string{metav1.DryRunAll}, Force: &force}
+}
+
+func writing() metav1.PatchOptions {
+	force := true
+	return metav1.PatchOptions{FieldManager: "other", Force: &force}
+}

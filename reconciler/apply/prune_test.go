@@ -71,7 +71,7 @@ func TestMorePruningThanAllowedIsRefusedAndChangesNothing(t *testing.T) {
 	s.inSync(s.component(docs...))
 }
 
-func TestAnObjectHeldByAFinalizerStaysInTheInventoryUntilItIsGone(t *testing.T) {
+func TestAnObjectHeldByAFinalizerStaysInTheInventoryUntilItIsGone(t *testing.T) { // row H12
 	t.Parallel()
 	s := newSite(t, "held")
 	s.namespace("held")

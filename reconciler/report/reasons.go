@@ -52,6 +52,10 @@ const (
 	ReasonSourceStale          = "SourceStale"
 	ReasonSourceBehind         = "SourceBehind"
 	ReasonRevokedApplied       = "RevokedRevisionApplied"
+	// Those that single objects give a revision which is not applied completely.
+	ReasonWebhookDeadlock  = "WebhookDeadlock"
+	ReasonHealthGateFailed = "HealthGateFailed"
+	ReasonHealthGateClosed = "HealthGateClosed"
 )
 
 // Reasons lists every reason that is not a success, sorted by reason and code.
@@ -104,6 +108,10 @@ func own() []Reason {
 		{ReasonApplyFailed, "", CouldNotTell, "the message names the objects and the server's words; the rest is applied, and it is retried"},
 		{plan.ReasonFight, "", CouldNotTell, "find out why the named field manager writes these fields: stop it, or do not declare them, or list them under ignore in factory.yaml"},
 		{plan.ReasonMutated, "", CouldNotTell, "have the webhook or admission policy leave the field alone, declare what it makes of it, or list the field under ignore in factory.yaml"},
+		{plan.ReasonImmutableField, "", CouldNotTell, "declare the object under a new name, or permit recreate: true for it in factory.yaml, in a signed commit"},
+		{ReasonWebhookDeadlock, "", CouldNotTell, "set failurePolicy: Ignore on the webhook that the message names in a signed commit; take it back when its Service has endpoints"},
+		{ReasonHealthGateFailed, "", CouldNotTell, "look at the object that the message names; what does not depend on it is applied"},
+		{ReasonHealthGateClosed, "", CouldNotTell, "nothing to do yet: the object that the message names is still on its way"},
 		{ReasonHealthCheckFailed, "", CouldNotTell, "look at the objects that the message names"},
 		{ReasonAttestationFailed, "", CouldNotTell, "check Fulcio, Rekor and the identity token; the revision stays applied and is attested on the next pass"},
 		{ReasonChainBroken, "", No, "an AppliedRevision does not verify, does not link to the one before, or is gone: run millwright audit and find out who wrote it"},
