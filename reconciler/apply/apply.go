@@ -31,7 +31,7 @@ func (e *Engine) Apply(ctx context.Context, p plan.Plan) (ChangeSet, error) {
 	if err != nil {
 		return ChangeSet{Inventory: inv}, fmt.Errorf("recording what is about to be applied: %w", err)
 	}
-	r := run{engine: e, mutators: &mutators{engine: e}, inv: inv, failed: map[render.ID]bool{}, results: map[render.ID]Result{}}
+	r := run{engine: e, inv: inv, failed: map[render.ID]bool{}, results: map[render.ID]Result{}}
 	err = r.batches(ctx, p)
 	inv, storeErr := e.finish(ctx, r.inv)
 	set := ChangeSet{Results: r.ordered(p), Inventory: inv}
@@ -47,7 +47,7 @@ func (e *Engine) Apply(ctx context.Context, p plan.Plan) (ChangeSet, error) {
 // run is one plan being carried out.
 type run struct {
 	engine   *Engine
-	mutators *mutators
+	mutators mutators
 
 	mu      sync.Mutex
 	inv     plan.Inventory
