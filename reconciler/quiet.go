@@ -48,8 +48,11 @@ func (p *pass) quiet(revision accepted) bool {
 	if c == nil || c.commit != revision.commit() || c.digest != revision.manifests.Digest() || c.generation != p.factory.Generation {
 		return false
 	}
-	if !p.attested(revision) || p.sweepDue() || len(p.plant.repairs) > 0 || !p.plant.setup.Watcher.Current(p.plant.key) {
+	if !p.attested(revision) || p.sweepDue() || !p.plant.setup.Watcher.Current(p.plant.key) {
 		return false
+	}
+	if !p.plant.repairs.Wake(p.plant.setup.Clock()).IsZero() {
+		return false // an object rests, or a fight has to be seen to be over
 	}
 	p.out.Applied, p.out.Intent = p.applied(revision), nil
 	p.out.Applied.Sequence, p.out.Applied.Attestation = p.head.sequence, p.head.digest

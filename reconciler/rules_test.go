@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -53,6 +54,7 @@ func TestARuleForOneObjectSaysHowItsDriftIsMet(t *testing.T) {
 	if now, _ := p.settings(); now != "drifted" {
 		t.Errorf("what is ignored was put back: %s", now)
 	}
+	p.late += time.Minute
 	p.write("factory-config/factory.yaml", factoryConfig)
 	p.commit(alice, "no rule any more")
 	p.applied()
@@ -70,10 +72,10 @@ func TestASweepIsToldWithTimeAndCountAndNoMoreOftenThanItIsDue(t *testing.T) {
 	if first == nil || first.Objects != 4 || first.Unobserved != 0 {
 		t.Fatalf("swept: %+v", first)
 	}
-	version := f.ResourceVersion
+	version, before := f.ResourceVersion, f
 	p.late += time.Minute
 	if f = p.applied(); f.ResourceVersion != version {
-		t.Errorf("a pass that found nothing wrote the status: %+v", f.Status.Drift)
+		t.Errorf("a pass that found nothing wrote the status:\n%s", cmp.Diff(before.Status, f.Status))
 	}
 	p.late += 10 * time.Minute
 	if f = p.applied(); !f.Status.Drift.Swept.Time.After(first.Time.Time) {

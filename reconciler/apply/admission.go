@@ -35,9 +35,8 @@ func (m mutator) mayChange(r Resource) bool {
 // application. They are asked for once, and only if an object is written or
 // compared at all.
 type mutators struct {
-	engine *Engine
-	once   sync.Once
-	all    []mutator
+	once sync.Once
+	all  []mutator
 	// unknown says that they could not be read, so that every answer is.
 	unknown bool
 }
@@ -48,10 +47,10 @@ const (
 )
 
 // of names those that may change objects of a resource.
-func (m *mutators) of(ctx context.Context, r Resource) []string {
+func (m *mutators) of(ctx context.Context, e *Engine, r Resource) []string {
 	m.once.Do(func() {
 		for _, kind := range []string{mutatingWebhooks, mutatingPolicies} {
-			m.load(ctx, kind)
+			m.load(ctx, e, kind)
 		}
 	})
 	var names []string
@@ -66,8 +65,8 @@ func (m *mutators) of(ctx context.Context, r Resource) []string {
 	return names
 }
 
-func (m *mutators) load(ctx context.Context, kind string) {
-	r, err := m.engine.served.lookup(ctx, "admissionregistration.k8s.io/v1", kind)
+func (m *mutators) load(ctx context.Context, e *Engine, kind string) {
+	r, err := e.served.lookup(ctx, "admissionregistration.k8s.io/v1", kind)
 	if errors.Is(err, ErrNotServed) {
 		return
 	}
@@ -75,9 +74,9 @@ func (m *mutators) load(ctx context.Context, kind string) {
 		m.unknown = true
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, m.engine.opts.RequestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, e.opts.RequestTimeout)
 	defer cancel()
-	list, err := m.engine.dynamic.Resource(r.GroupVersionResource).List(ctx, metav1.ListOptions{})
+	list, err := e.dynamic.Resource(r.GroupVersionResource).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		m.unknown = true
 		return

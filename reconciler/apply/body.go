@@ -25,20 +25,21 @@ func body(o render.Object) []byte {
 		return raw
 	}
 	u := o.Unstructured()
-	for key := range u.Object {
-		if key != "apiVersion" && key != "kind" && key != "metadata" {
-			return raw
-		}
-	}
-	if len(u.GetLabels())+len(u.GetAnnotations())+len(u.GetFinalizers())+len(u.GetOwnerReferences()) > 0 {
+	if !bare(u) {
 		return raw
 	}
 	u.SetAnnotations(map[string]string{noteOwner: o.Component()})
-	marked, err := json.Marshal(u.Object)
-	if err != nil {
-		return raw // cannot happen: it was decoded from JSON
+	return encoded(u.Object)
+}
+
+// bare says that an object declares nothing of its own.
+func bare(u *unstructured.Unstructured) bool {
+	for key := range u.Object {
+		if key != "apiVersion" && key != "kind" && key != "metadata" {
+			return false
+		}
 	}
-	return marked
+	return len(u.GetLabels())+len(u.GetAnnotations())+len(u.GetFinalizers())+len(u.GetOwnerReferences()) == 0
 }
 
 // divided is what is sent for an object that is there already: what is declared
@@ -58,6 +59,10 @@ func divided(o render.Object, ignore []string) (send, kept []byte) {
 	keep.SetKind(u.GetKind())
 	keep.SetName(u.GetName())
 	keep.SetNamespace(u.GetNamespace())
+	if left := (&unstructured.Unstructured{Object: withoutEmpty(rest)}); bare(left) {
+		left.SetAnnotations(map[string]string{noteOwner: o.Component()})
+		return encoded(left.Object), encoded(keep.Object)
+	}
 	return encoded(rest), encoded(keep.Object)
 }
 
@@ -81,4 +86,15 @@ func nameOnly(c plan.Change) []byte {
 		panic("encoding plain strings: " + err.Error()) // cannot happen
 	}
 	return raw
+}
+
+// withoutEmpty leaves out what became empty when fields were taken out.
+func withoutEmpty(o map[string]any) map[string]any {
+	out := map[string]any{}
+	for k, v := range o {
+		if m, ok := v.(map[string]any); !ok || len(m) > 0 {
+			out[k] = v
+		}
+	}
+	return out
 }

@@ -26,6 +26,8 @@ type comparison struct {
 	// of others do.
 	ignore []string
 	exact  bool
+	// drifted says that the object was applied as it is declared now.
+	drifted bool
 
 	live       plan.Live
 	seen, want *unstructured.Unstructured
@@ -65,6 +67,7 @@ func (c *comparison) remember() {
 // compare asks the API server what applying the object would change. Conflicts
 // are overruled only for objects that are ours.
 func (w *observing) compare(ctx context.Context, o *render.Object, owned bool) (plan.Live, error) {
+	entry := w.inv.Entries[o.ID()]
 	e, id := w.engine, o.ID()
 	r, err := e.served.lookup(ctx, o.APIVersion(), id.Kind)
 	if err != nil {
@@ -73,8 +76,8 @@ func (w *observing) compare(ctx context.Context, o *render.Object, owned bool) (
 	ctx, cancel := context.WithTimeout(ctx, e.opts.RequestTimeout)
 	defer cancel()
 	c := comparison{
-		engine: e, mutators: w.mutators, object: o, resource: r, owned: owned,
-		ignore: w.heed.ignore(o), exact: w.heed.exact(o),
+		engine: e, mutators: &w.mutators, object: o, resource: r, owned: owned,
+		ignore: w.heed.ignore(o), exact: w.heed.exact(o), drifted: !entry.Pending && entry.Declared == o.Digest(),
 	}
 	client := e.objectOf(r, id)
 	c.seen, err = client.Get(ctx, id.Name, metav1.GetOptions{})
@@ -136,6 +139,12 @@ func (c *comparison) judge(ctx context.Context) error {
 	manager := c.engine.manager(c.object.Component())
 	before, after := c.seen.GetManagedFields(), c.want.GetManagedFields()
 	differences, noise := plan.CompareOwned(c.seen.Object, c.want.Object, before, after, manager)
+	for i := range differences {
+		// What we applied ourselves differs because the declaration is another.
+		if d := &differences[i]; !c.drifted && d.Manager == manager {
+			*d = plan.Difference{Path: d.Path}
+		}
+	}
 	unheld := c.unheld(ctx, after)
 	// What admission changes in the very request cannot be put right by it.
 	differences = slices.DeleteFunc(differences, func(d plan.Difference) bool {
@@ -171,7 +180,7 @@ func (c *comparison) judge(ctx context.Context) error {
 // unheld are the declared fields that admission changes. It can have changed
 // none where none is registered for the kind.
 func (c *comparison) unheld(ctx context.Context, after []metav1.ManagedFieldsEntry) []plan.Difference {
-	by := c.mutators.of(ctx, c.resource)
+	by := c.mutators.of(ctx, c.engine, c.resource)
 	if len(by) == 0 {
 		return nil
 	}
@@ -197,7 +206,7 @@ func mutatedBy(names []string) string {
 func (c *comparison) extras(ctx context.Context) error {
 	declared := c.object.Unstructured().Object
 	ignored := func(path string) bool { return c.ignored(path) || plan.Expected(c.object.ID(), path, declared) }
-	found := plan.Extras(c.seen.Object, c.seen.GetManagedFields(), c.engine.manager(c.object.Component()), ignored)
+	found := plan.Extras(c.seen.Object, plan.Ownership{Before: c.seen.GetManagedFields(), After: c.want.GetManagedFields()}, c.engine.manager(c.object.Component()), ignored)
 	if len(found) == 0 {
 		return nil
 	}

@@ -64,7 +64,7 @@ func (h Heed) exact(o *render.Object) bool {
 
 // ObserveWith is [Engine.Observe] with something to heed.
 func (e *Engine) ObserveWith(ctx context.Context, m render.Manifests, inv plan.Inventory, heed Heed) (plan.Observation, error) {
-	w := observing{engine: e, inv: inv, heed: heed, mutators: &mutators{engine: e}, obs: plan.Observation{Inventory: inv, Live: map[render.ID]plan.Live{}}}
+	w := observing{engine: e, inv: inv, heed: heed, obs: plan.Observation{Inventory: inv, Live: map[render.ID]plan.Live{}}}
 	objects := m.Objects()
 	declared := make(map[render.ID]*render.Object, len(objects))
 	kinds := make([]kindKey, 0, len(objects)+len(inv.Entries))
@@ -183,7 +183,7 @@ type observing struct {
 	inv    plan.Inventory
 	heed   Heed
 	// mutators is what admission may change, if it comes to that.
-	mutators *mutators
+	mutators mutators
 	mu       sync.Mutex
 	obs      plan.Observation
 }

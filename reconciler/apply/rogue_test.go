@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"errors"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -58,6 +59,20 @@ func TestARogueEditIsPutBackAndAttributedHoweverItWasMade(t *testing.T) { // row
 		t.Error(describe(set))
 	}
 	s.inSync(m)
+}
+
+func TestAKindThatIsDefinedLaterIsFoundForItsWatch(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "later")
+	s.namespace("later")
+	finder := engineAt(t, s.cfg, "later")
+	if _, err := finder.GVR(t.Context(), "later.example.org/v1", "Mill"); !errors.Is(err, ErrNotServed) {
+		t.Fatalf("before its definition: %v", err)
+	}
+	s.converge(s.component(definition, custom))
+	if gvr, err := finder.GVR(t.Context(), "later.example.org/v1", "Mill"); err != nil || gvr.Resource != "mills" {
+		t.Errorf("after its definition: %v, %v", gvr, err)
+	}
 }
 
 func TestAnInventoryThatWasEditedTogetherWithItsObjectHidesNothing(t *testing.T) { // row F08

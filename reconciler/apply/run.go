@@ -14,7 +14,7 @@ import (
 // run is one plan being carried out.
 type run struct {
 	engine   *Engine
-	mutators *mutators
+	mutators mutators
 	plan     plan.Plan
 	// waited is when the first gate was waited for.
 	waited time.Time
@@ -37,7 +37,7 @@ type run struct {
 // batches goes through the plan in rounds: what is behind a gate that is not
 // open is set aside, and looked at again when the rest is done.
 func (r *run) batches(ctx context.Context, p plan.Plan) error {
-	r.plan, r.gates, r.mutators = p, map[string]GateResult{}, &mutators{engine: r.engine}
+	r.plan, r.gates = p, map[string]GateResult{}
 	left := p.Batches()
 	for {
 		aside, err := r.round(ctx, left)

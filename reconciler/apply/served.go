@@ -123,8 +123,15 @@ func (e *Engine) metadataOf(r Resource, id render.ID) metadata.ResourceInterface
 	return e.metadata.Resource(r.GroupVersionResource)
 }
 
-// GVR says where objects of a kind are served, for those who need no more.
+// GVR says where objects of a kind are served, for those who need no more. A
+// kind that seems not to be is asked for again: it may be defined since.
 func (e *Engine) GVR(ctx context.Context, apiVersion, kind string) (schema.GroupVersionResource, error) {
 	r, err := e.served.lookup(ctx, apiVersion, kind)
+	if errors.Is(err, ErrNotServed) {
+		if err := e.served.refresh(ctx); err != nil {
+			return schema.GroupVersionResource{}, err
+		}
+		r, err = e.served.lookup(ctx, apiVersion, kind)
+	}
 	return r.GroupVersionResource, err
 }

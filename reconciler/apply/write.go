@@ -93,7 +93,7 @@ func (r *run) admitted(ctx context.Context, c plan.Change, res *Result) {
 	if err != nil {
 		return // it was written a moment ago; what cannot be told is found by the next look
 	}
-	by := r.mutators.of(ctx, resource)
+	by := r.mutators.of(ctx, e, resource)
 	if len(by) == 0 {
 		return
 	}

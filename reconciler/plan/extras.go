@@ -105,13 +105,17 @@ func beyond(set map[string]any, own []map[string]any, depth int) bool {
 	return false
 }
 
+// Ownership are the managed fields of an object as it is, and as they would be
+// after applying: what others took from us is drift, and not extra.
+type Ownership struct{ Before, After []metav1.ManagedFieldsEntry }
+
 // Extras lists the fields of a live object that others own and that are not
 // declared, each once, as far up as nothing below is ours. ignored says which
 // of them are not looked at.
-func Extras(live map[string]any, fields []metav1.ManagedFieldsEntry, manager string, ignored func(path string) bool) []Extra {
-	own := ownSets(fields, manager)
+func Extras(live map[string]any, fields Ownership, manager string, ignored func(path string) bool) []Extra {
+	own := ownSets(fields.After, manager)
 	x := extras{ignored: ignored, seen: map[string]bool{}}
-	for _, s := range strangers(fields, manager) {
+	for _, s := range strangers(fields.Before, manager) {
 		x.by = s.entry
 		x.walk(spot{value: live}, s.fields, own)
 	}
