@@ -52,7 +52,7 @@ func fights(history plan.History) []v1alpha1.OpenDrift {
 		next := metav1.NewTime(f.Next)
 		out = append(out, v1alpha1.OpenDrift{
 			DriftRecord: driftRecord(f.ID, f.Component, f.Differences, f.Times[0]), Reason: plan.ReasonFight,
-			Repairs: int32(min(f.Count, 1_000_000)), Next: &next,
+			Repairs: int32(min(f.Count, 1_000_000)), Next: &next, //nolint:gosec // bounded right here
 		})
 	}
 	return out

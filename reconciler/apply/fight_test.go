@@ -128,7 +128,7 @@ func TestAWarWithAnotherControllerIsDampedAndTold(t *testing.T) { // rows F06, H
 	}
 	// The rival stops: one more repair each, and all is as declared and forgotten.
 	for range 5 {
-		k.now = k.now.Add(plan.History(k.history).Wake(k.now).Sub(k.now) + time.Minute + time.Millisecond)
+		k.now = k.now.Add(k.history.Wake(k.now).Sub(k.now) + time.Minute + time.Millisecond)
 		k.pass(t.Context())
 	}
 	if len(k.history.Fights()) != 0 {

@@ -219,7 +219,7 @@ func (w *observing) declared(o *render.Object, list listing) bool {
 	case recalled:
 		live = before
 		live.Meta, live.Managed, live.Ignore = meta, managed, w.heed.ignore(o)
-	case known && settled(entry, o, meta) && entry.Ignored == plan.IgnoreDigest(live.Ignore) && !(w.heed.exact(o) && plan.Foreign(seen, manager)):
+	case known && settled(entry, o, meta) && entry.Ignored == plan.IgnoreDigest(live.Ignore) && (!w.heed.exact(o) || !plan.Foreign(seen, manager)):
 		live.State = plan.InSync
 	case w.heed.Resting != nil && w.heed.Resting(id, o.Digest()):
 		live.State = plan.Resting
