@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -178,7 +179,7 @@ func objectsOf(documents string) ([]*unstructured.Unstructured, error) {
 	for d := yaml.NewYAMLOrJSONDecoder(strings.NewReader(documents), 1<<16); ; {
 		var u unstructured.Unstructured
 		err := d.Decode(&u.Object)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return objects, nil
 		}
 		if err != nil {

@@ -25,15 +25,15 @@ func (s series) quantile(q float64) float64 {
 }
 
 // spread is the median with the smallest and the largest.
-func (s series) spread(unit float64, format string) string {
+func (s series) spread(format string) string {
 	if len(s) == 0 {
 		return "–"
 	}
-	text := fmt.Sprintf(format, s.median()*unit)
+	text := fmt.Sprintf(format, s.median())
 	if len(s) == 1 {
 		return text
 	}
-	return fmt.Sprintf("%s ("+format+"–"+format+")", text, slices.Min(s)*unit, slices.Max(s)*unit)
+	return fmt.Sprintf("%s ("+format+"–"+format+")", text, slices.Min(s), slices.Max(s))
 }
 
 func of(costs []cost, what func(cost) float64) series {
@@ -96,14 +96,14 @@ func (b *benchmark) costs(out io.Writer, workload, title string) {
 			continue
 		}
 		mine := b.paired(workload, name)
-		wallRatio, cpuRatio := of(mine, wall).over(of(ours, wall)).spread(1, "%.2f"), of(mine, cost.cpu).over(of(ours, cost.cpu)).spread(1, "%.2f")
+		wallRatio, cpuRatio := of(mine, wall).over(of(ours, wall)).spread("%.2f"), of(mine, cost.cpu).over(of(ours, cost.cpu)).spread("%.2f")
 		if name == millwright {
 			wallRatio, cpuRatio = "1", "1"
 		}
 		last := costs[len(costs)-1]
-		row(out, name, of(costs, wall).spread(1, "%.3f"), wallRatio, of(costs, cost.cpu).spread(1, "%.2f"), cpuRatio,
+		row(out, name, of(costs, wall).spread("%.3f"), wallRatio, of(costs, cost.cpu).spread("%.2f"), cpuRatio,
 			fmt.Sprintf("%.2f, %.2f, %.2f", of(costs, func(c cost) float64 { return c.apiserver }).median(), of(costs, func(c cost) float64 { return c.store }).median(), of(costs, func(c cost) float64 { return c.party }).median()),
-			fmt.Sprintf("%.1f: %s", of(costs, count).median(), last.requests), of(costs, func(c cost) float64 { return c.peak }).spread(1, "%.0f"))
+			fmt.Sprintf("%.1f: %s", of(costs, count).median(), last.requests), of(costs, func(c cost) float64 { return c.peak }).spread("%.0f"))
 	}
 }
 
