@@ -149,16 +149,21 @@ func (p *mutated) hunt(ctx context.Context, c config, log io.Writer) (survivors 
 		return nil, err
 	}
 	var mu sync.Mutex
+	quick := favourites{}
 	work, group := make(chan mutant), sync.WaitGroup{}
 	for range c.workers {
 		group.Go(func() {
 			for m := range work {
-				missedBy, failed := p.missed(ctx, c, m, reached[m.id])
+				mu.Lock()
+				some := quick.batches(m, reached[m.id])
+				mu.Unlock()
+				missedBy, failed := p.missed(ctx, c, m, some)
 				mu.Lock()
 				switch {
 				case failed != nil:
 					err = failed
 				case missedBy != "":
+					quick.add(m, missedBy)
 					fmt.Fprintf(log, "missed: %s by %s\n", m.name, missedBy)
 				default:
 					m.tests = len(reached[m.id])
@@ -179,9 +184,9 @@ func (p *mutated) hunt(ctx context.Context, c config, log io.Writer) (survivors 
 	return survivors, err
 }
 
-// missed runs the tests that come past a mutant, and names the first that fails.
-func (p *mutated) missed(ctx context.Context, c config, m mutant, tests []covering) (string, error) {
-	for _, some := range batches(tests) {
+// missed runs tests that come past a mutant, and names the first that fails.
+func (p *mutated) missed(ctx context.Context, c config, m mutant, tests [][]covering) (string, error) {
+	for _, some := range tests {
 		if passed, output, err := p.test(ctx, c, m.id, some, ""); err != nil || !passed {
 			return failed(output), err
 		}

@@ -13,8 +13,8 @@
 //
 // All mutants of a package are compiled into one test binary, which runs one of
 // them as the environment says. Each test runs alone once, to find out which
-// mutants it comes past; a mutant then meets only these tests, the cheapest
-// first, until one fails. Tests that start servers or ask the real git are left
+// mutants it comes past; a mutant then meets only these tests, first those that
+// found the last ones of its file, then the cheapest, until one fails. Tests that start servers or ask the real git are left
 // out unless -full is given. A mutant that makes the tests run out of time counts
 // as found.
 package main

@@ -72,6 +72,6 @@ func (r redundant) differ(p *mutated, survivors []mutant) []string {
 
 // looked tells whether the mutants of a name's file were looked for.
 func (p *mutated) looked(name string) bool {
-	file, _, _ := strings.Cut(name, " ")
+	file := mutant{name: name}.file()
 	return path.Dir(file) == filepath.ToSlash(filepath.Clean(p.dir)) && (len(p.only) == 0 || slices.Contains(p.only, path.Base(file)))
 }

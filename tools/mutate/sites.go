@@ -22,6 +22,11 @@ type mutant struct {
 	tests int
 }
 
+func (m mutant) file() string {
+	file, _, _ := strings.Cut(m.name, " ")
+	return file
+}
+
 func (m mutant) seen() string {
 	if m.tests == 0 {
 		return "no test comes past"
