@@ -27,13 +27,17 @@ func (p *mutated) baseline(ctx context.Context, c config, log io.Writer) (map[in
 	if err != nil {
 		return nil, err
 	}
+	wanted, err := regexp.Compile(c.run)
+	if err != nil {
+		return nil, err
+	}
 	names, err := p.list(ctx)
 	if err != nil {
 		return nil, err
 	}
 	reached, began := map[int][]covering{}, time.Now()
 	for _, name := range names {
-		if !c.full && slow.MatchString(name) {
+		if !wanted.MatchString(name) || !c.full && slow.MatchString(name) {
 			continue
 		}
 		t := covering{name: name}

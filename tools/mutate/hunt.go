@@ -131,7 +131,9 @@ func (p *mutated) test(ctx context.Context, c config, id int, tests []covering, 
 }
 
 func (p *mutated) run(ctx context.Context, id int, note string, args ...string) (passed bool, output []byte, err error) {
-	cmd := exec.CommandContext(ctx, p.binary, args...)
+	// A loop that does not end any more must not take all of the memory.
+	const limited = `ulimit -v 8388608; exec "$0" "$@"`
+	cmd := exec.CommandContext(ctx, "sh", append([]string{"-c", limited, p.binary}, args...)...)
 	cmd.Dir = p.dir
 	cmd.Env = append(os.Environ(), variable+"="+strconv.Itoa(id), hits+"="+note)
 	output, err = cmd.CombinedOutput()

@@ -35,6 +35,7 @@ import (
 )
 
 type config struct {
+	run     string
 	skip    string
 	full    bool
 	timeout time.Duration
@@ -58,6 +59,7 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 	var c config
 	flags := flag.NewFlagSet("mutate", flag.ContinueOnError)
 	flags.SetOutput(log)
+	flags.StringVar(&c.run, "run", ".", "only the tests with such names")
 	flags.StringVar(&c.skip, "skip", "Real|Disagreement|IndependentReading|Gitsign|NoByte", "tests that are left out without -full")
 	flags.BoolVar(&c.full, "full", false, "run all tests, the slow ones too, and without -short")
 	flags.DurationVar(&c.timeout, "timeout", 2*time.Minute, "end of one run of the tests")
