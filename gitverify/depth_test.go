@@ -121,3 +121,50 @@ func TestANameOfNothingIsAskedOfNoOtherLibrary(t *testing.T) { // row B05
 	_, err = v.referee.prove(ev)
 	wantWords(t, "an empty address", err, "the certificate's name cannot be used")
 }
+
+func TestEachBoundOfAComparisonHoldsAlone(t *testing.T) { // row C49
+	t.Parallel()
+	file := treeEntry{modeFile, "a", emptyTree}
+	for name, c := range map[string]struct {
+		comparison comparison
+		words      string
+	}{
+		"the last path":         {comparison{changes: make([]change, maxChanges-1)}, ""},
+		"one path more":         {comparison{changes: make([]change, maxChanges)}, "paths, or"},
+		"the last byte of them": {comparison{pathBytes: maxPathBytes - 1}, ""},
+		"one byte more":         {comparison{pathBytes: maxPathBytes}, "paths, or"},
+	} {
+		wantWords(t, name, c.comparison.record("a", file, treeEntry{}), c.words)
+	}
+	h := objectHeap{}
+	dir := rootEntry(h.put("tree", bodyOfTree(file)))
+	for name, c := range map[string]struct {
+		entries, depth int
+		words          string
+	}{
+		"the last entry": {maxEntries - 1, 0, ""}, "one entry more": {maxEntries, 0, "directory entries to compare"},
+		"the last depth": {0, maxDepth - 1, ""}, "one level deeper": {0, maxDepth, "nested deeper"},
+	} {
+		walk := comparison{ctx: t.Context(), reader: objectReader{objects: h}, entries: c.entries}
+		err := walk.below("d", c.depth, []treeEntry{dir, {}}, func(string, []treeEntry) error { return nil })
+		wantWords(t, name, err, c.words)
+	}
+}
+
+func TestOnlyARefusalOfThePolicySaysThatItStatesNoVersion(t *testing.T) { // rule T8
+	t.Parallel()
+	for name, c := range map[string]struct {
+		err  error
+		want bool
+	}{
+		"no policy":               {refuse(codePolicy, "the file is not there"), true},
+		"a lockout":               {refuse(codeLockout, "no rule"), true},
+		"bytes of another":        {refuse(codeHash, "other bytes"), false},
+		"it could not be read":    {ErrObjectMissing, false},
+		"nothing is wrong at all": {nil, false},
+	} {
+		if statesNone(c.err) != c.want {
+			t.Errorf("%s: %v", name, !c.want)
+		}
+	}
+}

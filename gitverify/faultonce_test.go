@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -112,8 +113,10 @@ func TestAReadThatFailsOnceTurnsNoAnswerAboutEffects(t *testing.T) { // rule T12
 	impact := gitverify.Impact{Since: s.anchor, Closures: map[string][]string{"overlays/production": {"bases/a", "bases/b"}}}
 	asked := 0
 	for name, tip := range map[string]gitverify.ID{"not vouched for": change, "vouched for": approved} {
+		file := filepath.Join(t.TempDir(), "frontier")
+		s.wantYes(s.kept(file, "k", "1"), request(s.anchor, tip))
 		asked += stumbles(t, name, tip == approved, s, func(o gitverify.Objects) error {
-			v := s.verifier()
+			v := s.kept(file, "k", "1") // which has read no tree yet
 			verified, err := v.Verify(t.Context(), s, request(s.anchor, tip))
 			if err != nil {
 				t.Fatal(err)
@@ -122,8 +125,8 @@ func TestAReadThatFailsOnceTurnsNoAnswerAboutEffects(t *testing.T) { // rule T12
 			return err
 		})
 	}
-	if asked == 0 {
-		t.Error("nothing was read")
+	if asked < 10 {
+		t.Errorf("%d objects were read", asked)
 	}
 }
 

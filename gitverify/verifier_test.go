@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"millwright.dev/millwright/gitverify"
@@ -34,6 +35,9 @@ func TestWithoutATrustedRootNothingCanBeTold(t *testing.T) {
 	_, err := gitverify.LoadTrustedRootFile(filepath.Join(dir, "none"))
 	if !errors.Is(err, gitverify.ErrTrustedRoot) || !errors.Is(err, os.ErrNotExist) || errors.As(err, &no) {
 		t.Errorf("missing: %v", err)
+	}
+	if _, err := gitverify.LoadTrustedRootFile(dir); !errors.Is(err, gitverify.ErrTrustedRoot) || !errors.Is(err, syscall.EISDIR) {
+		t.Errorf("a folder: %v", err)
 	}
 	if _, err := gitverify.New(gitverify.TrustedRoot{}, gitverify.Options{}); !errors.Is(err, gitverify.ErrTrustedRoot) {
 		t.Errorf("zero: %v", err)
