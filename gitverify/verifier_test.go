@@ -218,3 +218,16 @@ func BenchmarkVerifyTheSameTipAgain(b *testing.B) {
 		r.wantYes(v, req)
 	}
 }
+
+func TestTheAnchorItselfWasNotChecked(t *testing.T) { // rule T1
+	t.Parallel()
+	r := newRepository(t)
+	anchor := r.anchor()
+	tip := r.commit("c", files("a", "1"), anchor)
+	for id, want := range map[gitverify.ID]gitverify.ID{anchor: "", tip: tip} {
+		checked, ok := r.wantYes(r.verifier(), request(anchor, id)).Tip()
+		if checked.Commit != want || ok != (want != "") {
+			t.Errorf("%s: %+v, %v", id, checked, ok)
+		}
+	}
+}

@@ -189,12 +189,18 @@ func (p *mutated) hunt(ctx context.Context, c config, log io.Writer) (survivors 
 // missed runs tests that come past a mutant, and names the first that fails.
 func (p *mutated) missed(ctx context.Context, c config, m mutant, tests [][]covering) (string, error) {
 	for _, some := range tests {
-		if passed, output, err := p.test(ctx, c, m.id, some, ""); err != nil || !passed {
+		passed, output, err := p.test(ctx, c, m.id, some, "")
+		if err == nil && !passed && failed(output) == outOfTime { // or the machine slept
+			passed, output, err = p.test(ctx, c, m.id, some, "")
+		}
+		if err != nil || !passed {
 			return failed(output), err
 		}
 	}
 	return "", nil
 }
+
+const outOfTime = "the time that the tests may take"
 
 // failed finds in a test's output which one failed.
 func failed(output []byte) string {
@@ -202,7 +208,7 @@ func failed(output []byte) string {
 	name, _, _ := strings.Cut(rest, " ")
 	switch {
 	case bytes.Contains(output, []byte("panic: test timed out")):
-		return "the time that the tests may take"
+		return outOfTime
 	case !found:
 		return "a panic"
 	}
