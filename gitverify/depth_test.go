@@ -168,3 +168,13 @@ func TestOnlyARefusalOfThePolicySaysThatItStatesNoVersion(t *testing.T) { // rul
 		}
 	}
 }
+
+func TestAUnitOfTooManyCommitsAndPathsIsNotLookedAt(t *testing.T) { // row C48
+	t.Parallel()
+	u := unitRange{members: make([]*record, maxStanding/64+1), paths: make([]string, 63*64)}
+	_, err := (&walk{}).vouchers(t.Context(), u)
+	wantWords(t, "one commit more", err, "change 4032 paths at once")
+	if codeOf(err) != codeUnit {
+		t.Errorf("got %v", err)
+	}
+}

@@ -185,9 +185,13 @@ func TestOnlyWhatIsOnTheAcceptedLineIsPermitted(t *testing.T) { // rules T10, T1
 		_, err := v.Permit(t.Context(), s, verified, gitverify.Impact{Since: since, Closures: map[string][]string{"overlays/production": nil}})
 		return err
 	}
-	s.wantYes(v, request(s.anchor, second))
+	newest := s.wantYes(v, request(s.anchor, second))
 	if err := permit(old, s.anchor); err != nil {
 		t.Errorf("an earlier one of the line: %v", err)
+	}
+	s.wantYes(v, request(s.anchor, first)) // to be asked for an earlier one drops nothing
+	if err := permit(newest, s.anchor); err != nil {
+		t.Errorf("the newest one of the line: %v", err)
 	}
 	const gone = "is not on the accepted line any more"
 	if err := permit(old, second); told(err) != "could not tell" || !strings.Contains(err.Error(), gone) {
