@@ -344,3 +344,19 @@ func TestATagInPlaceOfACommitIsRefused(t *testing.T) { // row A23
 	r.wantNo(v, request(anchor, tag), "obj/malformed", tag)
 	r.wantNo(v, request(anchor, commit), "sig/missing", commit)
 }
+
+func TestWhatLiesBeforeTheAnchorIsBoundedToo(t *testing.T) { // row C09
+	t.Parallel()
+	r := newRepository(t)
+	anchor := r.anchor()
+	for range 9 {
+		anchor = r.put("commit", unsigned(r.tree(files()), "before", anchor))
+	}
+	req := request(anchor, r.commit("tip", files("a", "1"), anchor))
+	r.wantYes(r.verifierWith(gitverify.Options{MaxCommits: 8}), req)
+	req.Floor = gitverify.ID(strings.Repeat("1", 40)) // which is looked for there
+	no := r.wantNo(r.verifierWith(gitverify.Options{MaxCommits: 20}), req, "hist/non-descendant", req.Candidate)
+	if _, err := r.verifierWith(gitverify.Options{MaxCommits: 8}).Verify(t.Context(), r, req); !strings.HasPrefix(told(err), "limits/commits") {
+		t.Errorf("got %v, and with a higher bound %v", err, no)
+	}
+}

@@ -27,8 +27,8 @@ func attributeSet(list cryptobyte.String) ([]cryptobyte.String, bool) {
 	if !list.ReadAnyASN1(&set, &tag) {
 		return nil, false
 	}
-	raws, ok := elements(set)
-	return raws, ok && len(raws) > 0
+	raws, _ := elements(set) // none where they cannot be read
+	return raws, len(raws) > 0
 }
 
 // readAttributes reads attributes, each with exactly one value. They must be in
@@ -56,8 +56,8 @@ func readAttributes(raws []cryptobyte.String) ([]attribute, bool) {
 // checkSignedAttributes wants the three attributes that gitsign writes, each
 // once, with the payload's digest among them.
 func checkSignedAttributes(list cryptobyte.String, payload [sha256.Size]byte) error {
-	raws, ok := attributeSet(list)
-	if !ok || len(raws) != 3 {
+	raws, _ := attributeSet(list)
+	if len(raws) != 3 {
 		return refuse(codeAttributes, "%d signed attributes, where 3 are wanted", len(raws))
 	}
 	attributes, ok := readAttributes(raws)

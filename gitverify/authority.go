@@ -169,5 +169,5 @@ func issuedBy(leaf *x509.Certificate, i *issuer, t time.Time) bool {
 	chains, err := leaf.Verify(x509.VerifyOptions{
 		Roots: i.pool, CurrentTime: t, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning},
 	})
-	return err == nil && len(chains) > 0 && len(chains[0]) == 2
+	return err == nil && len(chains[0]) == 2
 }

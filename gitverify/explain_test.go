@@ -1,6 +1,7 @@
 package gitverify_test
 
 import (
+	"errors"
 	"slices"
 	"testing"
 
@@ -50,6 +51,23 @@ func TestAnExplanationTellsWhatIsAcceptedAndWhatIsMissing(t *testing.T) { // rul
 	// The accepted one may still be asked for, as it was.
 	s.wantYes(v, request(s.anchor, e.Accepted))
 	s.wantYes(v, request(s.anchor, first))
+}
+
+func TestAnExplanationOfWhatCannotBeToldIsNone(t *testing.T) { // rule T13
+	t.Parallel()
+	s := strictScene(t)
+	first := s.by("carol", "docs", strictFiles("docs/x", "1"), s.anchor)
+	tip := s.by("carol", "docs", strictFiles("docs/x", "2"), first)
+	v := s.verifier()
+	s.wantYes(v, request(s.anchor, first))
+	s.broken[tip] = errors.New("the disk is gone")
+	if e, err := v.Explain(t.Context(), s, request(s.anchor, tip)); told(err) != "could not tell" || e.Accepted != "" || e.Verification.Commit() != "" {
+		t.Errorf("got %+v, %v", e, err)
+	}
+	delete(s.broken, tip)
+	if e, err := v.Explain(t.Context(), s, request(s.anchor, tip)); err != nil || e.Accepted != tip || e.Verification.Commit() != tip {
+		t.Errorf("got %+v, %v", e, err)
+	}
 }
 
 func TestFreshIsTheNewestProvenTime(t *testing.T) { // rule T11

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -112,8 +113,10 @@ func TestAReadThatFailsOnceTurnsNoAnswerAboutEffects(t *testing.T) { // rule T12
 	impact := gitverify.Impact{Since: s.anchor, Closures: map[string][]string{"overlays/production": {"bases/a", "bases/b"}}}
 	asked := 0
 	for name, tip := range map[string]gitverify.ID{"not vouched for": change, "vouched for": approved} {
+		file := filepath.Join(t.TempDir(), "frontier")
+		s.wantYes(s.kept(file, "k", "1"), request(s.anchor, tip))
 		asked += stumbles(t, name, tip == approved, s, func(o gitverify.Objects) error {
-			v := s.verifier()
+			v := s.kept(file, "k", "1") // which has read no tree yet
 			verified, err := v.Verify(t.Context(), s, request(s.anchor, tip))
 			if err != nil {
 				t.Fatal(err)
@@ -122,8 +125,8 @@ func TestAReadThatFailsOnceTurnsNoAnswerAboutEffects(t *testing.T) { // rule T12
 			return err
 		})
 	}
-	if asked == 0 {
-		t.Error("nothing was read")
+	if asked < 10 {
+		t.Errorf("%d objects were read", asked)
 	}
 }
 
@@ -149,6 +152,46 @@ func TestAReadThatFailsOnceTurnsNoAnswerAboutATagOrAHeartbeat(t *testing.T) { //
 			return err
 		})
 	}
+}
+
+func TestAReadThatFailsOnceWhileAProofIsMadeAgainTurnsNoAnswer(t *testing.T) { // rows B28, C25
+	t.Parallel()
+	s := newTagScene(t)
+	tip := s.change()
+	beat := s.beat(tip, by(dave))
+	own, foreign := s.roots()
+	stumbles(t, "what rested on keys that went", false, s, func(o gitverify.Objects) error {
+		v := s.verifier()
+		s.wantYes(v, request(s.anchor, tip))
+		if err := v.Replace(trusted(t, foreign)); err != nil {
+			t.Fatal(err)
+		}
+		_, err := v.Verify(t.Context(), o, request(s.anchor, tip))
+		return err
+	})
+	var root map[string]any
+	if err := json.Unmarshal(own, &root); err != nil {
+		t.Fatal(err)
+	}
+	// The log's key gets an end: it is another part of the trusted root now.
+	log, _ := root["tlogs"].([]any)[0].(map[string]any)
+	log["publicKey"].(map[string]any)["validFor"].(map[string]any)["end"] = "2036-01-01T00:00:00Z"
+	data, err := json.Marshal(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stumbles(t, "a heartbeat", true, s, func(o gitverify.Objects) error {
+		v := s.verifier()
+		s.wantYes(v, request(s.anchor, tip))
+		if err := v.Replace(trusted(t, data)); err != nil {
+			t.Fatal(err)
+		}
+		got, err := v.Heartbeat(t.Context(), o, gitverify.HeartbeatRequest{Tag: beat, Anchor: s.anchor})
+		if err == nil && !got.Known {
+			return &gitverify.Refusal{Code: "not known"}
+		}
+		return err
+	})
 }
 
 func TestAQuestionThatNoHistoryAnswersIsAFaultOfWhoAsks(t *testing.T) {

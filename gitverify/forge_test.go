@@ -33,6 +33,23 @@ func newForgeScene(t *testing.T, kind string) forgeScene {
 	return forgeScene{scene{r, r.put("commit", unsigned(r.tree(with()), "anchor"))}, forge, with}
 }
 
+func TestAPolicyWhoseForgeKeyCannotBeUsedIsInvalid(t *testing.T) { // rule T6
+	t.Parallel()
+	s := newForgeScene(t, forgekey.PGP)
+	good := s.forge.Key("web")
+	stranger, err := forgekeytest.New(forgekey.PGP)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := strings.Replace(s.with()[policyPath], good.Fingerprint, stranger.Key("").Fingerprint, 1)
+	bad := s.put("commit", unsigned(s.tree(s.with(policyPath, other)), "anchor"))
+	no := s.wantNo(s.verifier(), request(bad, s.by("alice", "c", s.with(policyPath, other, "docs/x", "1"), bad)), "policy/invalid", bad)
+	if no.Path != policyPath || !strings.Contains(no.Detail, `forge key "web"`) {
+		t.Errorf("got %v", no)
+	}
+	s.wantYes(s.verifier(), request(s.anchor, s.by("alice", "c", s.with("docs/x", "1"), s.anchor)))
+}
+
 // merge is a commit that the forge signed.
 func (s forgeScene) merge(tree map[string]string, parents ...gitverify.ID) gitverify.ID {
 	s.t.Helper()

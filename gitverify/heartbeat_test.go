@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -150,15 +151,16 @@ func TestWithoutAVerifiedHistoryAHeartbeatCannotBeTold(t *testing.T) {
 	s.wantYes(v, request(s.anchor, tip))
 	missing := s.beat(s.anchor, by(dave))
 	delete(s.objects, missing)
-	for name, req := range map[string]gitverify.HeartbeatRequest{
-		"of another anchor": {Tag: beat, Anchor: tip},
-		"not here":          {Tag: missing, Anchor: s.anchor},
-		"no id":             {Tag: "heartbeat", Anchor: s.anchor},
-		"no anchor":         {Tag: beat},
+	for words, req := range map[string]gitverify.HeartbeatRequest{
+		"nothing after the anchor":             {Tag: beat, Anchor: tip},
+		"object missing":                       {Tag: missing, Anchor: s.anchor},
+		`"heartbeat" is not a full commit id`:  {Tag: "heartbeat", Anchor: s.anchor},
+		`anchor "" is not a full commit id`:    {Tag: beat},
+		`"main" is not the full name of a ref`: {Tag: beat, Anchor: s.anchor, Mainline: "main"},
 	} {
 		got, err := v.Heartbeat(t.Context(), s, req)
-		if _, no := errors.AsType[*gitverify.Refusal](err); err == nil || no || got.Known {
-			t.Errorf("%s: %+v, %v", name, got, err)
+		if _, no := errors.AsType[*gitverify.Refusal](err); err == nil || no || got.Known || !strings.Contains(err.Error(), words) {
+			t.Errorf("%s: %+v, %v", words, got, err)
 		}
 	}
 }

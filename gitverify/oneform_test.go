@@ -149,6 +149,14 @@ func TestATimestampHasOneForm(t *testing.T) { // row B13
 	}
 }
 
+func signingTime(t *token) *attribute {
+	i := slices.IndexFunc(t.attributes, func(a attribute) bool { return a.kind == oidSigningTime })
+	if i < 0 {
+		panic("the token of this test's authority has no signing time")
+	}
+	return &t.attributes[i]
+}
+
 func TestATimestampIsForThisSignatureByAnAuthorityThatMayStamp(t *testing.T) { // row B13
 	t.Parallel()
 	s := newSketch(t, sigstoretest.SignOptions{Stamp: true})
@@ -169,12 +177,10 @@ func TestATimestampIsForThisSignatureByAnAuthorityThatMayStamp(t *testing.T) { /
 		"an unknown digest of nothing": {with(func(t *token) { t.hash, t.imprint = "md5", nil }), "for something else"},
 		"of something else":            {with(func(t *token) { t.imprint = bytes.Repeat([]byte{1}, 32) }), "for something else"},
 		"by nobody that is known":      {with(func(t *token) { t.signer.issuer = nil }), "does not verify"},
-		"a signing time that is none": {with(func(t *token) {
-			i := slices.IndexFunc(t.attributes, func(a attribute) bool { return a.kind == oidSigningTime })
-			if i < 0 {
-				panic("the token of this test's authority has no signing time")
-			}
-			t.attributes[i].value = []byte{5, 0}
+		"a signing time that is none":  {with(func(t *token) { signingTime(t).value = []byte{5, 0} }), "does not verify"},
+		"a signing time and more": {with(func(t *token) {
+			when := signingTime(t)
+			when.value = slices.Concat(when.value, []byte{5, 0})
 		}), "does not verify"},
 		"another algorithm": {with(func(t *token) { t.signer.signatureAlgorithm = []byte("sum") }), "does not verify"},
 	} {
@@ -221,6 +227,7 @@ func TestACheckpointHasOneForm(t *testing.T) { // row B19
 		"another root":            {"log.test - 12\n5\n" + root + "\n\n\u2014 log.test " + key + "\n", bytes.Repeat([]byte{8}, 32), size},
 		"a short root":            {"log.test - 12\n5\nCQkJ\n\n\u2014 log.test " + key + "\n", []byte{9, 9, 9}, size},
 		"a root that is cut":      {"log.test - 12\n5\n" + root + "CQkJ!\n\n\u2014 log.test " + key + "\n", slices.Concat(sum, []byte{9, 9}), size},
+		"a root and more":         {"log.test - 12\n5\n" + root + "!\n\n\u2014 log.test " + key + "\n", sum, size},
 		"another signer":          {"log.test - 12\n5\n" + root + "\n\n\u2014 other.test " + key + "\n", sum, origin},
 		"a tree of letters":       {"log.test - 12a\n5\n" + root + "\n\n\u2014 log.test " + key + "\n", sum, origin},
 		"no tree":                 {"log.test\n5\n" + root + "\n\n\u2014 log.test " + key + "\n", sum, origin},

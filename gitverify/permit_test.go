@@ -172,3 +172,33 @@ func TestAMergeOfTheLineThatALaterCommitCompletedCountsForItsEffects(t *testing.
 		t.Error(err)
 	}
 }
+
+func TestOnlyWhatIsOnTheAcceptedLineIsPermitted(t *testing.T) { // rules T10, T12
+	t.Parallel()
+	s, with := impactScene(t)
+	first := s.by("carol", "first", with("bases/a", "1"), s.anchor)
+	second := s.by("carol", "second", with("bases/a", "2"), first)
+	other := s.by("carol", "other", with("bases/a", "3"), s.anchor)
+	v := s.verifier()
+	old := s.wantYes(v, request(s.anchor, first))
+	permit := func(verified gitverify.Verification, since gitverify.ID) error {
+		_, err := v.Permit(t.Context(), s, verified, gitverify.Impact{Since: since, Closures: map[string][]string{"overlays/production": nil}})
+		return err
+	}
+	newest := s.wantYes(v, request(s.anchor, second))
+	if err := permit(old, s.anchor); err != nil {
+		t.Errorf("an earlier one of the line: %v", err)
+	}
+	s.wantYes(v, request(s.anchor, first)) // to be asked for an earlier one drops nothing
+	if err := permit(newest, s.anchor); err != nil {
+		t.Errorf("the newest one of the line: %v", err)
+	}
+	const gone = "is not on the accepted line any more"
+	if err := permit(old, second); told(err) != "could not tell" || !strings.Contains(err.Error(), gone) {
+		t.Errorf("since a later one: %v", err)
+	}
+	s.wantYes(v, request(s.anchor, other)) // a force-push drops the first
+	if err := permit(old, s.anchor); told(err) != "could not tell" || !strings.Contains(err.Error(), gone) {
+		t.Errorf("one that was dropped: %v", err)
+	}
+}

@@ -3,7 +3,6 @@ package gitverify
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/asn1"
 	"errors"
 	"fmt"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/bundle"
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/verify"
+	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
 const bundleMediaType = "application/vnd.dev.sigstore.bundle.v0.3+json"
@@ -110,10 +110,7 @@ func newBundle(ev evidence) (*bundle.Bundle, error) {
 		TlogEntries: []*rekorpb.TransparencyLogEntry{ev.log.TransparencyLogEntry},
 	}
 	if ev.token != nil {
-		response, err := timestampResponse(ev.token)
-		if err != nil {
-			return nil, err
-		}
+		response := timestampResponse(ev.token)
 		material.TimestampVerificationData = &bundlepb.TimestampVerificationData{
 			Rfc3161Timestamps: []*commonpb.RFC3161SignedTimestamp{{SignedTimestamp: response}},
 		}
@@ -134,14 +131,7 @@ func newBundle(ev evidence) (*bundle.Bundle, error) {
 
 // timestampResponse wraps a token into the response that it came in: status
 // granted, then the token (RFC 3161 §2.4.2).
-func timestampResponse(token []byte) ([]byte, error) {
-	type status struct{ Status int }
-	der, err := asn1.Marshal(struct {
-		Status status
-		Token  asn1.RawValue
-	}{Token: asn1.RawValue{FullBytes: token}})
-	if err != nil {
-		return nil, refuse(codeTSA, "the timestamp cannot be wrapped")
-	}
-	return der, nil
+func timestampResponse(token []byte) []byte {
+	status := encodeDER(asn1.SEQUENCE, encodeDER(asn1.INTEGER, []byte{0}))
+	return encodeDER(asn1.SEQUENCE, status, token)
 }

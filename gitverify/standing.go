@@ -10,8 +10,8 @@ import (
 // still in the verified tree (rule T9): a forward commit that puts everything
 // right again is what ends the alarm, since nothing takes the commit itself out
 // of history. A path counts as put right when its content is another, for whoever
-// changed it last answers for it (rule T5); a commit that changed nothing stands
-// while its whole tree does.
+// changed it last answers for it (rule T5); a commit that changed nothing leaves
+// nothing.
 func (v *Verifier) Standing(ctx context.Context, objects Objects, verified Verification) (standing []Revoked, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -54,8 +54,8 @@ func (w *walk) stillThere(ctx context.Context, commit, tree ID) (bool, error) {
 		return false, err
 	}
 	since, err := w.reader.diff(ctx, c.tree, tree)
-	if err != nil || len(made) == 0 {
-		return len(since) == 0, err
+	if err != nil {
+		return false, err
 	}
 	changed := make(map[string]bool, len(since))
 	for _, s := range since {

@@ -3,6 +3,7 @@ package gitverify_test
 import (
 	"crypto/sha256"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -51,5 +52,30 @@ func TestARevokedCommitStandsAsLongAsAnythingOfItIsThere(t *testing.T) { // rule
 	var none gitverify.Verification
 	if _, err := s.verifier().Standing(t.Context(), r, none); err == nil {
 		t.Error("the zero verification has an answer")
+	}
+}
+
+func TestAReadThatFailsOnceTurnsNoAnswerAboutWhatStands(t *testing.T) { // rule T9
+	t.Parallel()
+	r := newRepository(t)
+	s := scene{r, r.anchor()}
+	body := unsigned(s.tree(files("a", "1")), "leaked", s.anchor)
+	leaked := s.put("commit", s.sign(body, honest))
+	policy := strings.Replace(policyFile(2), "  rules:", fmt.Sprintf("  revocations:\n  - {commit: \"sha256:%x\", reason: leaked}\n  rules:", sha256.Sum256(body)), 1)
+	for content, stands := range map[string]bool{"1": true, "2": false} {
+		req := request(s.anchor, s.commit("on top", files("a", content, gitverify.DefaultPolicyPath, policy), leaked))
+		file := filepath.Join(t.TempDir(), "frontier")
+		s.wantYes(s.kept(file, "k", "1"), req)
+		asked := stumbles(t, "a is "+content, stands, s, func(o gitverify.Objects) error {
+			v := s.kept(file, "k", "1") // which has read no tree yet
+			standing, err := v.Standing(t.Context(), o, s.wantYes(v, req))
+			if err == nil && len(standing) == 0 {
+				return &gitverify.Refusal{Code: "nothing stands"}
+			}
+			return err
+		})
+		if asked < 4 {
+			t.Errorf("%d objects were read", asked)
+		}
 	}
 }

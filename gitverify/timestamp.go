@@ -112,9 +112,8 @@ func decodeToken(message []byte) (token, error) {
 		return token{}, refuse(codeTSA, "the timestamp is not signed data that holds a timestamp")
 	}
 	if certificates != nil {
-		var ok bool
-		t.certificates, ok = elements(readDER(certificates).content(explicit(0)))
-		if !ok || len(t.certificates) == 0 {
+		t.certificates, _ = elements(readDER(certificates).content(explicit(0))) // none where they cannot be read
+		if len(t.certificates) == 0 {
 			return token{}, refuse(codeTSA, "the certificates in the timestamp cannot be read")
 		}
 	}
@@ -123,8 +122,8 @@ func decodeToken(message []byte) (token, error) {
 
 // readSigner wants one signer, and each part of it in its one form.
 func (t *token) readSigner(digests, signers cryptobyte.String) error {
-	signer, ok := elements(signers)
-	if !ok || len(signer) != 1 {
+	signer, _ := elements(signers) // none where they cannot be read, as below
+	if len(signer) != 1 {
 		return refuse(codeTSA, "the timestamp has not exactly one signer")
 	}
 	info, version, err := readSigner(signer[0])
@@ -137,9 +136,9 @@ func (t *token) readSigner(digests, signers cryptobyte.String) error {
 	if !slices.Contains([]string{algorithmSHA256, algorithmSHA384, algorithmSHA512}, string(digests)) || !bytes.Equal(digests, info.digestAlgorithm) {
 		return refuse(codeTSA, "the timestamp names its algorithms in an unusual way")
 	}
-	raws, whole := attributeSet(info.signedAttributes)
-	attributes, ok := readAttributes(raws)
-	if !whole || !ok || len(attributes) == 0 {
+	raws, _ := attributeSet(info.signedAttributes)
+	attributes, _ := readAttributes(raws)
+	if len(attributes) == 0 {
 		return refuse(codeTSA, "the timestamp's attributes are not in canonical order")
 	}
 	t.signer, t.attributes = info, attributes
@@ -229,10 +228,11 @@ func (s *stamper) made(t token) bool {
 		return false
 	}
 	algorithm := stampAlgorithm(string(t.signer.signatureAlgorithm))
-	return algorithm != x509.UnknownSignatureAlgorithm && s.leaf.CheckSignature(algorithm, signedForm(t.signer.signedAttributes), t.signer.signature) == nil
+	return s.leaf.CheckSignature(algorithm, signedForm(t.signer.signedAttributes), t.signer.signature) == nil
 }
 
-// stampAlgorithm is ECDSA, with any digest that is not broken.
+// stampAlgorithm is ECDSA, with any digest that is not broken; or one that no
+// signature is by.
 func stampAlgorithm(identifier string) x509.SignatureAlgorithm {
 	switch identifier {
 	case algorithmECDSA:

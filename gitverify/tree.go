@@ -54,9 +54,9 @@ func parseTree(body []byte) ([]treeEntry, error) {
 	entries := make([]treeEntry, 0, min(n, len(body)/minTreeEntry))
 	ids := make([]byte, 0, 2*idSize*cap(entries))
 	for text := string(body); text != ""; {
-		head, rest, ok := strings.Cut(text, "\x00")
+		head, rest, _ := strings.Cut(text, "\x00")
 		mode, name, spaced := strings.Cut(head, " ")
-		if !ok || !spaced || len(rest) < idSize {
+		if !spaced || len(rest) < idSize {
 			return nil, refuse(codeTree, "a tree entry is cut short")
 		}
 		e := treeEntry{mode: entryMode(mode), name: name}

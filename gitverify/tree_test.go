@@ -205,3 +205,28 @@ func TestAnUnverifiedTreeDoesNotOpen(t *testing.T) {
 		t.Error("the zero verification opened a tree")
 	}
 }
+
+func TestWhatATreeHasNotCannotBeListedOrDescribed(t *testing.T) {
+	t.Parallel()
+	r := newRepository(t)
+	tree, err := gitverify.OpenTree(t.Context(), r, r.treeWith(r.tree(files("a/b", "1"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if entries, err := tree.ReadDir("a"); err != nil || len(entries) != 1 {
+		t.Errorf("a folder: %v, %v", entries, err)
+	}
+	if _, err := tree.ReadDir("none"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a folder that is not there: %v", err)
+	}
+	if _, err := tree.ReadDir("a/b"); err == nil || !strings.Contains(err.Error(), "not a directory") {
+		t.Errorf("a file as a folder: %v", err)
+	}
+	if _, err := tree.Stat("none"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what is not there: %v", err)
+	}
+	r.broken[r.put("blob", []byte("1"))] = errors.New("the disk is gone")
+	if info, err := tree.Stat("a/b"); err == nil {
+		t.Errorf("a file that cannot be read has %d bytes", info.Size())
+	}
+}

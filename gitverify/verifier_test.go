@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"millwright.dev/millwright/gitverify"
@@ -34,6 +35,9 @@ func TestWithoutATrustedRootNothingCanBeTold(t *testing.T) {
 	_, err := gitverify.LoadTrustedRootFile(filepath.Join(dir, "none"))
 	if !errors.Is(err, gitverify.ErrTrustedRoot) || !errors.Is(err, os.ErrNotExist) || errors.As(err, &no) {
 		t.Errorf("missing: %v", err)
+	}
+	if _, err := gitverify.LoadTrustedRootFile(dir); !errors.Is(err, gitverify.ErrTrustedRoot) || !errors.Is(err, syscall.EISDIR) {
+		t.Errorf("a folder: %v", err)
 	}
 	if _, err := gitverify.New(gitverify.TrustedRoot{}, gitverify.Options{}); !errors.Is(err, gitverify.ErrTrustedRoot) {
 		t.Errorf("zero: %v", err)
@@ -212,5 +216,18 @@ func BenchmarkVerifyTheSameTipAgain(b *testing.B) {
 	r.wantYes(v, req)
 	for b.Loop() {
 		r.wantYes(v, req)
+	}
+}
+
+func TestTheAnchorItselfWasNotChecked(t *testing.T) { // rule T1
+	t.Parallel()
+	r := newRepository(t)
+	anchor := r.anchor()
+	tip := r.commit("c", files("a", "1"), anchor)
+	for id, want := range map[gitverify.ID]gitverify.ID{anchor: "", tip: tip} {
+		checked, ok := r.wantYes(r.verifier(), request(anchor, id)).Tip()
+		if checked.Commit != want || ok != (want != "") {
+			t.Errorf("%s: %+v, %v", id, checked, ok)
+		}
 	}
 }

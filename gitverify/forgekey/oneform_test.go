@@ -3,15 +3,20 @@ package forgekey
 import (
 	"bytes"
 	"crypto"
+	"crypto/rsa"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"math/big"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
+	"github.com/ProtonMail/go-crypto/openpgp/ed25519"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 	"golang.org/x/crypto/ssh"
 )
@@ -53,6 +58,11 @@ func TestArmorIsRefusedForWhatIsWrongWithIt(t *testing.T) {
 	} {
 		_, err := unarmor(c.label, c.text)
 		wantWords(t, name, err, c.words)
+	}
+	// What cannot be read is not held against the keys.
+	for label, words := range map[string]string{pgp: "the armor has headers", shell: "line 2 of the armor"} {
+		_, err := Verify(nil, nil, []byte(block(label, "Version: 1\n\n"+line)))
+		wantWords(t, "a header in "+label, err, words)
 	}
 	_, err := Verify(nil, nil, []byte(block(shell, strings.Repeat("A", MaxSize))))
 	wantWords(t, "a large signature", err, "a signature of more than")
@@ -126,6 +136,7 @@ func TestAPGPSignatureIsRefusedForWhatIsWrongWithIt(t *testing.T) {
 		"without an end":    {[]byte{0xc2, 224, 1}, "a PGP packet without an end"},
 		"no signature":      {packed(2, good[:len(good)-6]), ErrMalformed.Error()},
 		"a body of nothing": {packed(2, nil), "not a PGP signature of version 4"},
+		"half a time":       {packed(2, body(area(sub(2, 0, 0), whole), area(issuer))), "PGP signature:"},
 	} {
 		_, err := parsePGP(c.data)
 		wantWords(t, what, err, c.words)
@@ -148,6 +159,7 @@ func TestAPGPSignatureIsOfTheKeyThatItNames(t *testing.T) {
 		"another with its key id":   {s, fmt.Sprintf("%X", another), false},
 		"another":                   {short, strings.Repeat("09", 20), false},
 		"a name that is no name":    {short, fmt.Sprintf("%X", fingerprint)[:39] + "g", false},
+		"a name and a digit":        {short, fmt.Sprintf("%X0", fingerprint), false},
 		"a name that is cut":        {short, fmt.Sprintf("%X", fingerprint[:19]), false},
 		"a name with more than one": {short, fmt.Sprintf("%X%X", fingerprint, fingerprint), false},
 	} {
@@ -156,7 +168,7 @@ func TestAPGPSignatureIsOfTheKeyThatItNames(t *testing.T) {
 		}
 	}
 	public := &packet.PublicKey{PubKeyAlgo: packet.PubKeyAlgoEdDSA}
-	sig := pgpSignature{Signature: &packet.Signature{PubKeyAlgo: packet.PubKeyAlgoRSA, Hash: crypto.SHA256}}
+	sig := pgpSignature{Signature: &packet.Signature{PubKeyAlgo: packet.PubKeyAlgoRSA, Hash: crypto.SHA256}, padded: 256}
 	if err := sig.verify(public, nil); err != ErrBadSignature { //nolint:errorlint // exactly this one
 		t.Errorf("a signature by another algorithm than the key's: %v", err)
 	}
@@ -200,6 +212,7 @@ func TestAListedPGPKeyIsRefusedForWhatIsWrongWithIt(t *testing.T) {
 	}{
 		"as it should be":       {listedPGP(t, same), ""},
 		"a fingerprint of 39":   {with(func(k *Key) { k.Fingerprint = k.Fingerprint[1:] }), "has 40 hex digits"},
+		"a fingerprint of 41":   {with(func(k *Key) { k.Fingerprint += "0" }), "has 40 hex digits"},
 		"a fingerprint of 38":   {with(func(k *Key) { k.Fingerprint = k.Fingerprint[2:] }), "has 40 hex digits"},
 		"no key":                {with(func(k *Key) { k.PublicKey = "" }), "needs its armored public key"},
 		"no armor":              {with(func(k *Key) { k.PublicKey = "x" }), "not an armored"},
@@ -215,6 +228,44 @@ func TestAListedPGPKeyIsRefusedForWhatIsWrongWithIt(t *testing.T) {
 	large.PublicKey += strings.Repeat("\n", MaxSize)
 	_, err := pgpKey(large)
 	wantWords(t, "a large key", err, "needs its armored public key")
+}
+
+func TestOnlyAKeyThatIsReadWhollyIsOne(t *testing.T) {
+	t.Parallel()
+	key := packet.NewEd25519PublicKey(time.Unix(0, 0), &ed25519.PublicKey{Point: make([]byte, 32)})
+	var fourth, sixth bytes.Buffer
+	err := key.Serialize(&fourth)
+	if err := errors.Join(err, key.UpgradeToV6(), key.Serialize(&sixth)); err != nil {
+		t.Fatal(err)
+	}
+	for what, c := range map[string]struct {
+		whole []byte
+		want  bool
+	}{
+		"a key":                   {fourth.Bytes(), true},
+		"of an unknown algorithm": {[]byte{0xc6, 6, 4, 0, 0, 0, 1, 99}, false},
+		"of version 6":            {sixth.Bytes(), false},
+		"a name":                  {[]byte{0xcd, 1, 'x'}, false},
+	} {
+		if _, ok := publicKey(framed{whole: c.whole}); ok != c.want {
+			t.Errorf("%s: %v", what, ok)
+		}
+	}
+}
+
+func TestAnRSAKeyIsOfASizeThatCanBeReliedOn(t *testing.T) {
+	t.Parallel()
+	for bits, words := range map[int]string{
+		1024: "an RSA key of 1024 bits", 2047: "an RSA key of 2047 bits", 2048: "", 8192: "", 8193: "an RSA key of 8193 bits",
+	} {
+		key := &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), uint(bits-1)), E: 65537}
+		wantWords(t, fmt.Sprintf("PGP, %d", bits), checkPGPKey(&packet.PublicKey{PubKeyAlgo: packet.PubKeyAlgoRSA, PublicKey: key}), words)
+		wantWords(t, fmt.Sprintf("%d", bits), checkRSA(key), words)
+	}
+	wantWords(t, "none", checkPGPKey(&packet.PublicKey{PubKeyAlgo: packet.PubKeyAlgoRSA}), "an RSA key that cannot be read")
+	if _, ok := rsaOf(nil); ok {
+		t.Error("no key is an RSA key")
+	}
 }
 
 func TestAnSSHSignatureIsRefusedForWhatIsWrongWithIt(t *testing.T) {

@@ -109,7 +109,8 @@ func subpackets(area []byte) ([]subpacket, error) {
 	var found []subpacket
 	for len(area) > 0 {
 		size, used := subpacketLength(area)
-		if used == 0 || size == 0 || size > len(area)-used || used == 5 && size < 16_320 {
+		// A size that cannot be read is 0, too.
+		if size == 0 || size > len(area)-used || used == 5 && size < 16_320 {
 			return nil, fmt.Errorf("%w: a PGP subpacket that cannot be read", ErrMalformed)
 		}
 		body := area[used : used+size]

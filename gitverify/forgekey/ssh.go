@@ -157,9 +157,9 @@ func (b sshBlob) verify(public ssh.PublicKey, payload []byte) error {
 // split reads the innermost signature, in the one form that its key's algorithm
 // has.
 func (b sshBlob) split(public ssh.PublicKey) (*ssh.Signature, error) {
-	format, rest, ok := takeString(b.signature)
-	value, rest, ok2 := takeString(rest)
-	if !ok || !ok2 || len(rest) > 0 {
+	format, rest, _ := takeString(b.signature) // without a first string there is no second
+	value, rest, ok := takeString(rest)
+	if !ok || len(rest) > 0 {
 		return nil, fmt.Errorf("%w: the innermost SSH signature cannot be read", ErrMalformed)
 	}
 	sig := &ssh.Signature{Format: string(format), Blob: value}

@@ -84,7 +84,7 @@ func (id *Identity) check() *Invalid {
 
 func (id *Identity) checkLists() *Invalid {
 	for _, email := range id.Emails {
-		if local, host, ok := strings.Cut(email, "@"); !ok || local == "" || host == "" || strings.ContainsAny(host, "@") || strings.ContainsAny(email, "<>* ") {
+		if local, host, _ := strings.Cut(email, "@"); local == "" || host == "" || strings.ContainsAny(host, "@") || strings.ContainsAny(email, "<>* ") {
 			return invalid(id.line, "identity %q: %s is not an e-mail address", id.Name, quote(email))
 		}
 	}

@@ -82,6 +82,7 @@ func TestB04B34SignersAreComparedAsTheyStand(t *testing.T) {
 		"B04 a NUL":                        {accounts, "alice@factory.example\x00.attacker", false, "", "subject"},
 		"B04 a NUL in a pattern's place":   {"i", "do\x00ra@wide.example", false, "", "subject"},
 		"B04 a line in a pattern's place":  {"i", "do\nra@wide.example", false, "", "subject"},
+		"B04 a byte in a pattern's place":  {"i", "do\xffra@wide.example", false, "", "subject"},
 		"its twin":                         {"i", "do-ra@wide.example", false, "wide", ""},
 		"B04 an empty subject":             {accounts, "", false, "", "subject"},
 		"an address as a URI":              {accounts, "alice@factory.example", true, "", "kind"},

@@ -87,6 +87,7 @@ func beyondSchema() []string {
 			"B03: an expression that explodes",
 			"B03: branches with an anchor each",
 			"B04: a branch that ignores case",
+			"B04: a letter that stands for none",
 			"B04: a letter that turns the text",
 			"B04: a pattern that ignores case",
 			"B04: a subject with a NUL",

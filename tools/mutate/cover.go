@@ -27,13 +27,17 @@ func (p *mutated) baseline(ctx context.Context, c config, log io.Writer) (map[in
 	if err != nil {
 		return nil, err
 	}
+	wanted, err := regexp.Compile(c.run)
+	if err != nil {
+		return nil, err
+	}
 	names, err := p.list(ctx)
 	if err != nil {
 		return nil, err
 	}
 	reached, began := map[int][]covering{}, time.Now()
 	for _, name := range names {
-		if !c.full && slow.MatchString(name) {
+		if !wanted.MatchString(name) || !c.full && slow.MatchString(name) {
 			continue
 		}
 		t := covering{name: name}
@@ -88,6 +92,27 @@ func (p *mutated) cover(ctx context.Context, c config, t *covering) ([]int, erro
 		}
 	}
 	return ids, nil
+}
+
+// favourites are the tests that missed the last mutants of a file: they are the
+// likeliest to miss the next one.
+type favourites map[string][]string
+
+func (f favourites) add(m mutant, test string) {
+	const most = 3
+	last := slices.DeleteFunc(f[m.file()], func(s string) bool { return s == test })
+	f[m.file()] = append([]string{test}, last[:min(len(last), most-1)]...)
+}
+
+// batches has the favourites before the others.
+func (f favourites) batches(m mutant, tests []covering) [][]covering {
+	likely := func(t covering) bool { return slices.Contains(f[m.file()], t.name) }
+	others := batches(slices.DeleteFunc(slices.Clone(tests), likely))
+	first := slices.DeleteFunc(slices.Clone(tests), func(t covering) bool { return !likely(t) })
+	if len(first) == 0 {
+		return others
+	}
+	return append([][]covering{first}, others...)
 }
 
 // batches cuts the tests that come past a mutant, cheapest first, into processes:

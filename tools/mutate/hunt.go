@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -97,8 +98,7 @@ func (p *mutated) build(ctx context.Context, work string) error {
 	return nil
 }
 
-// keep drops the mutants that an earlier run did not name as survivors; their
-// lines may have moved.
+// keep drops the mutants that an earlier run did not name as survivors.
 func (p *mutated) keep(log string) error {
 	if log == "" {
 		return nil
@@ -109,13 +109,11 @@ func (p *mutated) keep(log string) error {
 	}
 	named := map[string]bool{}
 	for line := range strings.Lines(string(before)) {
-		place, what, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "survives: "), ":")
-		_, what, _ = strings.Cut(what, ": ")
-		named[place+" "+what] = true
+		if name, ok := strings.CutPrefix(strings.TrimSpace(line), "survives: "); ok {
+			named[name] = true
+		}
 	}
-	p.mutants = slices.DeleteFunc(p.mutants, func(m mutant) bool {
-		return !named[fmt.Sprintf("%s %s (%s)", filepath.Base(m.file), oneLine(m.text), m.kind)]
-	})
+	p.mutants = slices.DeleteFunc(p.mutants, func(m mutant) bool { return !named[m.name] })
 	return nil
 }
 
@@ -133,7 +131,9 @@ func (p *mutated) test(ctx context.Context, c config, id int, tests []covering, 
 }
 
 func (p *mutated) run(ctx context.Context, id int, note string, args ...string) (passed bool, output []byte, err error) {
-	cmd := exec.CommandContext(ctx, p.binary, args...)
+	// A loop that does not end any more must not take all of the memory.
+	const limited = `ulimit -v 8388608; exec "$0" "$@"`
+	cmd := exec.CommandContext(ctx, "sh", append([]string{"-c", limited, p.binary}, args...)...)
 	cmd.Dir = p.dir
 	cmd.Env = append(os.Environ(), variable+"="+strconv.Itoa(id), hits+"="+note)
 	output, err = cmd.CombinedOutput()
@@ -151,19 +151,26 @@ func (p *mutated) hunt(ctx context.Context, c config, log io.Writer) (survivors 
 		return nil, err
 	}
 	var mu sync.Mutex
+	quick := favourites{}
 	work, group := make(chan mutant), sync.WaitGroup{}
 	for range c.workers {
 		group.Go(func() {
 			for m := range work {
-				alive, failed := p.survives(ctx, c, m, reached[m.id])
 				mu.Lock()
-				if failed != nil {
+				some := quick.batches(m, reached[m.id])
+				mu.Unlock()
+				missedBy, failed := p.missed(ctx, c, m, some)
+				mu.Lock()
+				switch {
+				case failed != nil:
 					err = failed
-				}
-				if alive {
+				case missedBy != "":
+					quick.add(m, missedBy)
+					fmt.Fprintf(log, "missed: %s by %s\n", m.name, missedBy)
+				default:
 					m.tests = len(reached[m.id])
 					survivors = append(survivors, m)
-					fmt.Fprintf(log, "survives: %s:%d: %s (%s)\n", filepath.Base(m.file), m.line, oneLine(m.text), m.kind)
+					fmt.Fprintf(log, "survives: %s\n", m.name)
 				}
 				mu.Unlock()
 			}
@@ -179,12 +186,31 @@ func (p *mutated) hunt(ctx context.Context, c config, log io.Writer) (survivors 
 	return survivors, err
 }
 
-// survives runs the tests that come past a mutant.
-func (p *mutated) survives(ctx context.Context, c config, m mutant, tests []covering) (bool, error) {
-	for _, some := range batches(tests) {
-		if passed, _, err := p.test(ctx, c, m.id, some, ""); err != nil || !passed {
-			return false, err
+// missed runs tests that come past a mutant, and names the first that fails.
+func (p *mutated) missed(ctx context.Context, c config, m mutant, tests [][]covering) (string, error) {
+	for _, some := range tests {
+		passed, output, err := p.test(ctx, c, m.id, some, "")
+		if err == nil && !passed && failed(output) == outOfTime { // or the machine slept
+			passed, output, err = p.test(ctx, c, m.id, some, "")
+		}
+		if err != nil || !passed {
+			return failed(output), err
 		}
 	}
-	return true, nil
+	return "", nil
+}
+
+const outOfTime = "the time that the tests may take"
+
+// failed finds in a test's output which one failed.
+func failed(output []byte) string {
+	_, rest, found := strings.Cut(string(output), "--- FAIL: ")
+	name, _, _ := strings.Cut(rest, " ")
+	switch {
+	case bytes.Contains(output, []byte("panic: test timed out")):
+		return outOfTime
+	case !found:
+		return "a panic"
+	}
+	return name
 }

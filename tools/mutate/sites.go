@@ -14,10 +14,17 @@ import (
 
 // mutant is one place where a refusal can be removed.
 type mutant struct {
-	id, line         int
-	file, text, kind string
+	id, line int
+	// name says which one it is, wherever its line moves: file and function, the
+	// text, what becomes of it, and a number where one function has it again.
+	name string
 	// tests is how many tests came past it.
 	tests int
+}
+
+func (m mutant) file() string {
+	file, _, _ := strings.Cut(m.name, " ")
+	return file
 }
 
 func (m mutant) seen() string {
@@ -30,18 +37,20 @@ func (m mutant) seen() string {
 // mutated is a package with all its mutants.
 type mutated struct {
 	dir, name string
+	only      []string          // of its files, by their base names; all if there is none
 	files     map[string][]byte // by path, as rewritten
 	mutants   []mutant
+	names     map[string]bool // of all its mutants
 	binary    string
 }
 
 // load finds the mutants of a package.
-func load(dir, only string) (*mutated, error) {
+func load(dir string, only []string) (*mutated, error) {
 	paths, err := filepath.Glob(filepath.Join(dir, "*.go"))
 	if err != nil {
 		return nil, err
 	}
-	p := &mutated{dir: dir, files: map[string][]byte{}}
+	p := &mutated{dir: dir, only: only, files: map[string][]byte{}, names: map[string]bool{}}
 	for _, path := range paths {
 		if strings.HasSuffix(path, "_test.go") {
 			continue
@@ -50,17 +59,18 @@ func load(dir, only string) (*mutated, error) {
 		if err != nil {
 			return nil, err
 		}
-		s := sites{p: p, path: path, src: src, set: token.NewFileSet()}
+		s := sites{p: p, src: src, set: token.NewFileSet()}
 		file, err := parser.ParseFile(s.set, path, src, parser.SkipObjectResolution)
 		if err != nil {
 			return nil, err
 		}
 		p.name = file.Name.Name
-		if only != "" && !slices.Contains(strings.Split(only, ","), filepath.Base(path)) {
+		if len(only) > 0 && !slices.Contains(only, filepath.Base(path)) {
 			continue
 		}
 		for _, d := range file.Decls {
 			if f, ok := d.(*ast.FuncDecl); ok && f.Body != nil {
+				s.within = filepath.ToSlash(path) + " " + s.called(f)
 				s.function(f.Type, f.Body)
 			}
 		}
@@ -79,20 +89,35 @@ type edit struct {
 
 type sites struct {
 	p     *mutated
-	path  string
 	src   []byte
 	set   *token.FileSet
 	edits []edit
+	// within is the file and the function.
+	within string
 }
 
 func (s *sites) offset(p token.Pos) int { return s.set.Position(p).Offset }
 
 func (s *sites) text(n ast.Node) string { return string(s.src[s.offset(n.Pos()):s.offset(n.End())]) }
 
+// called is the name of a function, with its receiver's type.
+func (s *sites) called(f *ast.FuncDecl) string {
+	if f.Recv == nil {
+		return f.Name.Name
+	}
+	return strings.TrimPrefix(s.text(f.Recv.List[0].Type), "*") + "." + f.Name.Name
+}
+
 // wrap makes a mutant of an expression.
 func (s *sites) wrap(e ast.Expr, kind, before, after string) {
 	id := len(s.p.mutants) + 1
-	s.p.mutants = append(s.p.mutants, mutant{id: id, line: s.set.Position(e.Pos()).Line, file: s.path, text: s.text(e), kind: kind})
+	first := fmt.Sprintf("%s: %s (%s)", s.within, strings.Join(strings.Fields(s.text(e)), " "), kind)
+	name := first
+	for again := 2; s.p.names[name]; again++ {
+		name = fmt.Sprintf("%s #%d", first, again)
+	}
+	s.p.names[name] = true
+	s.p.mutants = append(s.p.mutants, mutant{id: id, line: s.set.Position(e.Pos()).Line, name: name})
 	s.edits = append(s.edits, edit{s.offset(e.Pos()), fmt.Sprintf(before, id)}, edit{s.offset(e.End()), after})
 }
 

@@ -1,0 +1,180 @@
+package gitverify
+
+import (
+	"testing"
+
+	"golang.org/x/crypto/cryptobyte/asn1"
+
+	"millwright.dev/millwright/gitverify/sigstoretest"
+	"millwright.dev/millwright/gitverify/trustpolicy"
+)
+
+// The conditions below are each asked alone: on the way from a commit another one
+// comes before them, or says the same no.
+
+func TestAListOfUnsignedAttributesIsThereOnlyWithSomethingInIt(t *testing.T) { // row A10
+	t.Parallel()
+	entry := func() []byte {
+		return encodeDER(asn1.SEQUENCE, encodeDER(asn1.OBJECT_IDENTIFIER, []byte(oidLogEntry)),
+			encodeDER(asn1.SET, encodeDER(asn1.OCTET_STRING, []byte("entry"))))
+	}
+	const canonical = "not in canonical order"
+	for name, c := range map[string]struct {
+		list  []byte
+		words string
+	}{
+		"no list":          {nil, ""},
+		"an entry":         {encodeDER(explicit(1), entry()), ""},
+		"an empty list":    {encodeDER(explicit(1)), canonical},
+		"half an entry":    {encodeDER(explicit(1), entry()[:9]), canonical},
+		"the entry twice":  {encodeDER(explicit(1), entry(), entry()), "is unknown or there twice"},
+		"a list that ends": {encodeDER(explicit(1), entry())[:9], canonical},
+	} {
+		wantWords(t, name, new(cmsSignature).takeEvidence(c.list), c.words)
+	}
+}
+
+func TestATimeIsOneValue(t *testing.T) { // row B13
+	t.Parallel()
+	when := encodeDER(asn1.GeneralizedTime, []byte("20260501120000Z"))
+	for name, c := range map[string]struct {
+		value []byte
+		want  bool
+	}{
+		"a time": {when, true}, "nothing": {nil, false}, "a number": {[]byte{2, 1, 9}, false}, "a time and more": {append(when, 5, 0), false},
+	} {
+		if at, ok := readTime(c.value); ok != c.want || ok && !at.Equal(virtualNow) {
+			t.Errorf("%s: %s, %v", name, at, ok)
+		}
+	}
+}
+
+func TestWhoCountsIsAPersonThatThePolicyListsWithTheRole(t *testing.T) { // rules T2, T5
+	t.Parallel()
+	policy := &trustpolicy.Policy{Identities: []trustpolicy.Identity{
+		{Name: "alice", Person: "alice", Issuer: "i", Subject: "alice@x", Roles: []string{"maintainer"}},
+		{Name: "bob", Person: "bob", Issuer: "i", Subject: "bob@x", Roles: []string{"guest"}},
+		{Name: "robot", Issuer: "i", Subject: "robot@x", Roles: []string{"maintainer"}},
+	}}
+	d := demand{rule: &trustpolicy.Rule{Role: "maintainer"}, policy: policy}
+	for subject, want := range map[string]string{"alice@x": "alice", "bob@x": "", "robot@x": "", "mallory@x": ""} {
+		who, counts := d.person(&record{proof: proof{certified: certified{issuer: "i", subject: subject}}})
+		if who != want || counts != (want != "") {
+			t.Errorf("%s: %q, %v", subject, who, counts)
+		}
+	}
+}
+
+func TestTheSignersCertificateIsAmongThoseThatCanBeRead(t *testing.T) { // row A12
+	t.Parallel()
+	s := newSketch(t, sigstoretest.SignOptions{})
+	ev := s.evidence()
+	info := signerInfo{issuer: ev.leaf.RawIssuer, serial: ev.leaf.SerialNumber}
+	for name, c := range map[string]struct {
+		set   []byte
+		words string
+	}{
+		"its own":         {ev.leaf.Raw, ""},
+		"none":            {nil, "carries no certificate"},
+		"cut":             {ev.leaf.Raw[:9], "no canonical set"},
+		"one and a piece": {append(ev.leaf.Raw[:len(ev.leaf.Raw):len(ev.leaf.Raw)], 0x30), "no canonical set"},
+		"no certificate":  {encodeDER(asn1.SEQUENCE), "a certificate cannot be read"},
+	} {
+		_, err := signerCertificate(c.set, info)
+		wantWords(t, name, err, c.words)
+	}
+}
+
+func TestAnAuthorityDidNotIssueItself(t *testing.T) { // row B25
+	t.Parallel()
+	s := newSketch(t, sigstoretest.SignOptions{})
+	v, leaf := s.verifier(nil), s.evidence().leaf
+	asked := 0
+	for _, ca := range v.trusted.authorities {
+		for _, i := range ca.issuers {
+			asked++
+			if issuedBy(i.cert, &i, virtualNow) {
+				t.Errorf("%s issued itself", i.cert.Subject)
+			}
+		}
+	}
+	if _, _, err := v.trusted.issuerAt(leaf, virtualNow, nil); err != nil || asked == 0 {
+		t.Errorf("of %d issuers none issued the signer's certificate: %v", asked, err)
+	}
+}
+
+func TestANameOfNothingIsAskedOfNoOtherLibrary(t *testing.T) { // row B05
+	t.Parallel()
+	s := newSketch(t, sigstoretest.SignOptions{})
+	v, ev := s.verifier(nil), s.evidence()
+	_, err := v.referee.prove(ev)
+	wantWords(t, "its twin", err, "")
+	nameless := *ev.leaf
+	nameless.Extensions = nil
+	for _, e := range ev.leaf.Extensions {
+		if e.Id.Equal(sanOID()) {
+			e.Value = encodeDER(asn1.SEQUENCE, encodeDER(asn1.Tag(0x81)))
+		}
+		nameless.Extensions = append(nameless.Extensions, e)
+	}
+	ev.leaf = &nameless
+	_, err = v.referee.prove(ev)
+	wantWords(t, "an empty address", err, "the certificate's name cannot be used")
+}
+
+func TestEachBoundOfAComparisonHoldsAlone(t *testing.T) { // row C49
+	t.Parallel()
+	file := treeEntry{modeFile, "a", emptyTree}
+	for name, c := range map[string]struct {
+		comparison comparison
+		words      string
+	}{
+		"the last path":         {comparison{changes: make([]change, maxChanges-1)}, ""},
+		"one path more":         {comparison{changes: make([]change, maxChanges)}, "paths, or"},
+		"the last byte of them": {comparison{pathBytes: maxPathBytes - 1}, ""},
+		"one byte more":         {comparison{pathBytes: maxPathBytes}, "paths, or"},
+	} {
+		wantWords(t, name, c.comparison.record("a", file, treeEntry{}), c.words)
+	}
+	h := objectHeap{}
+	dir := rootEntry(h.put("tree", bodyOfTree(file)))
+	for name, c := range map[string]struct {
+		entries, depth int
+		words          string
+	}{
+		"the last entry": {maxEntries - 1, 0, ""}, "one entry more": {maxEntries, 0, "directory entries to compare"},
+		"the last depth": {0, maxDepth - 1, ""}, "one level deeper": {0, maxDepth, "nested deeper"},
+	} {
+		walk := comparison{ctx: t.Context(), reader: objectReader{objects: h}, entries: c.entries}
+		err := walk.below("d", c.depth, []treeEntry{dir, {}}, func(string, []treeEntry) error { return nil })
+		wantWords(t, name, err, c.words)
+	}
+}
+
+func TestOnlyARefusalOfThePolicySaysThatItStatesNoVersion(t *testing.T) { // rule T8
+	t.Parallel()
+	for name, c := range map[string]struct {
+		err  error
+		want bool
+	}{
+		"no policy":               {refuse(codePolicy, "the file is not there"), true},
+		"a lockout":               {refuse(codeLockout, "no rule"), true},
+		"bytes of another":        {refuse(codeHash, "other bytes"), false},
+		"it could not be read":    {ErrObjectMissing, false},
+		"nothing is wrong at all": {nil, false},
+	} {
+		if statesNone(c.err) != c.want {
+			t.Errorf("%s: %v", name, !c.want)
+		}
+	}
+}
+
+func TestAUnitOfTooManyCommitsAndPathsIsNotLookedAt(t *testing.T) { // row C48
+	t.Parallel()
+	u := unitRange{members: make([]*record, maxStanding/64+1), paths: make([]string, 63*64)}
+	_, err := (&walk{}).vouchers(t.Context(), u)
+	wantWords(t, "one commit more", err, "change 4032 paths at once")
+	if codeOf(err) != codeUnit {
+		t.Errorf("got %v", err)
+	}
+}
