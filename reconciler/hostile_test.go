@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -101,6 +102,7 @@ func TestAPlanThatIsRefusedLeavesTheLastGoodRevisionInForce(t *testing.T) {
 		if when == "after a restart" {
 			p.restart()
 		}
+		p.late += 5 * time.Minute // edits by hand are minutes apart: no fight
 		p.edit("mallory-kubectl", "drifted")
 		f := p.pass()
 		if r := f.Status.Refused; r == nil || r.Reason != plan.ReasonPruneLimit || r.Commit != bad {

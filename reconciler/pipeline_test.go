@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -258,6 +259,7 @@ func TestCouldNotTellKeepsTheLastGoodState(t *testing.T) {
 		path := p.setup.TrustedRoot
 		defer func() { p.setup.TrustedRoot = path }()
 		p.setup.TrustedRoot = filepath.Join(t.TempDir(), "none.json")
+		p.late += 5 * time.Minute // edits by hand are minutes apart: no fight
 		p.edit("mallory-kubectl", "drifted")
 		f := p.pass()
 		if now, _ := p.settings(); now != "one" {
