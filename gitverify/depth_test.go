@@ -1,6 +1,7 @@
 package gitverify
 
 import (
+	"slices"
 	"testing"
 
 	"golang.org/x/crypto/cryptobyte/asn1"
@@ -77,7 +78,7 @@ func TestTheSignersCertificateIsAmongThoseThatCanBeRead(t *testing.T) { // row A
 		"its own":         {ev.leaf.Raw, ""},
 		"none":            {nil, "carries no certificate"},
 		"cut":             {ev.leaf.Raw[:9], "no canonical set"},
-		"one and a piece": {append(ev.leaf.Raw[:len(ev.leaf.Raw):len(ev.leaf.Raw)], 0x30), "no canonical set"},
+		"one and a piece": {append(slices.Clip(ev.leaf.Raw), 0x30), "no canonical set"},
 		"no certificate":  {encodeDER(asn1.SEQUENCE), "a certificate cannot be read"},
 	} {
 		_, err := signerCertificate(c.set, info)

@@ -153,12 +153,12 @@ func attacksByName(t *testing.T, s online) map[string]struct {
 	other := s.log(s.body("x", s.leaf), sigstoretest.SignOptions{})
 	strange := s.log(good, sigstoretest.SignOptions{ForeignLog: true})
 	foreign := func(body []byte) answer { return answer{codeNotLogged, s.log(body, sigstoretest.SignOptions{})} }
-	rewritten := func(old, new string) answer {
+	rewritten := func(from, to string) answer {
 		t.Helper()
-		if !bytes.Contains(good, []byte(old)) {
-			t.Fatalf("no %s in the body", old)
+		if !bytes.Contains(good, []byte(from)) {
+			t.Fatalf("no %s in the body", from)
 		}
-		return foreign(bytes.Replace(good, []byte(old), []byte(new), 1))
+		return foreign(bytes.Replace(good, []byte(from), []byte(to), 1))
 	}
 	wrong := func(code string, o sigstoretest.SignOptions) answer { return answer{code, s.log(good, o)} }
 	edited := func(code string, edit func(e *rekorpb.TransparencyLogEntry)) answer {

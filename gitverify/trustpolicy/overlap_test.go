@@ -70,10 +70,7 @@ func TestLintAgreesWithTheVerifierAboutRandomPatterns(t *testing.T) {
 		}
 		return "^" + b.String() + "$"
 	}
-	var texts []string
-	for _, x := range []string{"a", "b", "c"} {
-		texts = append(texts, x)
-	}
+	texts := []string{"a", "b", "c"}
 	for i := 0; len(texts) < 3+9+27+81+243+729; i++ {
 		for _, x := range []string{"a", "b", "c"} {
 			texts = append(texts, texts[i]+x)
