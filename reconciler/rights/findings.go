@@ -2,6 +2,7 @@ package rights
 
 import (
 	"cmp"
+	"fmt"
 	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -22,6 +23,9 @@ const (
 	FindingEscalate = "escalate"
 	// FindingPower: a role grants impersonate or bind.
 	FindingPower = "power"
+	// FindingReach: what an account has to hold because it grants it lets it write
+	// objects of another component.
+	FindingReach = "reach"
 	// FindingSelf: an object changes what the factory's own accounts may do, or
 	// lives beside them.
 	FindingSelf = "self"
@@ -30,7 +34,7 @@ const (
 // Finding is one thing that a reviewer should look at.
 type Finding struct {
 	Kind string `json:"kind"`
-	// Object is what declares it.
+	// Object is what declares it, or a component that can be reached.
 	Object string `json:"object"`
 	Detail string `json:"detail"`
 }
@@ -66,6 +70,45 @@ func (w *work) look(h *holding, o render.Object) {
 			h.find(FindingSelf, o, "it gives rights to "+s.Kind+" "+s.Name)
 		}
 	}
+}
+
+// reach notices where one component's account may write another's objects.
+func (w *work) reach(objects []render.Object) {
+	for component, h := range w.of {
+		count, first := map[string]int{}, map[string]string{}
+		for _, o := range objects {
+			if o.Component() == component || !h.writes(o.ID(), w.kinds) {
+				continue
+			}
+			if count[o.Component()]++; count[o.Component()] == 1 {
+				first[o.Component()] = o.ID().String()
+			}
+		}
+		for other, n := range count {
+			h.findings[Finding{
+				FindingReach, "component " + other,
+				fmt.Sprintf("the rights that %s grants let its account write %d objects of it, first %s", component, n, first[other]),
+			}] = true
+		}
+	}
+}
+
+// writes says whether what is held lets an object be changed or deleted.
+func (h *holding) writes(id render.ID, known kinds) bool {
+	r, err := known.find(id)
+	if err != nil {
+		return false
+	}
+	for _, ns := range []string{"", id.Namespace} {
+		for p := range h.in[ns] {
+			for _, verb := range []string{"patch", "update", "delete"} {
+				if p.covers(permission{verb: verb, group: id.Group, resource: r.plural, name: id.Name}) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // own says whether a subject is, or contains, one of the factory's accounts.

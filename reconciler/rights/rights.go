@@ -2,7 +2,9 @@
 // accounts have to be allowed: no more than applying it takes, and nothing that
 // somebody had to write by hand.
 //
-//	r, err := rights.Compute(manifests, rights.Accounts{Namespace: "millwright-system", Prefix: "millwright-", Controller: "millwright-controller"})
+//	r, err := rights.Compute(manifests, rights.Accounts{
+//		Factory: "factory", Namespace: "millwright-system", Prefix: "millwright-", Controller: "millwright-controller",
+//	})
 //	for _, a := range r.Components { write(a.Objects()) }
 //
 // # Whose rights
@@ -16,7 +18,7 @@
 // The controller itself lists and watches the kinds that are declared, since one
 // look serves all components and a list cannot tell whose object is whose. It
 // may do so in the namespaces where there are such objects, and of Secrets only
-// for those that are declared.
+// for those that are declared. It keeps the inventory records itself.
 //
 // # Roles and bindings
 //
@@ -32,13 +34,16 @@
 //
 // Findings are what a reviewer should look at: wildcards, which stay as they
 // are; bind; what cannot be held without holding everything (aggregated roles);
-// and objects that give rights to the factory's own accounts (row D21).
+// components whose objects an account may write because of what it grants; and
+// objects that give rights to the factory's own accounts (row D21).
 //
 // It is pure: manifests in, values out. It knows the kinds of Kubernetes from a
 // table and every other kind from its definition among the manifests.
 package rights
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -57,8 +62,10 @@ var ErrUnknownKind = errors.New("kind is neither one of Kubernetes' own nor defi
 // ErrAccounts says that the names of the accounts do not keep them apart.
 var ErrAccounts = errors.New("two accounts of the factory would have one name")
 
-// Accounts name the service accounts of one factory.
+// Accounts name a Factory and its service accounts.
 type Accounts struct {
+	// Factory is its name: the inventory records are named after it.
+	Factory string
 	// Namespace holds all of them: it is the Factory's.
 	Namespace string
 	// Prefix and the name of a component are the name of its account.
@@ -78,7 +85,8 @@ type Rights struct {
 	// Controller is what the controller needs for this factory beside what it
 	// always needs.
 	Controller Account
-	// Namespaces have to be there before the rights in them can be.
+	// Namespaces have to be there before the rights in them can be, beside that of
+	// the accounts.
 	Namespaces []string
 }
 
@@ -129,6 +137,7 @@ func Compute(m render.Manifests, accounts Accounts, leaving Leaving) (Rights, er
 			}
 		}
 	}
+	w.reach(objects)
 	return w.result(m), nil
 }
 
@@ -204,6 +213,19 @@ func Look(id render.ID) (namespace, name string) {
 	return id.Namespace, ""
 }
 
+// RecordName is the name of the ConfigMap that holds the inventory record of a
+// component. It joins with a dot, which the name of a component cannot hold: a
+// factory a-b with component c is not a factory a with component b-c.
+func RecordName(factory, component string) string {
+	const prefix, longest = "millwright-inventory-", 253
+	name := prefix + factory + "." + component
+	if len(name) <= longest {
+		return name
+	}
+	sum := sha256.Sum256([]byte(name))
+	return prefix + hex.EncodeToString(sum[:16])
+}
+
 func (w *work) result(m render.Manifests) Rights {
 	out := Rights{Accounts: w.accounts}
 	order := make([]string, 0, len(w.of))
@@ -220,7 +242,11 @@ func (w *work) result(m render.Manifests) Rights {
 		a := w.of[name].account(w.accounts.Namespace, w.accounts.Of(name))
 		a.Component, a.roles = name, w.accounts.Namespace+":"+a.Name
 		out.Components = append(out.Components, a)
-		w.controller.add(w.accounts.Namespace, permission{verb: "impersonate", resource: "serviceaccounts", name: a.Name})
+		w.controller.add(w.accounts.Namespace,
+			permission{verb: "impersonate", resource: "serviceaccounts", name: a.Name},
+			permission{verb: "get", resource: "configmaps", name: RecordName(w.accounts.Factory, name)},
+			permission{verb: "update", resource: "configmaps", name: RecordName(w.accounts.Factory, name)},
+		)
 		for ns := range a.In {
 			namespaces[ns] = true
 		}
@@ -230,6 +256,7 @@ func (w *work) result(m render.Manifests) Rights {
 	for ns := range out.Controller.In {
 		namespaces[ns] = true
 	}
+	delete(namespaces, w.accounts.Namespace)
 	out.Namespaces = slices.Sorted(maps.Keys(namespaces))
 	return out
 }

@@ -35,7 +35,7 @@ func declare(t *testing.T, docs ...string) render.Manifests {
 }
 
 func accounts() Accounts {
-	return Accounts{Namespace: "millwright-system", Prefix: "millwright-", Controller: "millwright-controller"}
+	return Accounts{Factory: "f", Namespace: "millwright-system", Prefix: "millwright-", Controller: "millwright-controller"}
 }
 
 func compute(t *testing.T, m render.Manifests, leaving Leaving) Rights {
@@ -103,8 +103,9 @@ func TestAComponentMayTouchItsObjectsByNameAndTheControllerMayLookForThem(t *tes
 		`a: verbs [list watch] on resources [secrets] of groups [""] named [key]`,
 		`b: verbs [list watch] on resources [configmaps] of groups [""]`,
 		`millwright-system: verbs [impersonate] on resources [serviceaccounts] of groups [""] named [millwright-first millwright-second]`,
+		`millwright-system: verbs [get update] on resources [configmaps] of groups [""] named [millwright-inventory-f.first millwright-inventory-f.second]`,
 	)
-	if diff := cmp.Diff([]string{"a", "b", "millwright-system"}, r.Namespaces); diff != "" {
+	if diff := cmp.Diff([]string{"a", "b"}, r.Namespaces); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -193,6 +194,19 @@ func TestWhatAReviewerHasToSeeIsFound(t *testing.T) {
 			t.Errorf("found %v", findings)
 		}
 	})
+}
+
+func TestAnAccountThatReachesAnotherComponentsObjectsIsFound(t *testing.T) {
+	t.Parallel()
+	m := declare(t,
+		"greedy", doc(rbac, "ClusterRole", "", "editor", "rules: [{apiGroups: [''], resources: [configmaps], verbs: [get, update]}]"),
+		"modest", doc(rbac, "ClusterRole", "", "reader", "rules: [{apiGroups: [''], resources: [configmaps], verbs: [get]}]"),
+		"other", doc("v1", "ConfigMap", "a", "b", "")+doc("v1", "ConfigMap", "a", "c", ""))
+	r := compute(t, m, nil)
+	want := []Finding{{FindingReach, "component other", "the rights that greedy grants let its account write 2 objects of it, first ConfigMap a/b"}}
+	if diff := cmp.Diff(want, r.Findings()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
 }
 
 func TestNobodyIsGivenEscalate(t *testing.T) {
