@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"millwright.dev/millwright/render/upstream"
 )
 
 func TestRightsArePrintedWrittenAndCompared(t *testing.T) {
@@ -99,5 +101,26 @@ func TestRightsThatCannotBeToldAreNotPrinted(t *testing.T) {
 		if code != c.code || !strings.Contains(stderr, c.want) || stdout != "" {
 			t.Errorf("%s: exit %d, want %d and %q\n%s%s", name, code, c.code, c.want, stdout, stderr)
 		}
+	}
+}
+
+// What is installed is what the manifests need: whoever changes them makes the
+// rights anew, with
+//
+//	millwright vendor && millwright rbac --environment local --write overlays/local/millwright/rights
+func TestTheRightsOfTheInstallAreThoseThatTheManifestsNeed(t *testing.T) {
+	t.Parallel()
+	tree := t.TempDir()
+	for _, dir := range []string{"bases", "overlays", "factory-config"} {
+		if err := os.CopyFS(filepath.Join(tree, dir), os.DirFS(filepath.Join("..", "..", dir))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := upstream.Materialise(t.Context(), tree, nil, upstream.Go("go")); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, stderr := answer(t, "rbac", "--root", tree, "--environment", "local", "--check", filepath.Join(tree, "overlays", "local", "millwright", "rights"))
+	if code != exitYes {
+		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
 	}
 }
