@@ -132,7 +132,7 @@ func (s *Site) StartController(ctx context.Context, policyEngine string, flags .
 	}
 	access := []string{"--kubeconfig", s.Cluster.Kubeconfig}
 	if s.access != "" {
-		access = []string{"--kubeconfig", s.access, "--watch-namespace", Namespace}
+		access = []string{"--kubeconfig", s.access, "--watch-namespace", Namespace, "--namespace", Namespace, "--leader-elect"}
 	}
 	s.controller, err = process.Start(process.Spec{
 		Name: "millwright-controller", Path: s.Path("bin", "millwright-controller"),
