@@ -50,3 +50,17 @@ func TestTheInstallGivesNoWildcardAndNoWayToMore(t *testing.T) {
 		t.Errorf("bind is given %d times, want once", binds)
 	}
 }
+
+func TestTheInstallHasTheResourceDefinitionsThatTheProgramsHave(t *testing.T) {
+	t.Parallel()
+	files := tracked(t, "reconciler/api/crds/*.yaml")
+	if len(files) < 2 {
+		t.Fatalf("only %d definitions were found", len(files))
+	}
+	for _, file := range files {
+		installed := "bases/millwright/crds/" + file[strings.LastIndexByte(file, '/')+1:]
+		if !bytes.Equal(read(t, file), read(t, installed)) {
+			t.Errorf("%s is not %s: make generate", installed, file)
+		}
+	}
+}

@@ -217,7 +217,10 @@ func (c *comparison) extras(ctx context.Context) error {
 		c.live.Remarks = append(c.live.Remarks, extraRemark(found))
 		return nil
 	}
-	without, err := c.engine.remove(ctx, c.resource, removal{id: c.object.ID(), component: c.object.Component(), meta: c.live.Meta, extras: found, manager: c.engine.manager(c.object.Component()), dryRun: true})
+	without, err := c.engine.remove(ctx, c.resource, removal{
+		id: c.object.ID(), component: c.object.Component(), meta: c.live.Meta, extras: found,
+		manager: c.engine.manager(c.object.Component()), dryRun: true,
+	})
 	if apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) {
 		// What the object cannot be without is not taken from it.
 		c.live.Remarks = append(c.live.Remarks, extraRemark(found))
