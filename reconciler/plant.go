@@ -105,7 +105,7 @@ func (p *pass) prepare(ctx context.Context) error {
 			return p.untrusted
 		}
 	}
-	if err := p.plant.actAs(p.factory.Spec.Apply.ServiceAccountPrefix); err != nil {
+	if err := p.plant.actAs(p.factory.Spec.Apply.ServiceAccountPrefix); err != nil { //nolint:contextcheck // watches have the life of the controller, not of a pass
 		return at(v1alpha1.ConditionApplied, report.ReasonControllerIncomplete, err)
 	}
 	if err := p.plant.identify(ctx); err != nil {

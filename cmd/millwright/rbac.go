@@ -174,11 +174,12 @@ func rightsFiles(r rights.Rights) ([]rightsFile, error) {
 			return nil, err
 		}
 	}
-	list := rightsHeader + "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n"
+	var list strings.Builder
+	list.WriteString(rightsHeader + "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n")
 	for _, f := range out {
-		list += "- " + f.name + "\n"
+		list.WriteString("- " + f.name + "\n")
 	}
-	return append(out, rightsFile{kustomizationFile, list}), nil
+	return append(out, rightsFile{kustomizationFile, list.String()}), nil
 }
 
 // writeRights makes the folder what it should be; it removes files of accounts

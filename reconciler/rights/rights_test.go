@@ -168,14 +168,22 @@ func TestWhatAReviewerHasToSeeIsFound(t *testing.T) {
 		"a wildcard":                  {doc(rbac, "ClusterRole", "", "w", "rules: [{apiGroups: ['*'], resources: [pods], verbs: [get]}]"), FindingWildcard, "groups [*]"},
 		"a role that others add to":   {doc(rbac, "ClusterRole", "", "w", "aggregationRule: {clusterRoleSelectors: []}"), FindingAggregated, "every right there is"},
 		"a role that grants escalate": {doc(rbac, "ClusterRole", "", "w", "rules: [{apiGroups: [rbac.authorization.k8s.io], resources: [roles], verbs: [escalate]}]"), FindingEscalate, "given to nobody"},
-		"D21 a role that impersonates": {doc(rbac, "ClusterRole", "", "w", "rules: [{apiGroups: [''], resources: [users], verbs: [impersonate]}]"), FindingPower,
-			"impersonate on users"},
-		"D21 a binding of the controller's account": {role + doc(rbac, "ClusterRoleBinding", "", "b",
-			"subjects: [{kind: ServiceAccount, name: millwright-controller, namespace: millwright-system}]"+ref), FindingSelf, "ServiceAccount millwright-controller"},
-		"D21 the same by its user name": {role + doc(rbac, "ClusterRoleBinding", "", "b",
-			"subjects: [{kind: User, apiGroup: rbac.authorization.k8s.io, name: 'system:serviceaccount:millwright-system:millwright-x'}]"+ref), FindingSelf, "millwright-x"},
-		"D21 the same by its group": {role + doc(rbac, "RoleBinding", "a", "b",
-			"subjects: [{kind: Group, apiGroup: rbac.authorization.k8s.io, name: 'system:serviceaccounts'}]"+ref), FindingSelf, "system:serviceaccounts"},
+		"D21 a role that impersonates": {
+			doc(rbac, "ClusterRole", "", "w", "rules: [{apiGroups: [''], resources: [users], verbs: [impersonate]}]"), FindingPower,
+			"impersonate on users",
+		},
+		"D21 a binding of the controller's account": {
+			role + doc(rbac, "ClusterRoleBinding", "", "b",
+				"subjects: [{kind: ServiceAccount, name: millwright-controller, namespace: millwright-system}]"+ref), FindingSelf, "ServiceAccount millwright-controller",
+		},
+		"D21 the same by its user name": {
+			role + doc(rbac, "ClusterRoleBinding", "", "b",
+				"subjects: [{kind: User, apiGroup: rbac.authorization.k8s.io, name: 'system:serviceaccount:millwright-system:millwright-x'}]"+ref), FindingSelf, "millwright-x",
+		},
+		"D21 the same by its group": {
+			role + doc(rbac, "RoleBinding", "a", "b",
+				"subjects: [{kind: Group, apiGroup: rbac.authorization.k8s.io, name: 'system:serviceaccounts'}]"+ref), FindingSelf, "system:serviceaccounts",
+		},
 		"D21 a thing beside the controller": {doc("v1", "ConfigMap", "millwright-system", "trusted-root", ""), FindingSelf, "lives in the namespace"},
 	} {
 		t.Run(name, func(t *testing.T) {
