@@ -176,8 +176,12 @@ func (p *plant) try(r role, rule rbacv1.PolicyRule, objects []render.Object) fun
 // look does as the controller what a rule of its own is for.
 func (p *plant) look(ctx context.Context, r role, rule rbacv1.PolicyRule) error {
 	switch {
-	case slices.Contains(rule.Verbs, "impersonate"), slices.Contains(rule.Verbs, "update"):
-		for _, name := range rule.ResourceNames {
+	case slices.Contains(rule.Verbs, "impersonate"), slices.Contains(rule.Verbs, "update"), slices.Contains(rule.Resources, "endpointslices"):
+		// Used only when something happens: whether it may is asked instead.
+		for _, name := range append(slices.Clone(rule.ResourceNames), "") {
+			if (name == "") != (len(rule.ResourceNames) == 0) {
+				continue
+			}
 			for _, verb := range rule.Verbs {
 				allowed, err := p.allowed(r.account.Name, verb, rule.APIGroups[0], rule.Resources[0], r.namespace, name)
 				if err != nil {

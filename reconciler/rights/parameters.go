@@ -43,6 +43,21 @@ func (w *work) parameters(h *holding, o render.Object) {
 	}
 }
 
+// webhooks lets the controller see whether anything answers for a webhook that
+// is declared: one that nobody answers for shuts its own cure out (H05).
+func (w *work) webhooks(o render.Object) {
+	if id := o.ID(); id.Group != groupAdmission || !strings.HasSuffix(id.Kind, "WebhookConfiguration") {
+		return
+	}
+	hooks, _, _ := unstructured.NestedSlice(o.Unstructured().Object, "webhooks")
+	for _, h := range hooks {
+		hook, _ := h.(map[string]any)
+		if namespace, _, _ := unstructured.NestedString(hook, "clientConfig", "service", "namespace"); namespace != "" {
+			w.controller.add(namespace, permission{verb: verbList, group: "discovery.k8s.io", resource: "endpointslices"})
+		}
+	}
+}
+
 // policyKey names an admission policy.
 type policyKey struct{ kind, name string }
 

@@ -173,6 +173,7 @@ func (w *work) declared(o render.Object) error {
 		w.grant(h, o)
 	}
 	w.parameters(h, o)
+	w.webhooks(o)
 	w.look(h, o)
 	return nil
 }

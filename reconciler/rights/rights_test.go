@@ -228,6 +228,15 @@ func TestNobodyIsGivenEscalate(t *testing.T) {
 	}
 }
 
+func TestTheControllerMaySeeWhetherAWebhookIsAnswered(t *testing.T) {
+	t.Parallel()
+	r := compute(t, declare(t, "one", doc("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", "", "w",
+		"webhooks: [{name: a, clientConfig: {service: {name: s, namespace: hooks}}}, {name: b, clientConfig: {url: 'https://x'}}]")), nil)
+	if want := "hooks: verbs [list] on resources [endpointslices] of groups [discovery.k8s.io]"; !slices.Contains(lines(r.Controller), want) {
+		t.Errorf("no %q among %q", want, lines(r.Controller))
+	}
+}
+
 func TestWhatLeavesMayBeDeletedAndNoMore(t *testing.T) {
 	t.Parallel()
 	before := declare(t, "one", doc("v1", "ConfigMap", "a", "kept", "")+doc("v1", "ConfigMap", "a", "dropped", ""), "gone", doc("v1", "Service", "a", "s", ""))
