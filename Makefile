@@ -25,7 +25,7 @@ export CGO_ENABLED := 0
 export GOFLAGS := -trimpath -buildvcs=false
 # Packages that need neither servers nor a child process.
 SHORT := ./gitverify ./render ./render/factory ./reconciler/plan ./reconciler/report ./internal/...
-GENERATED := reconciler/api cmd/millwright-policy/internal/policy
+GENERATED := reconciler/api bases/millwright/crds cmd/millwright-policy/internal/policy
 PINNED = $(GO) run ./tools/assets/build
 
 .PHONY: help
@@ -83,6 +83,7 @@ lint: ## Run golangci-lint (built from tools/lint) on the root module and on the
 generate: ## Regenerate deep copies, CRDs and the copy of the policy wire
 	$(GO) generate ./render/policy
 	$(GO) tool -modfile=tools/gen/go.mod controller-gen object crd:crdVersions=v1 paths=./reconciler/api/v1alpha1/ output:crd:dir=reconciler/api/crds
+	cp reconciler/api/crds/*.yaml bases/millwright/crds/
 
 .PHONY: generate-check
 generate-check: generate ## Regenerate, and fail when that changes the tree

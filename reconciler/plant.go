@@ -36,7 +36,9 @@ type plant struct {
 	key   types.NamespacedName
 	store *source.Store
 	// identity of the spec that the caches belong to.
-	source   string
+	source string
+	// accounts is the prefix of the service accounts that engine acts as.
+	accounts string
 	engine   *apply.Engine
 	verifier *gitverify.Verifier
 	renderer render.Renderer
@@ -103,6 +105,9 @@ func (p *pass) prepare(ctx context.Context) error {
 			return p.untrusted
 		}
 	}
+	if err := p.plant.actAs(p.factory.Spec.Apply.ServiceAccountPrefix); err != nil { //nolint:contextcheck // watches have the life of the controller, not of a pass
+		return at(v1alpha1.ConditionApplied, report.ReasonControllerIncomplete, err)
+	}
 	if err := p.plant.identify(ctx); err != nil {
 		return at(v1alpha1.ConditionApplied, report.ReasonClusterUnreachable, err)
 	}
@@ -115,6 +120,23 @@ func (p *pass) prepare(ctx context.Context) error {
 	var err error
 	p.head, err = p.headOf(ctx)
 	return err
+}
+
+// actAs makes the engine one that acts as the accounts of a prefix. What the one
+// before remembered is cache.
+func (p *plant) actAs(prefix string) error {
+	if prefix == p.accounts {
+		return nil
+	}
+	engine, err := apply.New(p.setup.REST, apply.Options{Factory: p.key.Name, Namespace: p.key.Namespace, AccountPrefix: prefix})
+	if err != nil {
+		return err
+	}
+	p.engine, p.accounts = engine, prefix
+	if p.setup.Watcher != nil { // a preview has none
+		p.setup.Watcher.Narrow(p.key, prefix != "")
+	}
+	return nil
 }
 
 // loadTrust asks for the trusted root. Where there is none, or it ran out, the

@@ -9,7 +9,7 @@ import (
 
 // options are the flags.
 type options struct {
-	kubeconfig, namespace              string
+	kubeconfig, namespace, watched     string
 	dataDir, trustedRoot, policyEngine string
 	tokenFile, keyFile, frontierKey    string
 	poke, metrics, health, verifyLog   string
@@ -24,6 +24,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	f.SetOutput(out)
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig `file`; without it the in-cluster configuration is used")
 	f.StringVar(&o.namespace, "namespace", "millwright-system", "the `namespace` of the leader election lease")
+	f.StringVar(&o.watched, "watch-namespace", "", "the only `namespace` whose Factories are reconciled, so that rights in it are enough; empty means all")
 	f.StringVar(&o.dataDir, "data-dir", "", "`directory` of the object stores; losing it costs a clone (required)")
 	f.StringVar(&o.trustedRoot, "trusted-root", "", "Sigstore trusted_root.json `file` with the authorities and logs that are believed (required, unless --trusted-root-tuf is given)")
 	o.trust.add(f)

@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -109,8 +110,12 @@ func newManager(cfg *rest.Config, o options) (manager.Manager, error) {
 		return nil, fmt.Errorf("registering our kinds: %w", err)
 	}
 	grace := shutdownGrace
+	var caches cache.Options
+	if o.watched != "" {
+		caches.DefaultNamespaces = map[string]cache.Config{o.watched: {}}
+	}
 	m, err := ctrl.NewManager(cfg, ctrl.Options{
-		Scheme: scheme, GracefulShutdownTimeout: &grace,
+		Scheme: scheme, GracefulShutdownTimeout: &grace, Cache: caches,
 		Metrics:                server.Options{BindAddress: o.metrics},
 		HealthProbeBindAddress: o.health, PprofBindAddress: o.pprof,
 		LeaderElection: o.leaderElect, LeaderElectionID: "millwright-controller", LeaderElectionNamespace: o.namespace,

@@ -66,7 +66,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root.SetErr(a.err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
-		newVendorCommand(a), newVerifyCommand(a), newRenderCommand(a), newPlanCommand(a),
+		newVendorCommand(a), newVerifyCommand(a), newRenderCommand(a), newRBACCommand(a), newPlanCommand(a),
 		newStatusCommand(a), newAuditCommand(a), newTrustCommand(a), newApproveCommand(a), newHeartbeatCommand(a), newVersionCommand(a),
 	)
 	cmd, err := root.ExecuteContextC(ctx)

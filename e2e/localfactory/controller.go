@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -54,10 +56,34 @@ func (s *Site) Install(ctx context.Context) error {
 	return nil
 }
 
+// InstallRestricted installs what overlays/local/millwright of the repository
+// says, as an administrator would: the controller gets those rights and no
+// others, and the factory is applied as the accounts of its components.
+func (s *Site) InstallRestricted(ctx context.Context) error {
+	overlay, err := filepath.Abs(filepath.Join(s.options.Root, "overlays", "local", "millwright"))
+	if err != nil {
+		return err
+	}
+	for _, args := range [][]string{
+		{"kubectl", "apply", "--server-side", "--field-manager=bootstrap", "-k", overlay},
+		{"kubectl", "wait", "--for=condition=Established", "--timeout=60s", "crd/factories.millwright.dev", "crd/appliedrevisions.millwright.dev"},
+	} {
+		if _, err := s.Must(ctx, s.Operator(), args...); err != nil {
+			return err
+		}
+	}
+	access, err := s.Cluster.ServiceAccount(ctx, Namespace, "millwright-controller", lifetime)
+	if err != nil {
+		return err
+	}
+	s.access = s.Path("controller", "kubeconfig")
+	return s.Cluster.WriteKubeconfig(s.access, access)
+}
+
 // Factory is the object that makes the controller follow the repository from
 // the anchor on.
 func (s *Site) Factory(anchor string, interval time.Duration) *v1alpha1.Factory {
-	return &v1alpha1.Factory{
+	f := &v1alpha1.Factory{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "millwright.dev/v1alpha1", Kind: "Factory"},
 		ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: Name},
 		Spec: v1alpha1.FactorySpec{
@@ -74,6 +100,10 @@ func (s *Site) Factory(anchor string, interval time.Duration) *v1alpha1.Factory 
 			},
 		},
 	}
+	if s.access != "" {
+		f.Spec.Apply.ServiceAccountPrefix = "millwright-"
+	}
+	return f
 }
 
 // WriteFactory writes the Factory to factory.yaml in the site's folder, for
@@ -100,14 +130,18 @@ func (s *Site) StartController(ctx context.Context, policyEngine string, flags .
 	if err := os.WriteFile(s.Path("controller", "token"), []byte(token), 0o600); err != nil {
 		return err
 	}
+	access := []string{"--kubeconfig", s.Cluster.Kubeconfig}
+	if s.access != "" {
+		access = []string{"--kubeconfig", s.access, "--watch-namespace", Namespace, "--namespace", Namespace, "--leader-elect"}
+	}
 	s.controller, err = process.Start(process.Spec{
 		Name: "millwright-controller", Path: s.Path("bin", "millwright-controller"),
-		Args: append([]string{
-			"--kubeconfig", s.Cluster.Kubeconfig, "--data-dir", s.Path("controller", "data"),
+		Args: slices.Concat(access, []string{
+			"--data-dir", s.Path("controller", "data"),
 			"--trusted-root", s.Sigstore.TrustedRootPath, "--identity-token-file", s.Path("controller", "token"),
 			"--policy-engine", policyEngine,
 			"--poke-addr", process.Addr(s.ports[0]), "--metrics-addr", process.Addr(s.ports[1]), "--health-addr", process.Addr(s.ports[2]),
-		}, flags...),
+		}, flags),
 		Dir: s.Path("controller"), Env: []string{"HOME=" + s.Path("controller"), "TMPDIR=" + os.TempDir()},
 		Log: s.Path("controller.log"),
 	})

@@ -83,6 +83,8 @@ type Site struct {
 	assets     assets.Bin
 	ports      []int
 	controller *process.Process
+	// access is the controller's kubeconfig, if it has one of its own.
+	access string
 }
 
 // Start builds what has to be built and starts all servers but the controller.

@@ -24,7 +24,7 @@ type layer struct {
 var layers = []layer{
 	{"what a reader of foreign text may hide, whatever the text is", []string{"internal/visible"}},
 	{"a question each, answered without knowing who asks", []string{"reconciler/api", "reconciler/api/v1alpha1", "gitverify", "gitverify/forgekey", "gitverify/trustpolicy", "gitverify/tufroot", "gitverify/publicgood", "gitverify/rekorlog", "render", "render/health"}},
-	{"they read what the first layer made, and write nothing to a cluster", []string{"render/policy", "render/factory", "render/upstream", "reconciler/source", "reconciler/plan"}},
+	{"they read what the first layer made, and write nothing to a cluster", []string{"render/policy", "render/factory", "render/upstream", "reconciler/source", "reconciler/plan", "reconciler/rights"}},
 	{"stages that act or report: that one need not know another is what makes them testable alone", []string{"reconciler/apply", "reconciler/drift", "reconciler/attest", "reconciler/report"}},
 	{"the loop is the only place where stages meet", []string{"reconciler"}},
 	{"flags, streams and exit codes", []string{"cmd/millwright", "cmd/millwright-controller"}},
@@ -51,6 +51,7 @@ var links = []struct {
 	{"render/policy", "github.com/tektoncd", "docs/decisions/0001: the engine is a process of its own, so that it can die alone"},
 	{"reconciler/plan", "k8s.io/client-go", "a plan is decided from values and can be checked offline"},
 	{"reconciler/plan", "sigs.k8s.io/controller-runtime", "a plan is decided from values and can be checked offline"},
+	{"reconciler/rights", "k8s.io/client-go", "rights are computed from manifests, before there is anybody who may ask a cluster"},
 	{"reconciler/attest", "k8s.io/client-go", "evidence must be checkable offline, by somebody without a cluster"},
 	{"reconciler/attest", "sigs.k8s.io/controller-runtime", "evidence must be checkable offline, by somebody without a cluster"},
 	{"reconciler/source", "k8s.io/client-go", "fetching needs credentials as values, not a cluster to look them up in"},

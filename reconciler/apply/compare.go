@@ -73,13 +73,16 @@ func (w *observing) compare(ctx context.Context, o *render.Object, owned bool) (
 	if err != nil {
 		return plan.Live{State: plan.Unknown, Detail: explain(err, id).message}, err
 	}
+	client, err := e.objectOf(o.Component(), r, id)
+	if err != nil {
+		return plan.Live{State: plan.Unknown, Detail: clean(err.Error())}, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, e.opts.RequestTimeout)
 	defer cancel()
 	c := comparison{
 		engine: e, mutators: &w.mutators, object: o, resource: r, owned: owned,
 		ignore: w.heed.ignore(o), exact: w.heed.exact(o), drifted: !entry.Pending && entry.Declared == o.Digest(),
 	}
-	client := e.objectOf(r, id)
 	c.seen, err = client.Get(ctx, id.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return plan.Live{State: plan.Absent}, nil
@@ -214,7 +217,10 @@ func (c *comparison) extras(ctx context.Context) error {
 		c.live.Remarks = append(c.live.Remarks, extraRemark(found))
 		return nil
 	}
-	without, err := c.engine.remove(ctx, c.resource, removal{id: c.object.ID(), meta: c.live.Meta, extras: found, manager: c.engine.manager(c.object.Component()), dryRun: true})
+	without, err := c.engine.remove(ctx, c.resource, removal{
+		id: c.object.ID(), component: c.object.Component(), meta: c.live.Meta, extras: found,
+		manager: c.engine.manager(c.object.Component()), dryRun: true,
+	})
 	if apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) {
 		// What the object cannot be without is not taken from it.
 		c.live.Remarks = append(c.live.Remarks, extraRemark(found))
@@ -239,11 +245,12 @@ func extraRemark(found []plan.Extra) plan.Remark {
 // removal takes fields that others added out of an object, and no other version
 // of it than was observed.
 type removal struct {
-	id      render.ID
-	meta    plan.Meta
-	extras  []plan.Extra
-	manager string
-	dryRun  bool
+	id        render.ID
+	component string
+	meta      plan.Meta
+	extras    []plan.Extra
+	manager   string
+	dryRun    bool
 }
 
 func (e *Engine) remove(ctx context.Context, r Resource, x removal) (*unstructured.Unstructured, error) {
@@ -255,9 +262,13 @@ func (e *Engine) remove(ctx context.Context, r Resource, x removal) (*unstructur
 	if x.dryRun {
 		opts.DryRun = []string{metav1.DryRunAll}
 	}
+	client, err := e.objectOf(x.component, r, x.id)
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, e.opts.RequestTimeout)
 	defer cancel()
-	return e.objectOf(r, x.id).Patch(ctx, x.id.Name, types.JSONPatchType, patch, opts)
+	return client.Patch(ctx, x.id.Name, types.JSONPatchType, patch, opts)
 }
 
 func refused(live plan.Live, err error, id render.ID) plan.Live {

@@ -1,12 +1,6 @@
 package apply
 
-import (
-	"sync"
-
-	"k8s.io/client-go/dynamic"
-
-	"millwright.dev/millwright/render"
-)
+import "sync"
 
 // each calls fn for every item, at most n at a time, and waits for all.
 func each[T any](n int, items []T, fn func(T)) {
@@ -20,11 +14,4 @@ func each[T any](n int, items []T, fn func(T)) {
 		})
 	}
 	wg.Wait()
-}
-
-func (e *Engine) objectOf(r Resource, id render.ID) dynamic.ResourceInterface {
-	if r.Namespaced {
-		return e.dynamic.Resource(r.GroupVersionResource).Namespace(id.Namespace)
-	}
-	return e.dynamic.Resource(r.GroupVersionResource)
 }

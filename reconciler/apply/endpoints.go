@@ -3,8 +3,10 @@ package apply
 import (
 	"context"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -38,6 +40,8 @@ func (e *Engine) selectsAny(ctx context.Context, w callee, workloads []render.ID
 	return false
 }
 
+// read looks for an object with a list: that is what the engine itself may do,
+// whoever the object belongs to.
 func (e *Engine) read(ctx context.Context, apiVersion string, id render.ID) (*unstructured.Unstructured, error) {
 	r, err := e.served.lookup(ctx, apiVersion, id.Kind)
 	if err != nil {
@@ -45,7 +49,16 @@ func (e *Engine) read(ctx context.Context, apiVersion string, id render.ID) (*un
 	}
 	ctx, cancel := context.WithTimeout(ctx, e.opts.RequestTimeout)
 	defer cancel()
-	return e.objectOf(r, id).Get(ctx, id.Name, metav1.GetOptions{})
+	list, err := e.dynamic.Resource(r.GroupVersionResource).Namespace(id.Namespace).List(ctx, metav1.ListOptions{
+		FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, id.Name).String(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(list.Items) == 0 {
+		return nil, apierrors.NewNotFound(r.GroupResource(), id.Name)
+	}
+	return &list.Items[0], nil
 }
 
 // hasEndpoints says whether anything stands behind the Service of a webhook. If

@@ -20,7 +20,9 @@
 // # Who owns what
 //
 // Objects are applied with one field manager per component
-// (millwright/<component>@<namespace>/<factory>). A conflict with another
+// (millwright/<component>@<namespace>/<factory>), and with
+// [Options.AccountPrefix] as one service account per component, which may touch
+// nothing but what it declares. A conflict with another
 // manager is forced only on objects that were ours before; there it is drift.
 // On any other object it is reported as FieldConflict with manager and field,
 // and nothing is written.
@@ -83,6 +85,10 @@ type Options struct {
 	Factory string
 	// Namespace is where the records are kept: the controller's own.
 	Namespace string
+	// AccountPrefix and the name of a component make the service account, in
+	// Namespace, as which the objects of that component are read and written. If it
+	// is empty, the engine does that as itself. See package rights.
+	AccountPrefix string
 	// Concurrency is how many requests may be under way at most; how many are is
 	// found out by how the API server answers. DefinitionConcurrency is that of
 	// definitions, each of which costs it several hundred milliseconds.
@@ -121,7 +127,11 @@ func (o Options) withDefaults() Options {
 // methods may be called concurrently, but passes over one factory should not
 // overlap: the second would find its inventory records changed and give up.
 type Engine struct {
-	opts     Options
+	opts Options
+	// cfg and http reach the API server as the engine itself, as do the clients:
+	// they look at kinds and keep the records.
+	cfg      *rest.Config
+	http     *http.Client
 	metadata metadata.Interface
 	dynamic  dynamic.Interface
 	rest     rest.Interface
@@ -131,6 +141,8 @@ type Engine struct {
 	clock func() time.Time
 
 	mu sync.Mutex
+	// accounts are the clients of the components, each made once.
+	accounts map[string]clients
 	// stored is what the inventory records hold, as far as this engine knows.
 	stored map[string]map[render.ID]plan.Entry
 	// versions are those of the records that this engine read first or wrote last.
@@ -167,6 +179,9 @@ func New(cfg *rest.Config, opts Options) (*Engine, error) {
 		opts:        opts.withDefaults(),
 		clock:       clock.RealClock{}.Now,
 		waits:       map[string]waiting{},
+		cfg:         cfg,
+		http:        client,
+		accounts:    map[string]clients{},
 		stored:      map[string]map[render.ID]plan.Entry{},
 		versions:    map[string]string{},
 		proven:      map[render.ID]finding{},
@@ -174,20 +189,19 @@ func New(cfg *rest.Config, opts Options) (*Engine, error) {
 	}
 	e.pacer = newPacer(client.Transport, min(e.opts.Concurrency, begin), e.opts.Concurrency, e.clock)
 	client.Transport = e.pacer
-	if err := e.connect(cfg, client); err != nil {
+	if err := e.connect(); err != nil {
 		return nil, fmt.Errorf("preparing clients of the API server: %w", err)
 	}
 	return e, nil
 }
 
-func (e *Engine) connect(cfg *rest.Config, client *http.Client) (err error) {
-	if e.metadata, err = metadata.NewForConfigAndClient(metadata.ConfigFor(cfg), client); err != nil {
+func (e *Engine) connect() error {
+	own, err := e.clientsOver(e.http)
+	if err != nil {
 		return err
 	}
-	if e.dynamic, err = dynamic.NewForConfigAndClient(cfg, client); err != nil {
-		return err
-	}
-	d, err := discovery.NewDiscoveryClientForConfigAndClient(cfg, client)
+	e.metadata, e.dynamic = own.metadata, own.dynamic
+	d, err := discovery.NewDiscoveryClientForConfigAndClient(e.cfg, e.http)
 	if err != nil {
 		return err
 	}

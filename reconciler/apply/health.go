@@ -216,9 +216,13 @@ func (e *Engine) ask(ctx context.Context, o render.Object, checks []check) (Obje
 	if err != nil {
 		return ObjectHealth{Verdict: Unknown, Message: explain(err, o.ID()).message}, err
 	}
+	client, err := e.objectOf(o.Component(), r, o.ID())
+	if err != nil {
+		return ObjectHealth{}, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, e.opts.RequestTimeout)
 	defer cancel()
-	live, err := e.objectOf(r, o.ID()).Get(ctx, o.ID().Name, metav1.GetOptions{})
+	live, err := client.Get(ctx, o.ID().Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return ObjectHealth{Verdict: InProgress, Message: "not there"}, nil
 	}

@@ -203,7 +203,11 @@ func (s *site) versions(inv plan.Inventory) map[string]string {
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		o, err := s.metadataOf(r, id).Get(s.t.Context(), id.Name, metav1.GetOptions{})
+		client, err := s.metadataOf(e.Component, r, id)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		o, err := client.Get(s.t.Context(), id.Name, metav1.GetOptions{})
 		if err != nil {
 			s.t.Fatal(err)
 		}

@@ -10,14 +10,16 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"millwright.dev/millwright/reconciler/plan"
 	"millwright.dev/millwright/render"
 )
 
-// kindKey names a kind at a version.
-type kindKey struct{ apiVersion, kind string }
+// kindKey names a kind at a version, and what of it is looked at: one namespace
+// or one object, or, if neither is named, all.
+type kindKey struct{ apiVersion, kind, namespace, name string }
 
 // listing is what one LIST of metadata gave.
 type listing struct {
@@ -70,11 +72,11 @@ func (e *Engine) ObserveWith(ctx context.Context, m render.Manifests, inv plan.I
 	kinds := make([]kindKey, 0, len(objects)+len(inv.Entries))
 	for i := range objects {
 		declared[objects[i].ID()] = &objects[i]
-		kinds = append(kinds, kindKey{objects[i].APIVersion(), objects[i].ID().Kind})
+		kinds = append(kinds, e.keyOf(objects[i].APIVersion(), objects[i].ID()))
 	}
 	for id, entry := range inv.Entries {
 		if declared[id] == nil {
-			kinds = append(kinds, kindKey{entry.APIVersion, id.Kind})
+			kinds = append(kinds, e.keyOf(entry.APIVersion, id))
 		}
 	}
 	lists, err := e.lists(ctx, kinds)
@@ -83,13 +85,13 @@ func (e *Engine) ObserveWith(ctx context.Context, m render.Manifests, inv plan.I
 	}
 	var dirty []*render.Object
 	for i := range objects {
-		if w.declared(&objects[i], lists[kindKey{objects[i].APIVersion(), objects[i].ID().Kind}]) {
+		if w.declared(&objects[i], lists[e.keyOf(objects[i].APIVersion(), objects[i].ID())]) {
 			dirty = append(dirty, &objects[i])
 		}
 	}
 	for id, entry := range inv.Entries {
 		if declared[id] == nil {
-			w.undeclared(id, entry, lists[kindKey{entry.APIVersion, id.Kind}])
+			w.undeclared(id, entry, lists[e.keyOf(entry.APIVersion, id)])
 		}
 	}
 	if err := w.compareAll(ctx, dirty); err != nil {
@@ -151,8 +153,11 @@ func (e *Engine) list(ctx context.Context, k kindKey) listing {
 	out := listing{resource: r, objects: map[render.ID]*metav1.PartialObjectMetadata{}}
 	gv, _ := schema.ParseGroupVersion(k.apiVersion) // lookup has parsed it
 	opts := metav1.ListOptions{Limit: 1000}
+	if k.name != "" {
+		opts.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, k.name).String()
+	}
 	for {
-		page, err := e.page(ctx, r, opts)
+		page, err := e.page(ctx, r, k.namespace, opts)
 		if apierrors.IsNotFound(err) {
 			// Served a moment ago and not any more: its definition is gone, and
 			// with it every object (H03).
@@ -171,10 +176,10 @@ func (e *Engine) list(ctx context.Context, k kindKey) listing {
 	}
 }
 
-func (e *Engine) page(ctx context.Context, r Resource, opts metav1.ListOptions) (*metav1.PartialObjectMetadataList, error) {
+func (e *Engine) page(ctx context.Context, r Resource, namespace string, opts metav1.ListOptions) (*metav1.PartialObjectMetadataList, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.opts.RequestTimeout)
 	defer cancel()
-	return e.metadata.Resource(r.GroupVersionResource).List(ctx, opts)
+	return e.metadata.Resource(r.GroupVersionResource).Namespace(namespace).List(ctx, opts)
 }
 
 // observing is one observation in the making.

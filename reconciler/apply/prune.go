@@ -30,7 +30,10 @@ func (e *Engine) prune(ctx context.Context, c plan.Change, res *Result) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, e.opts.RequestTimeout)
 	defer cancel()
-	client := e.metadataOf(r, c.ID)
+	client, err := e.metadataOf(c.Component, r, c.ID)
+	if err != nil {
+		return err
+	}
 	uid, background := types.UID(c.Live.UID), metav1.DeletePropagationBackground
 	err = client.Delete(ctx, c.ID.Name, metav1.DeleteOptions{
 		Preconditions: &metav1.Preconditions{UID: &uid}, PropagationPolicy: &background,

@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/dynamic"
 
 	"millwright.dev/millwright/reconciler/plan"
+	"millwright.dev/millwright/reconciler/rights"
 	"millwright.dev/millwright/render"
 )
 
@@ -135,7 +136,7 @@ func (e *Engine) rebuild(ctx context.Context, m render.Manifests, component stri
 	var ids []kindKey
 	for _, o := range m.Objects() {
 		if o.Component() == component {
-			ids = append(ids, kindKey{o.APIVersion(), o.ID().Kind})
+			ids = append(ids, e.keyOf(o.APIVersion(), o.ID()))
 		}
 	}
 	out := map[render.ID]plan.Entry{}
@@ -293,14 +294,8 @@ func (e *Engine) recall(component string) map[render.ID]plan.Entry {
 	return e.stored[component]
 }
 
-// recordName joins with a dot, which the name of a component cannot hold: a
-// factory a-b with component c is not a factory a with component b-c.
 func (e *Engine) recordName(component string) string {
-	name := "millwright-inventory-" + e.opts.Factory + "." + component
-	if len(name) <= 253 {
-		return name
-	}
-	return "millwright-inventory-" + short(name)
+	return rights.RecordName(e.opts.Factory, component)
 }
 
 func labelValue(s string) string {

@@ -60,9 +60,13 @@ func (e *Engine) rehearse(ctx context.Context, c plan.Change) error {
 	if err != nil {
 		return fmt.Errorf("encoding it under another name: %w", err)
 	}
+	client, err := e.metadataOf(c.Component, r, c.ID)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, e.opts.RequestTimeout)
 	defer cancel()
-	_, err = e.metadataOf(r, c.ID).Patch(ctx, u.GetName(), types.ApplyPatchType, raw, metav1.PatchOptions{
+	_, err = client.Patch(ctx, u.GetName(), types.ApplyPatchType, raw, metav1.PatchOptions{
 		FieldManager: e.manager(c.Component), DryRun: []string{metav1.DryRunAll},
 	})
 	return err
@@ -74,10 +78,14 @@ func (e *Engine) gone(ctx context.Context, c plan.Change) bool {
 	if err != nil {
 		return false
 	}
+	client, err := e.metadataOf(c.Component, r, c.ID)
+	if err != nil {
+		return false
+	}
 	ctx, cancel := context.WithTimeout(ctx, e.opts.GateSlice)
 	defer cancel()
 	for pause(ctx, 50*time.Millisecond) {
-		left, err := e.metadataOf(r, c.ID).Get(ctx, c.ID.Name, metav1.GetOptions{})
+		left, err := client.Get(ctx, c.ID.Name, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) || err == nil && string(left.UID) != c.Live.UID {
 			return true
 		}

@@ -59,9 +59,13 @@ func (e *Engine) release(ctx context.Context, c plan.Change, manager string) (*m
 	if err != nil {
 		return nil, err
 	}
+	client, err := e.metadataOf(c.Component, r, c.ID)
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, e.opts.RequestTimeout)
 	defer cancel()
-	return e.metadataOf(r, c.ID).Patch(ctx, c.ID.Name, types.ApplyPatchType, nameOnly(c), metav1.PatchOptions{
+	return client.Patch(ctx, c.ID.Name, types.ApplyPatchType, nameOnly(c), metav1.PatchOptions{
 		FieldManager: manager,
 	})
 }
@@ -102,9 +106,13 @@ func (e *Engine) send(ctx context.Context, c plan.Change) (*metav1.PartialObject
 }
 
 func (e *Engine) patch(ctx context.Context, r Resource, c plan.Change) (*metav1.PartialObjectMetadata, error) {
+	client, err := e.metadataOf(c.Component, r, c.ID)
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, e.opts.RequestTimeout)
 	defer cancel()
-	return e.metadataOf(r, c.ID).Patch(ctx, c.ID.Name, types.ApplyPatchType, sent(c), metav1.PatchOptions{
+	return client.Patch(ctx, c.ID.Name, types.ApplyPatchType, sent(c), metav1.PatchOptions{
 		FieldManager: e.manager(c.Component), Force: &c.Owned,
 	})
 }

@@ -9,9 +9,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
-	"k8s.io/client-go/metadata"
-
-	"millwright.dev/millwright/render"
 )
 
 // Resource is where objects of a kind are served.
@@ -114,13 +111,6 @@ func (s *served) lookup(ctx context.Context, apiVersion, kind string) (Resource,
 // Resource says where objects of a kind are served.
 func (e *Engine) Resource(ctx context.Context, apiVersion, kind string) (Resource, error) {
 	return e.served.lookup(ctx, apiVersion, kind)
-}
-
-func (e *Engine) metadataOf(r Resource, id render.ID) metadata.ResourceInterface {
-	if r.Namespaced {
-		return e.metadata.Resource(r.GroupVersionResource).Namespace(id.Namespace)
-	}
-	return e.metadata.Resource(r.GroupVersionResource)
 }
 
 // GVR says where objects of a kind are served, for those who need no more. A

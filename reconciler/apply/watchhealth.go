@@ -36,7 +36,8 @@ func (e *Engine) watchKind(ctx context.Context, at place, opts metav1.ListOption
 	if err != nil {
 		return nil, err
 	}
-	return e.objectOf(r, render.ID{Namespace: at.namespace}).Watch(ctx, opts)
+	// As the engine itself, which may look at kinds.
+	return e.dynamic.Resource(r.GroupVersionResource).Namespace(at.namespace).Watch(ctx, opts)
 }
 
 func forward(ctx context.Context, w watch.Interface, want map[string]render.Object, checks []check, tell func(render.ID, ObjectHealth)) {

@@ -33,7 +33,7 @@ func (e *Engine) prepare(ctx context.Context, c plan.Change) error {
 		return err
 	}
 	if len(c.Remove) > 0 { // first: it holds for the version that was observed
-		x := removal{id: c.ID, meta: c.Live, extras: c.Remove, manager: e.manager(c.Component)}
+		x := removal{id: c.ID, component: c.Component, meta: c.Live, extras: c.Remove, manager: e.manager(c.Component)}
 		if _, err := e.remove(ctx, r, x); err != nil {
 			return err
 		}
@@ -76,9 +76,13 @@ func (e *Engine) keepApplied(ctx context.Context, r Resource, c plan.Change, kep
 		return err
 	}
 	o.SetUID(types.UID(c.Live.UID)) // never makes an object that is gone
+	client, err := e.metadataOf(c.Component, r, c.ID)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, e.opts.RequestTimeout)
 	defer cancel()
-	_, err := e.metadataOf(r, c.ID).Patch(ctx, c.ID.Name, types.ApplyPatchType, encoded(o.Object), metav1.PatchOptions{
+	_, err = client.Patch(ctx, c.ID.Name, types.ApplyPatchType, encoded(o.Object), metav1.PatchOptions{
 		FieldManager: plan.IgnoredManager(e.manager(c.Component)),
 	})
 	return err
@@ -97,9 +101,13 @@ func (r *run) admitted(ctx context.Context, c plan.Change, res *Result) {
 	if len(by) == 0 {
 		return
 	}
+	client, err := e.objectOf(c.Component, resource, c.ID)
+	if err != nil {
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, e.opts.RequestTimeout)
 	defer cancel()
-	o, err := e.objectOf(resource, c.ID).Get(ctx, c.ID.Name, metav1.GetOptions{})
+	o, err := client.Get(ctx, c.ID.Name, metav1.GetOptions{})
 	if err != nil || o.GetResourceVersion() != res.Live.ResourceVersion {
 		return
 	}

@@ -8,12 +8,14 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/apimachinery/pkg/watch"
 
 	"millwright.dev/millwright/reconciler/plan"
+	"millwright.dev/millwright/reconciler/rights"
 	"millwright.dev/millwright/render"
 )
 
@@ -49,10 +51,41 @@ func (s sighting) news(entry plan.Entry) bool {
 	return s.gone || s.terminating || !entry.Untouched(s.meta)
 }
 
-// kindWatch is the watch of one kind.
+// place is what one watch looks at: a kind everywhere, in one namespace, or one
+// object.
+type place struct {
+	kind            schema.GroupKind
+	namespace, name string
+}
+
+// place of an object of the factory.
+func (f *factory) place(id render.ID) place {
+	at := place{kind: schema.GroupKind{Group: id.Group, Kind: id.Kind}}
+	if f.narrow {
+		at.namespace, at.name = rights.Look(id)
+	}
+	return at
+}
+
+func (at place) has(id render.ID) bool {
+	return id.Group == at.kind.Group && id.Kind == at.kind.Kind &&
+		(at.namespace == "" || id.Namespace == at.namespace) && (at.name == "" || id.Name == at.name)
+}
+
+// selects only the one object that is looked at, if it is one: RBAC lets who may
+// see one object by name list and watch with this selector.
+func (at place) selects(opts metav1.ListOptions) metav1.ListOptions {
+	if at.name != "" {
+		opts.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, at.name).String()
+	}
+	return opts
+}
+
+// kindWatch is the watch of one kind, or of a part of it.
 type kindWatch struct {
+	place
+
 	watcher    *Watcher
-	kind       schema.GroupKind
 	apiVersion string
 	stop       context.CancelFunc
 	synced     bool
@@ -104,10 +137,10 @@ func (k *kindWatch) once(ctx context.Context) (began bool, err error) {
 // list judges the present state: what is there, and what should be and is not.
 func (k *kindWatch) list(ctx context.Context, gvr schema.GroupVersionResource) (string, error) {
 	missing := map[render.ID]bool{}
-	for _, id := range k.watcher.tracked(k.kind) {
+	for _, id := range k.watcher.tracked(k.place) {
 		missing[id] = true
 	}
-	opts := metav1.ListOptions{Limit: 1000}
+	opts := k.selects(metav1.ListOptions{Limit: 1000})
 	for {
 		page, err := k.page(ctx, gvr, opts)
 		if err != nil {
@@ -131,16 +164,16 @@ func (k *kindWatch) list(ctx context.Context, gvr schema.GroupVersionResource) (
 func (k *kindWatch) page(ctx context.Context, gvr schema.GroupVersionResource, opts metav1.ListOptions) (*metav1.PartialObjectMetadataList, error) {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
-	return k.watcher.client.Resource(gvr).List(ctx, opts)
+	return k.watcher.client.Resource(gvr).Namespace(k.namespace).List(ctx, opts)
 }
 
 // watch follows events from a version until the API server ends the watch,
 // which is ordinary, and returns where to go on.
 func (k *kindWatch) watch(ctx context.Context, gvr schema.GroupVersionResource, version string) (string, error) {
 	seconds := int64(watchSeconds)
-	stream, err := k.watcher.client.Resource(gvr).Watch(ctx, metav1.ListOptions{
+	stream, err := k.watcher.client.Resource(gvr).Namespace(k.namespace).Watch(ctx, k.selects(metav1.ListOptions{
 		ResourceVersion: version, AllowWatchBookmarks: true, TimeoutSeconds: &seconds,
-	})
+	}))
 	if err != nil {
 		return "", err
 	}

@@ -65,7 +65,7 @@ type Watcher struct {
 	mu        sync.Mutex
 	ctx       context.Context //nolint:containedctx // the life of the watches, from Start
 	factories map[types.NamespacedName]*factory
-	watches   map[schema.GroupKind]*kindWatch
+	watches   map[place]*kindWatch
 	running   sync.WaitGroup
 }
 
@@ -74,6 +74,7 @@ type factory struct {
 	inv      plan.Inventory
 	held     bool
 	rests    map[render.ID]bool
+	narrow   bool
 	suspects map[render.ID]suspicion
 	// moved are the objects of which a newer version than the recorded one was
 	// seen, whatever is new in it.
@@ -109,7 +110,7 @@ func New(cfg *rest.Config, opts Options) (*Watcher, error) {
 	return &Watcher{
 		opts: opts, client: client,
 		factories: map[types.NamespacedName]*factory{},
-		watches:   map[schema.GroupKind]*kindWatch{},
+		watches:   map[place]*kindWatch{},
 	}, nil
 }
 
@@ -135,6 +136,16 @@ func (w *Watcher) waitForWatches() {
 	running := &w.running
 	w.mu.Unlock()
 	running.Wait()
+}
+
+// Narrow says that the factory's objects are watched in their namespaces only,
+// and Secrets by their names: that is all the controller may see where components
+// have accounts of their own. It costs a watch for each kind and namespace.
+func (w *Watcher) Narrow(key types.NamespacedName, narrow bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.factory(key).narrow = narrow
+	w.adjust()
 }
 
 // Hold says that the factory is about to write what intent says. Until Track,
@@ -221,7 +232,7 @@ func (w *Watcher) Current(key types.NamespacedName) bool {
 		return false
 	}
 	for id, entry := range f.inv.Entries {
-		k := w.watches[schema.GroupKind{Group: id.Group, Kind: id.Kind}]
+		k := w.watches[f.place(id)]
 		if entry.Pending || k == nil || !k.synced {
 			return false
 		}
@@ -239,7 +250,7 @@ func newer(a, b string) bool {
 	return err != nil || order > 0
 }
 
-// Watches counts the kinds that are watched.
+// Watches counts the watches.
 func (w *Watcher) Watches() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -260,29 +271,29 @@ func (w *Watcher) adjust() {
 	if w.ctx == nil || w.ctx.Err() != nil {
 		return
 	}
-	want := map[schema.GroupKind]string{}
+	want := map[place]string{}
 	for _, f := range w.factories {
 		for id, entry := range f.inv.Entries {
 			// A kind that is only about to exist cannot be watched yet; its watch
 			// begins with a LIST and misses nothing.
 			if !entry.Pending {
-				want[schema.GroupKind{Group: id.Group, Kind: id.Kind}] = entry.APIVersion
+				want[f.place(id)] = entry.APIVersion
 			}
 		}
 	}
-	for kind, k := range w.watches {
-		if _, ok := want[kind]; !ok {
+	for at, k := range w.watches {
+		if _, ok := want[at]; !ok {
 			k.stop()
-			delete(w.watches, kind)
+			delete(w.watches, at)
 		}
 	}
-	for kind, version := range want {
-		if w.watches[kind] != nil {
+	for at, version := range want {
+		if w.watches[at] != nil {
 			continue
 		}
 		ctx, stop := context.WithCancel(w.ctx)
-		k := &kindWatch{watcher: w, kind: kind, apiVersion: version, stop: stop}
-		w.watches[kind] = k
+		k := &kindWatch{watcher: w, place: at, apiVersion: version, stop: stop}
+		w.watches[at] = k
 		w.running.Go(func() { k.run(ctx) })
 	}
 }
@@ -318,14 +329,14 @@ func (w *Watcher) saw(id render.ID, look func(factory types.NamespacedName, comp
 	}
 }
 
-// tracked lists the objects of a kind that have to be there.
-func (w *Watcher) tracked(kind schema.GroupKind) []render.ID {
+// tracked lists the objects that a watch has to see.
+func (w *Watcher) tracked(at place) []render.ID {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var out []render.ID
 	for _, f := range w.factories {
 		for id, entry := range f.inv.Entries {
-			if id.Group == kind.Group && id.Kind == kind.Kind && !entry.Pending {
+			if at.has(id) && !entry.Pending {
 				out = append(out, id)
 			}
 		}

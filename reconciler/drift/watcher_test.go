@@ -27,6 +27,7 @@ func TestMain(m *testing.M) { os.Exit(kubetest.Main(m)) }
 var kinds = map[string]schema.GroupVersionResource{
 	"ConfigMap":  {Version: "v1", Resource: "configmaps"},
 	"Namespace":  {Version: "v1", Resource: "namespaces"},
+	"Secret":     {Version: "v1", Resource: "secrets"},
 	"Deployment": {Group: "apps", Version: "v1", Resource: "deployments"},
 }
 
@@ -61,6 +62,16 @@ func newSite(t *testing.T, cfg *rest.Config, name string) *site {
 		inv:   plan.Inventory{Entries: map[render.ID]plan.Entry{}},
 		woken: map[string]int{}, bell: make(chan string, 100),
 	}
+	s.start(cfg)
+	s.apply("Namespace", "", name, `{"metadata":{"labels":{"test":"drift"}}}`)
+	return s
+}
+
+// start gives the site a watcher with some access.
+func (s *site) start(cfg *rest.Config) {
+	t := s.t
+	t.Helper()
+	var err error
 	s.watcher, err = New(cfg, Options{Resolve: resolve, Retry: 50 * time.Millisecond, Wake: func(key types.NamespacedName, id render.ID) {
 		if key != s.key {
 			t.Errorf("woke %v", key)
@@ -82,8 +93,6 @@ func newSite(t *testing.T, cfg *rest.Config, name string) *site {
 		}
 	}()
 	t.Cleanup(func() { cancel(); <-done })
-	s.apply("Namespace", "", name, `{"metadata":{"labels":{"test":"drift"}}}`)
-	return s
 }
 
 // apply writes as the factory does and takes it into the inventory.

@@ -1,6 +1,7 @@
 package kubetest
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -14,6 +15,9 @@ import (
 	"path/filepath"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
@@ -114,11 +118,32 @@ func (c *Cluster) ConfigFor(user string, groups ...string) (*rest.Config, error)
 	}, nil
 }
 
-// WriteKubeconfig writes an access that ConfigFor or Config gave to a file.
+// ServiceAccount is the access of a service account, with a token that the API
+// server gives out for it.
+func (c *Cluster) ServiceAccount(ctx context.Context, namespace, name string, lifetime time.Duration) (*rest.Config, error) {
+	admin, err := kubernetes.NewForConfig(c.admin)
+	if err != nil {
+		return nil, err
+	}
+	seconds := int64(lifetime.Seconds())
+	token, err := admin.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, name,
+		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &seconds}}, metav1.CreateOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("asking for a token of %s/%s: %w", namespace, name, err)
+	}
+	return &rest.Config{
+		Host: c.URL(), QPS: -1, BearerToken: token.Status.Token, TLSClientConfig: rest.TLSClientConfig{CAData: c.pki.caPEM},
+	}, nil
+}
+
+// WriteKubeconfig writes an access that Config, ConfigFor or ServiceAccount gave
+// to a file.
 func (c *Cluster) WriteKubeconfig(path string, access *rest.Config) error {
 	b, err := clientcmd.Write(clientcmdapi.Config{
-		Clusters:       map[string]*clientcmdapi.Cluster{"kubetest": {Server: access.Host, CertificateAuthorityData: access.CAData}},
-		AuthInfos:      map[string]*clientcmdapi.AuthInfo{"user": {ClientCertificateData: access.CertData, ClientKeyData: access.KeyData}},
+		Clusters: map[string]*clientcmdapi.Cluster{"kubetest": {Server: access.Host, CertificateAuthorityData: access.CAData}},
+		AuthInfos: map[string]*clientcmdapi.AuthInfo{"user": {
+			ClientCertificateData: access.CertData, ClientKeyData: access.KeyData, Token: access.BearerToken,
+		}},
 		Contexts:       map[string]*clientcmdapi.Context{"kubetest": {Cluster: "kubetest", AuthInfo: "user"}},
 		CurrentContext: "kubetest",
 	})

@@ -58,6 +58,11 @@ func position(id render.ID) (phase, rank int) {
 func kindRank(id render.ID) int {
 	switch id.Group {
 	case groupRBAC:
+		// Who binds a role has to hold its rules, which the API server looks up: it
+		// has to be there before.
+		if strings.HasSuffix(id.Kind, "Binding") {
+			return rankConfiguration
+		}
 		return rankIdentity
 	case "":
 		switch id.Kind {

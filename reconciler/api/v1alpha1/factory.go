@@ -52,6 +52,9 @@ type FactorySpec struct {
 	Environment string `json:"environment"`
 	// Attest says how applied revisions are signed and where the evidence goes.
 	Attest AttestSpec `json:"attest"`
+	// Apply says with whose rights objects are written.
+	// +optional
+	Apply ApplySpec `json:"apply,omitempty"`
 	// Prune bounds what one revision may delete.
 	// +optional
 	// +kubebuilder:default={}
@@ -142,6 +145,18 @@ type AttestSpec struct {
 	// attestations are pushed to, for example registry.example.org/factory/rendered.
 	// +optional
 	Repository string `json:"repository,omitempty"`
+}
+
+// ApplySpec says with whose rights objects are read and written.
+type ApplySpec struct {
+	// ServiceAccountPrefix and the name of a component are the name of the service
+	// account, in the Factory's namespace, that the controller impersonates for the
+	// objects of that component. millwright rbac prints the accounts with the rights
+	// that they need. Without a prefix the controller uses its own rights.
+	// +optional
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([a-z0-9-]*[a-z0-9])?-$`
+	// +kubebuilder:validation:MaxLength=64
+	ServiceAccountPrefix string `json:"serviceAccountPrefix,omitempty"`
 }
 
 // PruneSpec bounds deletion.
