@@ -21,6 +21,8 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -38,7 +40,9 @@ import (
 )
 
 const (
-	shutdownGrace = 5 * time.Second
+	// shutdownGrace is for the object that is being written, its record and the
+	// passes' ends; with giving up the lease it stays below five seconds (K19).
+	shutdownGrace = 4 * time.Second
 	maxToken      = 64 << 10
 	maxWakes      = 1024
 )
@@ -56,7 +60,14 @@ func run(ctx context.Context, o options, log io.Writer) error {
 	if err != nil {
 		return err
 	}
-	m, err := newManager(cfg, o)
+	held, err := newLease(cfg, o, time.Now)
+	if err != nil {
+		return err
+	}
+	if o.leaderElect {
+		cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return fence{next, held.mayWrite} })
+	}
+	m, err := newManager(cfg, o, held)
 	if err != nil {
 		return err
 	}
@@ -64,6 +75,9 @@ func run(ctx context.Context, o options, log io.Writer) error {
 	setup, err := newSetup(cfg, m, o, wake)
 	if err != nil {
 		return err
+	}
+	if o.leaderElect {
+		setup.MayWrite = held.mayWrite
 	}
 	r, err := reconciler.New(setup)
 	if err != nil {
@@ -100,7 +114,7 @@ func restConfig(path string) (*rest.Config, error) {
 	return cfg, nil
 }
 
-func newManager(cfg *rest.Config, o options) (manager.Manager, error) {
+func newManager(cfg *rest.Config, o options, held *lease) (manager.Manager, error) {
 	scheme := runtime.NewScheme()
 	if err := clientgoscheme.AddToScheme(scheme); err != nil {
 		return nil, fmt.Errorf("registering the built-in kinds: %w", err)
@@ -108,13 +122,16 @@ func newManager(cfg *rest.Config, o options) (manager.Manager, error) {
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		return nil, fmt.Errorf("registering our kinds: %w", err)
 	}
-	grace := shutdownGrace
+	grace, duration, renew, retry := shutdownGrace, leaseDuration, renewDeadline, retryPeriod
 	m, err := ctrl.NewManager(cfg, ctrl.Options{
 		Scheme: scheme, GracefulShutdownTimeout: &grace,
 		Metrics:                server.Options{BindAddress: o.metrics},
 		HealthProbeBindAddress: o.health, PprofBindAddress: o.pprof,
-		LeaderElection: o.leaderElect, LeaderElectionID: "millwright-controller", LeaderElectionNamespace: o.namespace,
+		LeaderElection: o.leaderElect, LeaderElectionResourceLockInterface: held,
+		LeaseDuration: &duration, RenewDeadline: &renew, RetryPeriod: &retry,
 		LeaderElectionReleaseOnCancel: true,
+		// What is another shard's is not even known here.
+		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{&v1alpha1.Factory{}: {Label: o.shard}}},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("preparing the controller: %w", err)
@@ -150,6 +167,7 @@ func newSetup(cfg *rest.Config, m manager.Manager, o options, wake chan<- event.
 		Client: m.GetClient(), Reader: m.GetAPIReader(), Cache: m.GetCache(), REST: cfg, DataDir: o.dataDir, Trust: trust,
 		Policy: policy.Runner{Path: engine}, Release: version, Clock: time.Now, Version: versions,
 		Events: m.GetEventRecorder("millwright-controller"), Metrics: metrics, Watcher: watcher,
+		Workers: o.workers, Shard: o.shard, Interrupt: o.interrupt,
 	}
 	if o.tokenFile != "" {
 		setup.Token = tokenFrom(o.tokenFile)
