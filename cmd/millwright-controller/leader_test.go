@@ -110,8 +110,9 @@ func TestALeaderThatCannotRenewStopsBeforeAnotherBegins(t *testing.T) { // rows 
 	t.Parallel()
 	w := newWorld(t, "parted", nil)
 	one, two := w.rival("one"), w.rival("two")
+	commit := w.revise("one", small)
 	old := w.start(nil, one.flags...)
-	w.applied(w.revise("one", small))
+	w.applied(commit)
 	w.start(nil, two.flags...)
 	cut := one.proxy.Inject(faultproxy.Rule{Resource: "leases", Fault: faultproxy.Drop()})
 	ended := false
@@ -141,12 +142,16 @@ func TestALeaderThatCannotRenewStopsBeforeAnotherBegins(t *testing.T) { // rows 
 func TestTwoControllersWithoutALeaseLeaveOneRecordOfEachRevision(t *testing.T) { // row F12
 	t.Parallel()
 	w := newWorld(t, "twice", nil)
+	commit := w.revise("one", small)
 	for _, name := range []string{"one", "two"} {
 		r := w.rival(name)
 		w.start(nil, append(r.flags, "--leader-elect=false")...)
 	}
 	for i, value := range []string{"one", "two", "three"} {
-		w.applied(w.revise(value, small))
+		if i > 0 {
+			commit = w.revise(value, small)
+		}
+		w.applied(commit)
 		w.until("all is as declared", func() bool { return w.values()[value] == small })
 		w.audit(i + 1)
 	}
@@ -157,8 +162,9 @@ func TestALeaseThatSomebodyDeletesOrTakesIsFoughtForInOrder(t *testing.T) { // r
 	t.Parallel()
 	w := newWorld(t, "leaseless", nil)
 	one := w.rival("one")
+	commit := w.revise("one", small)
 	leader := w.start(nil, one.flags...)
-	w.applied(w.revise("one", small))
+	w.applied(commit)
 	mine := w.holder()
 	w.must(w.client.DeleteAllOf(t.Context(), &coordinationv1.Lease{}, client.InNamespace(w.namespace)))
 	w.until("the lease is there again", func() bool { return w.holder() == mine })
@@ -183,8 +189,9 @@ func TestAStandbyWithAnEmptyDiskDecidesAsTheLeaderDid(t *testing.T) { // rows L0
 	t.Parallel()
 	w := newWorld(t, "standby", nil)
 	one, two := w.rival("one"), w.rival("two")
+	commit := w.revise("one", small)
 	leader := w.start(nil, one.flags...)
-	w.applied(w.revise("one", small))
+	w.applied(commit)
 	w.start(nil, two.flags...)
 	w.declare("evil", small)
 	w.commit(nobody)
@@ -269,8 +276,9 @@ func TestAControllerThatIsAskedToEndFinishesWhatItBegan(t *testing.T) { // row K
 func TestDriftDuringAPartitionIsPutBackAfterIt(t *testing.T) { // row L05
 	t.Parallel()
 	w := newWorld(t, "partition", nil)
+	commit := w.revise("one", small)
 	w.start(nil)
-	w.applied(w.revise("one", small))
+	w.applied(commit)
 	for _, how := range []string{"hangs", "is away"} {
 		heal := func() { w.proxy.Away(false) }
 		if how == "hangs" {

@@ -22,7 +22,6 @@ import (
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -130,8 +129,9 @@ func newManager(cfg *rest.Config, o options, held *lease) (manager.Manager, erro
 		LeaderElection: o.leaderElect, LeaderElectionResourceLockInterface: held,
 		LeaseDuration: &duration, RenewDeadline: &renew, RetryPeriod: &retry,
 		LeaderElectionReleaseOnCancel: true,
-		// What is another shard's is not even known here.
-		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{&v1alpha1.Factory{}: {Label: o.shard}}},
+		// What is another shard's is not even known here. Factories are all that
+		// is cached, and to name them the API server would have to be up by now.
+		Cache: cache.Options{DefaultLabelSelector: o.shard},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("preparing the controller: %w", err)
