@@ -78,6 +78,9 @@ func (p *pass) readHead(ctx context.Context) (head, error) {
 		known = max(known, applied.Sequence)
 	}
 	if known > lastSequence(chain) {
+		if err := p.stillThere(ctx); err != nil {
+			return head{}, err // the records of another cluster say nothing about this one's
+		}
 		gone := fmt.Errorf("%w: record %d was there and is gone", errChain, known)
 		return head{}, at(v1alpha1.ConditionAttested, report.ReasonChainBroken, gone)
 	}
