@@ -11,7 +11,7 @@ import (
 // TestPassesWithoutNewsGrowNothing makes passes that find nothing to do: a few
 // hundred here, and 100,000 with `make soak`.
 func TestPassesWithoutNewsGrowNothing(t *testing.T) { // row K23
-	cycles := 200
+	cycles := 100
 	if text := os.Getenv("MILLWRIGHT_SOAK"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil {
