@@ -14,7 +14,9 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -22,6 +24,8 @@ import (
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -129,14 +133,30 @@ func newManager(cfg *rest.Config, o options, held *lease) (manager.Manager, erro
 		LeaderElection: o.leaderElect, LeaderElectionResourceLockInterface: held,
 		LeaseDuration: &duration, RenewDeadline: &renew, RetryPeriod: &retry,
 		LeaderElectionReleaseOnCancel: true,
-		// What is another shard's is not even known here. Factories are all that
-		// is cached, and to name them the API server would have to be up by now.
-		Cache: cache.Options{DefaultLabelSelector: o.shard},
+		// A Factory of another shard is not even known here. Records are cached too,
+		// and have no label of the shard.
+		Cache:          cache.Options{ByObject: map[client.Object]cache.ByObject{&v1alpha1.Factory{}: {Label: o.shard}}},
+		MapperProvider: mapperOf,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("preparing the controller: %w", err)
 	}
 	return m, nil
+}
+
+// mapperOf knows our own kinds without asking, so that a controller can start
+// while the API server is away (G01), and asks about all others when they come up.
+func mapperOf(cfg *rest.Config, client *http.Client) (meta.RESTMapper, error) {
+	own := v1alpha1.GroupVersion()
+	ours := meta.NewDefaultRESTMapper([]schema.GroupVersion{own})
+	for _, kind := range []string{"Factory", "AppliedRevision"} {
+		ours.Add(own.WithKind(kind), meta.RESTScopeNamespace)
+	}
+	others, err := apiutil.NewDynamicRESTMapper(cfg, client)
+	if err != nil {
+		return nil, err
+	}
+	return meta.FirstHitRESTMapper{MultiRESTMapper: meta.MultiRESTMapper{ours, others}}, nil
 }
 
 func newSetup(cfg *rest.Config, m manager.Manager, o options, wake chan<- event.GenericEvent) (*reconciler.Setup, error) {
