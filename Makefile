@@ -58,6 +58,10 @@ fuzz: ## Run every fuzz target for FUZZTIME (20s) each
 	@git grep -oE 'func Fuzz[A-Za-z0-9]+' -- '*_test.go' | sed -E 's|/[^/]*:func | |' | sort -u | \
 	while read -r dir name; do (cd $$dir && $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) .); done
 
+.PHONY: soak
+soak: ## Make 100,000 passes that find nothing to do, and see what grows (an hour or more)
+	MILLWRIGHT_SOAK=$(or $(COUNT),100000) $(GO) test -count=1 -timeout 12h -v -run 'PassesWithoutNews' ./reconciler
+
 .PHONY: bench
 bench: ## Run the benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem $$(git grep -l 'func Benchmark' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's|^|./|')

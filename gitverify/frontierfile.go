@@ -116,11 +116,25 @@ func (v *Verifier) keep(of history, f *frontier) {
 	if file.steps == len(f.steps)-1 {
 		return
 	}
-	if err := file.append(f); err != nil {
+	if err := v.write(file, f); err != nil {
 		delete(v.files, of)
 		return
 	}
 	v.files[of] = file
+}
+
+func (v *Verifier) write(file *frontierFile, f *frontier) error {
+	interrupt := v.options.Interrupt
+	if interrupt == nil {
+		return file.append(f)
+	}
+	if err := interrupt(PointBeforeFrontier); err != nil {
+		return err
+	}
+	if err := file.append(f); err != nil {
+		return err
+	}
+	return interrupt(PointAfterFrontier)
 }
 
 // append writes the steps that the file does not have yet; a new file replaces

@@ -27,7 +27,16 @@ type Options struct {
 	// Build names this build of the verifier. A frontier of another one is not
 	// used, since another one may have judged otherwise.
 	Build string
+	// Interrupt is for tests alone: it is told of the points below, and what it
+	// returns is taken for what the disk says.
+	Interrupt func(point string) error
 }
+
+// Points that an Interrupt is told of.
+const (
+	PointBeforeFrontier = "before the frontier is written"
+	PointAfterFrontier  = "after the frontier was written"
+)
 
 // maxCommit bounds one commit object (row A25).
 const maxCommit = 1 << 20

@@ -31,6 +31,9 @@ func (p *pass) fetch(ctx context.Context) (source.Checkout, error) {
 		return source.Checkout{}, at(v1alpha1.ConditionSourceVerified, source.ReasonSourceUnreachable, err)
 	}
 	p.checkout, p.out.Attempted = checkout, string(checkout.Commit)
+	if err := p.plant.setup.Interrupt.at(PointFetched); err != nil {
+		return source.Checkout{}, at(v1alpha1.ConditionSourceVerified, source.ReasonSourceUnreachable, err)
+	}
 	return checkout, nil
 }
 
@@ -44,7 +47,7 @@ func (p *pass) verify(ctx context.Context, checkout source.Checkout) (gitverify.
 	// The attested floor is the last: what is listed as checked begins there.
 	for _, floor := range floors {
 		var err error
-		if verification, err = p.plant.verifier.Verify(ctx, checkout.Objects(), p.request(checkout, floor)); err != nil {
+		if verification, err = p.plant.verifier.Verify(ctx, p.plant.objects(checkout), p.request(checkout, floor)); err != nil {
 			return gitverify.Verification{}, at(v1alpha1.ConditionSourceVerified, report.ReasonVerifyUnknown, err)
 		}
 	}
@@ -80,7 +83,7 @@ func (p *pass) tree(ctx context.Context, checkout source.Checkout, v gitverify.V
 
 func (p *pass) render(tree fs.FS) (rendered, error) {
 	defer p.plant.time("render")()
-	out, err := Render(&p.plant.renderer, tree, p.factory.Spec.Environment)
+	out, err := Render(&p.plant.renderer, p.plant.files(tree), p.factory.Spec.Environment)
 	if err != nil {
 		return rendered{}, at(v1alpha1.ConditionPolicyPassed, report.ReasonRenderUnknown, err)
 	}
@@ -90,7 +93,14 @@ func (p *pass) render(tree fs.FS) (rendered, error) {
 // Render reads the factory's configuration out of a tree and renders the
 // components of an environment. `millwright render` does exactly the same. The
 // renderer remembers components whose input did not change.
-func Render(renderer *render.Renderer, tree fs.FS, environment string) (rendered, error) {
+//
+// A panic in there is an inability to tell, of this revision alone (row K22).
+func Render(renderer *render.Renderer, tree fs.FS, environment string) (out rendered, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			out, err = rendered{}, fmt.Errorf("rendering: the renderer failed: %.200q", fmt.Sprint(cause))
+		}
+	}()
 	data, err := fs.ReadFile(tree, factory.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return rendered{}, &factory.Refusal{

@@ -70,9 +70,18 @@ func (p *pass) readHead(ctx context.Context) (head, error) {
 	if err != nil {
 		return head{}, at(v1alpha1.ConditionAttested, report.ReasonClusterUnreachable, err)
 	}
-	if applied := p.factory.Status.Applied; applied != nil && applied.Sequence > lastSequence(chain) {
-		// Its number must not be given out again: two records would bear it.
-		gone := fmt.Errorf("%w: record %d was there and is gone", errChain, applied.Sequence)
+	// The number of a record must not be given out again: two would bear it. After
+	// a restore of etcd the status is as old as the records, so that only who was
+	// there knows (row G18).
+	known := p.plant.trustedHead.Sequence
+	if applied := p.factory.Status.Applied; applied != nil {
+		known = max(known, applied.Sequence)
+	}
+	if known > lastSequence(chain) {
+		if err := p.stillThere(ctx); err != nil {
+			return head{}, err // the records of another cluster say nothing about this one's
+		}
+		gone := fmt.Errorf("%w: record %d was there and is gone", errChain, known)
 		return head{}, at(v1alpha1.ConditionAttested, report.ReasonChainBroken, gone)
 	}
 	if len(chain) == 0 {

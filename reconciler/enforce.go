@@ -39,7 +39,13 @@ func (p *pass) observe(ctx context.Context, revision accepted) (plan.Observation
 // intend makes the intent durable before the first write of a revision that
 // is not attested yet. A repair needs none: an earlier intent allowed it.
 func (p *pass) intend(ctx context.Context, revision accepted, todo plan.Plan) error {
-	if p.attested(revision) || todo.Empty() {
+	if todo.Empty() {
+		return nil
+	}
+	if err := p.stillThere(ctx); err != nil {
+		return err
+	}
+	if p.attested(revision) {
 		return nil
 	}
 	intent := v1alpha1.Intent{

@@ -23,6 +23,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -79,6 +80,9 @@ type plant struct {
 	rules string
 	// late is how far the controller's clock is ahead.
 	late time.Duration
+	// access is the controller's way to the API server, where it is not the
+	// test's own.
+	access *rest.Config
 }
 
 func newPlant(t *testing.T) *plant {
@@ -89,7 +93,12 @@ func newPlant(t *testing.T) *plant {
 // newPlantWith adds rules and whatever else to the trust policy of the anchor.
 func newPlantWith(t *testing.T, rules string) *plant {
 	t.Helper()
-	p := &plant{t: t, cluster: kubetest.Shared(t), sigstore: sigstoretest.Shared(t), work: t.TempDir(), rules: rules}
+	return newPlantAt(t, kubetest.Shared(t), rules)
+}
+
+func newPlantAt(t *testing.T, cluster *kubetest.Cluster, rules string) *plant {
+	t.Helper()
+	p := &plant{t: t, cluster: cluster, sigstore: sigstoretest.Shared(t), work: t.TempDir(), rules: rules}
 	p.namespace = "t-" + strings.ToLower(strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' {
 			return r
@@ -213,17 +222,24 @@ func (p *plant) createFactory() {
 // restart forgets everything that a process keeps in memory, as a kill does.
 func (p *plant) restart() {
 	p.t.Helper()
+	access, k := p.cluster.Config(), p.client
+	if p.access != nil {
+		var err error
+		k, err = client.New(p.access, client.Options{Scheme: p.client.Scheme(), Mapper: p.client.RESTMapper()})
+		p.must(err)
+		access = p.access
+	}
 	metrics, err := report.NewMetrics(prometheus.NewRegistry())
 	p.must(err)
-	versions, err := reconciler.Versions(p.cluster.Config())
+	versions, err := reconciler.Versions(access)
 	p.must(err)
-	watcher, err := reconciler.NewWatcher(p.cluster.Config(), p.namespace, make(chan event.GenericEvent, 100))
+	watcher, err := reconciler.NewWatcher(access, p.namespace, make(chan event.GenericEvent, 100))
 	p.must(err)
 	if p.setup == nil {
 		p.setup = &reconciler.Setup{DataDir: p.t.TempDir(), TrustedRoot: p.sigstore.TrustedRootPath, Key: newKey(p.t)}
 	}
 	p.events = events.NewFakeRecorder(200)
-	p.setup.Client, p.setup.Reader, p.setup.REST = p.client, p.client, p.cluster.Config()
+	p.setup.Client, p.setup.Reader, p.setup.REST = k, k, access
 	p.setup.Policy, p.setup.Release, p.setup.Clock, p.setup.Version = policytest.Runner(p.t), "test", func() time.Time { return time.Now().Add(p.late) }, versions
 	p.setup.Events, p.setup.Metrics, p.setup.Watcher = p.events, metrics, watcher
 	p.loop, err = reconciler.New(p.setup)

@@ -58,7 +58,8 @@ func (p *pass) judged(c source.Checkout) (refusal, bool) {
 
 // judge remembers a definite no, and asks for what is missing.
 func (p *pass) judge(c source.Checkout, err error) error {
-	if errors.Is(err, gitverify.ErrObjectMissing) && p.plant.refetched != c.Commit {
+	missing := errors.Is(err, gitverify.ErrObjectMissing) || errors.Is(err, source.ErrObjectDamaged)
+	if missing && p.plant.refetched != c.Commit {
 		// The store lacks what it should have, and a fetch would not notice: it
 		// has the tip. Fetch all of it, once for each tip (fault I07).
 		p.plant.refetched = c.Commit

@@ -81,7 +81,7 @@ func Explain(err error, otherwise string) report.Problem {
 		otherwise = stage.otherwise
 	}
 	problem := report.Describe(err, otherwise)
-	if errors.Is(err, errChain) {
+	if errors.Is(err, errChain) || errors.Is(err, errOtherCluster) {
 		problem.Class = report.No
 	}
 	return problem

@@ -11,7 +11,6 @@ import (
 
 	"github.com/sigstore/sigstore-go/pkg/root"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -85,7 +84,7 @@ type cluster struct {
 }
 
 func newPlant(setup *Setup, key types.NamespacedName) (*plant, error) {
-	store, err := source.Open(filepath.Join(setup.DataDir, key.Namespace, key.Name, "source.git"))
+	store, err := source.OpenInterrupted(filepath.Join(setup.DataDir, key.Namespace, key.Name, "source.git"), setup.Interrupt)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +108,7 @@ func (p *pass) prepare(ctx context.Context) error {
 		return at(v1alpha1.ConditionApplied, report.ReasonControllerIncomplete, err)
 	}
 	if err := p.plant.identify(ctx); err != nil {
-		return at(v1alpha1.ConditionApplied, report.ReasonClusterUnreachable, err)
+		return at(v1alpha1.ConditionApplied, clusterReason(err), err)
 	}
 	// Caches of another repository or anchor are of another history.
 	spec := p.factory.Spec
@@ -193,7 +192,7 @@ func (p *plant) options() gitverify.Options {
 	return gitverify.Options{
 		Log:          p.setup.Log,
 		FrontierFile: filepath.Join(p.setup.DataDir, p.key.Namespace, p.key.Name, "frontier"),
-		FrontierKey:  p.setup.FrontierKey, Build: p.setup.Build,
+		FrontierKey:  p.setup.FrontierKey, Build: p.setup.Build, Interrupt: p.setup.Interrupt,
 	}
 }
 
@@ -201,15 +200,18 @@ func (p *plant) identify(ctx context.Context) error {
 	if p.cluster.uid != "" {
 		return nil
 	}
-	var ns corev1.Namespace
-	if err := p.setup.Reader.Get(ctx, client.ObjectKey{Name: metav1.NamespaceSystem}, &ns); err != nil {
-		return fmt.Errorf("asking the API server which cluster this is: %w", err)
+	uid, err := p.clusterUID(ctx)
+	if err != nil {
+		return err
+	}
+	if err := p.pin(uid); err != nil {
+		return err
 	}
 	version, err := p.setup.Version(ctx)
 	if err != nil {
 		return fmt.Errorf("asking the API server for its version: %w", err)
 	}
-	p.cluster = cluster{uid: string(ns.UID), version: version}
+	p.cluster = cluster{uid: uid, version: version}
 	return nil
 }
 

@@ -29,6 +29,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -70,6 +71,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 			return reconcile.Result{}, nil
 		}
 		return reconcile.Result{}, fmt.Errorf("reading the Factory: %w", err)
+	}
+	if shard := r.setup.Shard; shard != nil && !shard.Matches(labels.Set(f.Labels)) {
+		r.forget(req.NamespacedName) // it was given to another shard
+		return reconcile.Result{}, nil
 	}
 	before := f.DeepCopy()
 	out, plant := r.pass(ctx, &f)

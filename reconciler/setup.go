@@ -8,6 +8,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
@@ -69,6 +70,15 @@ type Setup struct {
 	Events  events.EventRecorder
 	Metrics *report.Metrics
 	Watcher *drift.Watcher
+	// Workers is how many Factories are worked on at once; 1 if zero.
+	Workers int
+	// Shard selects the Factories that are ours; nil: all.
+	Shard labels.Selector
+	// MayWrite says no once another process may be the leader; nil: there is no
+	// other.
+	MayWrite func() error
+	// Interrupt is for tests alone.
+	Interrupt Interrupt
 }
 
 // trustSource is where the trusted root comes from.
@@ -116,7 +126,8 @@ func (r *Reconciler) Register(m manager.Manager, wake <-chan event.GenericEvent)
 	err := builder.ControllerManagedBy(m).Named("factory").
 		WithOptions(controller.Options{
 			// The default would wait a quarter of an hour after a long outage.
-			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
+			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
+			MaxConcurrentReconciles: max(r.setup.Workers, 1),
 		}).
 		For(&v1alpha1.Factory{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WatchesRawSource(ctrlsource.Channel(wake, &handler.EnqueueRequestForObject{})).

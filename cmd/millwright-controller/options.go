@@ -5,6 +5,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
+
+	"k8s.io/apimachinery/pkg/labels"
+
+	"millwright.dev/millwright/reconciler"
 )
 
 // options are the flags.
@@ -15,7 +20,12 @@ type options struct {
 	poke, metrics, health, verifyLog   string
 	pprof                              string
 	leaderElect, debug                 bool
-	trust                              repositoryOptions
+	workers                            int
+	// shard selects the Factories that are this process's.
+	shard labels.Selector
+	trust repositoryOptions
+	// interrupt is where tests end the process; no flag sets it.
+	interrupt reconciler.Interrupt
 }
 
 func parse(args []string, out io.Writer) (options, error) {
@@ -38,15 +48,42 @@ func parse(args []string, out io.Writer) (options, error) {
 	f.StringVar(&o.health, "health-addr", "0", "`address` of /healthz and /readyz; 0 means none")
 	f.StringVar(&o.pprof, "pprof-addr", "0", "`address` of Go's profiles under /debug/pprof, for those who look for where time or memory goes; 0 means none")
 	f.BoolVar(&o.leaderElect, "leader-elect", false, "hold a lease while working, so that several replicas can run")
+	f.IntVar(&o.workers, "workers", 4, "`number` of Factories that are worked on at the same time; no Factory is ever in two of them")
+	shard := f.String("shard-selector", "", "label `selector` of the Factories that this process works on, with a lease of its own; empty means all")
 	f.BoolVar(&o.debug, "debug", false, "log every stage")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
+	o.poke, o.metrics, o.health, o.pprof = loopback(o.poke), loopback(o.metrics), loopback(o.health), loopback(o.pprof)
 	err := o.validate(f.Args())
+	if err == nil {
+		o.shard, err = shardOf(*shard)
+	}
 	if err != nil {
 		fmt.Fprintln(out, "millwright-controller:", err)
 	}
 	return o, err
+}
+
+// shardOf reads a selector; nil means every Factory.
+func shardOf(text string) (labels.Selector, error) {
+	if text == "" {
+		return nil, nil //nolint:nilnil // no selector is a selector
+	}
+	selector, err := labels.Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("reading --shard-selector: %w", err)
+	}
+	return selector, nil
+}
+
+// loopback completes an address without a host, which would otherwise mean
+// every interface of the machine: that has to be asked for by its name (F16).
+func loopback(addr string) string {
+	if host, port, err := net.SplitHostPort(addr); err == nil && host == "" {
+		return net.JoinHostPort("127.0.0.1", port)
+	}
+	return addr
 }
 
 func (o options) validate(rest []string) error {
@@ -57,6 +94,8 @@ func (o options) validate(rest []string) error {
 		return errors.New("--data-dir is required")
 	case o.policyEngine == "":
 		return errors.New("--policy-engine is required")
+	case o.workers < 1:
+		return errors.New("--workers has to be 1 or more")
 	}
 	return o.trust.validate(o.trustedRoot)
 }

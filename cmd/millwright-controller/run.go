@@ -14,7 +14,9 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -22,6 +24,8 @@ import (
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -39,7 +43,9 @@ import (
 )
 
 const (
-	shutdownGrace = 5 * time.Second
+	// shutdownGrace is for the object that is being written, its record and the
+	// passes' ends; with giving up the lease it stays below five seconds (K19).
+	shutdownGrace = 4 * time.Second
 	maxToken      = 64 << 10
 	maxWakes      = 1024
 )
@@ -57,7 +63,14 @@ func run(ctx context.Context, o options, log io.Writer) error {
 	if err != nil {
 		return err
 	}
-	m, err := newManager(cfg, o)
+	held, err := newLease(cfg, o, time.Now)
+	if err != nil {
+		return err
+	}
+	if o.leaderElect {
+		cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return fence{next, held.mayWrite} })
+	}
+	m, err := newManager(cfg, o, held)
 	if err != nil {
 		return err
 	}
@@ -65,6 +78,9 @@ func run(ctx context.Context, o options, log io.Writer) error {
 	setup, err := newSetup(cfg, m, o, wake)
 	if err != nil {
 		return err
+	}
+	if o.leaderElect {
+		setup.MayWrite = held.mayWrite
 	}
 	r, err := reconciler.New(setup)
 	if err != nil {
@@ -101,7 +117,7 @@ func restConfig(path string) (*rest.Config, error) {
 	return cfg, nil
 }
 
-func newManager(cfg *rest.Config, o options) (manager.Manager, error) {
+func newManager(cfg *rest.Config, o options, held *lease) (manager.Manager, error) {
 	scheme := runtime.NewScheme()
 	if err := clientgoscheme.AddToScheme(scheme); err != nil {
 		return nil, fmt.Errorf("registering the built-in kinds: %w", err)
@@ -109,8 +125,10 @@ func newManager(cfg *rest.Config, o options) (manager.Manager, error) {
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		return nil, fmt.Errorf("registering our kinds: %w", err)
 	}
-	grace := shutdownGrace
-	var caches cache.Options
+	grace, duration, renew, retry := shutdownGrace, leaseDuration, renewDeadline, retryPeriod
+	// A Factory of another shard is not even known here. Records are cached too,
+	// and have no label of the shard.
+	caches := cache.Options{ByObject: map[client.Object]cache.ByObject{&v1alpha1.Factory{}: {Label: o.shard}}}
 	if o.watched != "" {
 		caches.DefaultNamespaces = map[string]cache.Config{o.watched: {}}
 	}
@@ -118,13 +136,29 @@ func newManager(cfg *rest.Config, o options) (manager.Manager, error) {
 		Scheme: scheme, GracefulShutdownTimeout: &grace, Cache: caches,
 		Metrics:                server.Options{BindAddress: o.metrics},
 		HealthProbeBindAddress: o.health, PprofBindAddress: o.pprof,
-		LeaderElection: o.leaderElect, LeaderElectionID: "millwright-controller", LeaderElectionNamespace: o.namespace,
-		LeaderElectionReleaseOnCancel: true,
+		LeaderElection: o.leaderElect, LeaderElectionResourceLockInterface: held,
+		LeaseDuration: &duration, RenewDeadline: &renew, RetryPeriod: &retry,
+		LeaderElectionReleaseOnCancel: true, MapperProvider: mapperOf,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("preparing the controller: %w", err)
 	}
 	return m, nil
+}
+
+// mapperOf knows our own kinds without asking, so that a controller can start
+// while the API server is away (G01), and asks about all others when they come up.
+func mapperOf(cfg *rest.Config, client *http.Client) (meta.RESTMapper, error) {
+	own := v1alpha1.GroupVersion()
+	ours := meta.NewDefaultRESTMapper([]schema.GroupVersion{own})
+	for _, kind := range []string{"Factory", "AppliedRevision"} {
+		ours.Add(own.WithKind(kind), meta.RESTScopeNamespace)
+	}
+	others, err := apiutil.NewDynamicRESTMapper(cfg, client)
+	if err != nil {
+		return nil, err
+	}
+	return meta.FirstHitRESTMapper{MultiRESTMapper: meta.MultiRESTMapper{ours, others}}, nil
 }
 
 func newSetup(cfg *rest.Config, m manager.Manager, o options, wake chan<- event.GenericEvent) (*reconciler.Setup, error) {
@@ -155,6 +189,7 @@ func newSetup(cfg *rest.Config, m manager.Manager, o options, wake chan<- event.
 		Client: m.GetClient(), Reader: m.GetAPIReader(), Cache: m.GetCache(), REST: cfg, DataDir: o.dataDir, Trust: trust,
 		Policy: policy.Runner{Path: engine}, Release: version, Clock: time.Now, Version: versions,
 		Events: m.GetEventRecorder("millwright-controller"), Metrics: metrics, Watcher: watcher,
+		Workers: o.workers, Shard: o.shard, Interrupt: o.interrupt,
 	}
 	if o.tokenFile != "" {
 		setup.Token = tokenFrom(o.tokenFile)

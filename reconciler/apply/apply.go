@@ -93,6 +93,9 @@ func resultOf(c plan.Change) Result {
 // change makes one change and takes note of what became of it.
 func (r *run) change(ctx context.Context, c plan.Change) {
 	r.mu.Lock()
+	if r.away == nil {
+		r.away = ctx.Err() // nothing is begun any more, what was begun is finished
+	}
 	skip := r.away != nil
 	var missing string
 	for _, id := range c.Needs {
@@ -105,6 +108,8 @@ func (r *run) change(ctx context.Context, c plan.Change) {
 		return
 	}
 	res := resultOf(c)
+	ctx, done := outlive(ctx)
+	defer done()
 	var err error
 	switch {
 	case missing != "":

@@ -252,3 +252,23 @@ func TestADefinitionThatSomebodyDeletedComesBackWithItsObjects(t *testing.T) { /
 		t.Errorf("%d objects were put back, want the definition and its object\n%s", n, describe(set))
 	}
 }
+
+func TestARecordOfANewerVersionIsLeftAloneAndNothingIsWritten(t *testing.T) { // row K24
+	t.Parallel()
+	s := newSite(t, "newer")
+	s.namespace("newer")
+	m := s.component(configMap("NAME", "a", "x"), configMap("NAME", "b", "x"))
+	s.converge(m)
+	record := s.recordName("newer")
+	old := s.get(configMaps, "newer-system", record)
+	s.edit(configMaps, "newer-system", record, "hand", map[string]any{"data": map[string]any{recordKey: `{"version":2,"objects":[]}`}})
+	s.restart()
+	edited := s.get(configMaps, "newer-system", record).GetResourceVersion()
+	_, err := s.tryPlan(t.Context(), s.component(configMap("NAME", "a", "y")), plan.DefaultLimits())
+	if !errors.Is(err, plan.ErrRecordNewer) || s.get(configMaps, "newer-system", record).GetResourceVersion() != edited {
+		t.Errorf("a record of a newer version: %v", err)
+	}
+	s.edit(configMaps, "newer-system", record, "hand", map[string]any{"data": old.Object["data"]})
+	s.restart()
+	s.inSync(m)
+}

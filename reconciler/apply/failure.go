@@ -70,6 +70,9 @@ func explain(err error, id render.ID) failure {
 		if errors.Is(err, ErrNotServed) {
 			return failure{reason: ReasonNotServed, message: clean(err.Error()), retry: true}
 		}
+		if errors.Is(err, errGroupAway) {
+			return failure{reason: ReasonServerError, message: clean(err.Error()), retry: true}
+		}
 		return failure{reason: ReasonUnreachable, message: clean(err.Error()), retry: true, away: true}
 	}
 	s := status.Status()
@@ -179,5 +182,5 @@ func unreachable(err error) bool {
 	if apierrors.IsTooManyRequests(err) {
 		return true // it answers, but not us
 	}
-	return err != nil && !errors.As(err, &status) && !errors.Is(err, ErrNotServed) && !errors.Is(err, context.Canceled)
+	return err != nil && !errors.As(err, &status) && !errors.Is(err, ErrNotServed) && !errors.Is(err, errGroupAway) && !errors.Is(err, context.Canceled)
 }

@@ -24,8 +24,10 @@ type kindKey struct{ apiVersion, kind, namespace, name string }
 // listing is what one LIST of metadata gave.
 type listing struct {
 	resource Resource
-	objects  map[render.ID]*metav1.PartialObjectMetadata
-	err      error
+	// version is the resource version of the list itself.
+	version string
+	objects map[render.ID]*metav1.PartialObjectMetadata
+	err     error
 }
 
 // Observe reads the live state of declared ∪ inventory. Kinds that cannot be
@@ -80,6 +82,9 @@ func (e *Engine) ObserveWith(ctx context.Context, m render.Manifests, inv plan.I
 		}
 	}
 	lists, err := e.lists(ctx, kinds)
+	if err == nil {
+		err = e.awaitFresh(ctx, lists, inv)
+	}
 	if err != nil {
 		return plan.Observation{}, fmt.Errorf("observing the cluster: %w", err)
 	}
@@ -166,6 +171,7 @@ func (e *Engine) list(ctx context.Context, k kindKey) listing {
 		if err != nil {
 			return listing{err: fmt.Errorf("listing %s: %w", r.GroupResource(), err)}
 		}
+		out.version = page.ResourceVersion
 		for i := range page.Items {
 			o := &page.Items[i]
 			out.objects[render.ID{Group: gv.Group, Kind: k.kind, Namespace: o.Namespace, Name: o.Name}] = o
@@ -279,6 +285,9 @@ func (w *observing) compareAll(ctx context.Context, dirty []*render.Object) erro
 			return
 		}
 		live, err := w.compare(ctx, o, known && (!entry.Pending || managed))
+		if known && older(live.Meta.ResourceVersion, entry.ResourceVersion) {
+			live = plan.Live{State: plan.Unknown, Detail: errStale.Error()}
+		}
 		if err != nil && unreachable(err) {
 			w.mu.Lock()
 			away = err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -71,6 +72,9 @@ func (e *Engine) loadComponent(ctx context.Context, m render.Manifests, componen
 		trusted := e.trusts(component, rec.GetResourceVersion())
 		data, _, _ := unstructured.NestedString(rec.Object, "data", recordKey)
 		decoded, err := plan.DecodeRecord(component, []byte(data))
+		if errors.Is(err, plan.ErrRecordNewer) {
+			return err // to rebuild it would throw away what the newer one knows (row K24)
+		}
 		if err == nil {
 			entries = decoded
 		}
@@ -273,7 +277,11 @@ func covers(stored, entries map[render.ID]plan.Entry) bool {
 // finish stores the final inventory even if the pass is being cancelled: the
 // writes have happened.
 func (e *Engine) finish(ctx context.Context, inv plan.Inventory) (plan.Inventory, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	limit := 10 * time.Second
+	if ctx.Err() != nil {
+		limit = lastWrite // whoever ends us does not wait long
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
 	return e.store(ctx, inv)
 }

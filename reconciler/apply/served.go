@@ -21,6 +21,10 @@ type Resource struct {
 // answer, as opposed to not getting one.
 var ErrNotServed = errors.New("kind is not served by the API server")
 
+// errGroupAway says that one aggregated API did not answer. The API server did,
+// so nothing but its objects has to wait (G21).
+var errGroupAway = errors.New("an aggregated API does not answer")
+
 // served knows which kinds the API server has. It asks once (two requests) and
 // again only when told to.
 type served struct {
@@ -99,7 +103,7 @@ func (s *served) lookup(ctx context.Context, apiVersion, kind string) (Resource,
 	}
 	for failed, err := range s.failed {
 		if failed.Group == gv.Group {
-			return Resource{}, fmt.Errorf("asking the API server about %s: %w", failed, err)
+			return Resource{}, fmt.Errorf("%w: %s: %w", errGroupAway, failed, err)
 		}
 	}
 	if r, ok := s.inGroup[schema.GroupKind{Group: gv.Group, Kind: kind}]; ok {

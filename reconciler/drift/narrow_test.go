@@ -54,7 +54,7 @@ func TestANarrowWatchNeedsNoMoreThanItsNamespaceAndTheNamesOfSecrets(t *testing.
 			delete(s.inv.Entries, id) // somebody else's
 		}
 	}
-	s.start(access)
+	s.start(access, Options{})
 	s.watcher.Narrow(s.key, true)
 	s.track()
 	if n := s.watcher.Watches(); n != 3 {

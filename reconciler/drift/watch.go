@@ -21,13 +21,14 @@ import (
 
 const (
 	maxRetry = 30 * time.Second
-	// watchSeconds is how long the API server keeps one watch open.
-	watchSeconds = 300
+	// endsBefore is by how many seconds the API server ends a watch before its
+	// silence counts as broken. Two seconds before its end it sends a bookmark.
+	endsBefore = 5
 	// listTimeout bounds one page of a list.
 	listTimeout = 45 * time.Second
-	// silence is how long a watch may tell nothing, not even a bookmark, which the
-	// API server sends every minute: after that it is begun again with a list.
-	silence = 95 * time.Second
+	// silence is how long a watch may tell nothing, not even a bookmark: after that
+	// it is begun again with a list.
+	silence = time.Minute
 )
 
 // sighting is what was seen of an object.
@@ -170,7 +171,7 @@ func (k *kindWatch) page(ctx context.Context, gvr schema.GroupVersionResource, o
 // watch follows events from a version until the API server ends the watch,
 // which is ordinary, and returns where to go on.
 func (k *kindWatch) watch(ctx context.Context, gvr schema.GroupVersionResource, version string) (string, error) {
-	seconds := int64(watchSeconds)
+	seconds := max(int64(k.watcher.opts.Silence/time.Second)-endsBefore, 1)
 	stream, err := k.watcher.client.Resource(gvr).Namespace(k.namespace).Watch(ctx, k.selects(metav1.ListOptions{
 		ResourceVersion: version, AllowWatchBookmarks: true, TimeoutSeconds: &seconds,
 	}))
@@ -178,7 +179,9 @@ func (k *kindWatch) watch(ctx context.Context, gvr schema.GroupVersionResource, 
 		return "", err
 	}
 	defer stream.Stop()
-	// A connection may be dead without anybody saying so (G13).
+	// A watch that hangs looks like one on which nothing happens. But the API
+	// server ends each in time and sends a bookmark before that: silence beyond
+	// it is a broken watch (G13).
 	stall := time.AfterFunc(k.watcher.opts.Silence, stream.Stop)
 	defer stall.Stop()
 	events := 0

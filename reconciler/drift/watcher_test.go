@@ -53,6 +53,12 @@ type site struct {
 
 func newSite(t *testing.T, cfg *rest.Config, name string) *site {
 	t.Helper()
+	return newSiteWith(t, cfg, name, Options{})
+}
+
+// newSiteWith has a watcher with other times than usual.
+func newSiteWith(t *testing.T, cfg *rest.Config, name string, opts Options) *site {
+	t.Helper()
 	client, err := metadata.NewForConfig(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -62,17 +68,17 @@ func newSite(t *testing.T, cfg *rest.Config, name string) *site {
 		inv:   plan.Inventory{Entries: map[render.ID]plan.Entry{}},
 		woken: map[string]int{}, bell: make(chan string, 100),
 	}
-	s.start(cfg)
+	s.start(cfg, opts)
 	s.apply("Namespace", "", name, `{"metadata":{"labels":{"test":"drift"}}}`)
 	return s
 }
 
 // start gives the site a watcher with some access.
-func (s *site) start(cfg *rest.Config) {
+func (s *site) start(cfg *rest.Config, opts Options) {
 	t := s.t
 	t.Helper()
-	var err error
-	s.watcher, err = New(cfg, Options{Resolve: resolve, Retry: 50 * time.Millisecond, Wake: func(key types.NamespacedName, id render.ID) {
+	opts.Resolve, opts.Retry = resolve, 50*time.Millisecond
+	opts.Wake = func(key types.NamespacedName, id render.ID) {
 		if key != s.key {
 			t.Errorf("woke %v", key)
 		}
@@ -80,7 +86,9 @@ func (s *site) start(cfg *rest.Config) {
 		s.woken[id.Name]++
 		s.mu.Unlock()
 		s.bell <- id.Name
-	}})
+	}
+	var err error
+	s.watcher, err = New(cfg, opts)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strconv"
 	"syscall"
@@ -177,6 +178,28 @@ func (c *Cluster) StartAPIServer(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// Keep copies the data of etcd, which stops both servers for a moment. Back is a
+// restore of that copy, as after a loss of data: what was written since is gone,
+// and resource versions begin again where they were.
+func (c *Cluster) Keep(ctx context.Context) (back func(context.Context) error, err error) {
+	data, kept := filepath.Join(c.dir, "etcd"), filepath.Join(c.dir, "etcd-kept")
+	c.Stop()
+	if err := os.CopyFS(kept, os.DirFS(data)); err != nil {
+		return nil, fmt.Errorf("copying the data of etcd: %w", err)
+	}
+	back = func(ctx context.Context) error {
+		c.Stop()
+		if err := os.RemoveAll(data); err != nil {
+			return err
+		}
+		if err := os.Rename(kept, data); err != nil {
+			return err
+		}
+		return c.startBoth(ctx)
+	}
+	return back, c.startBoth(ctx)
 }
 
 func (c *Cluster) startEtcd(ctx context.Context) error {

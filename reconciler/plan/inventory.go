@@ -125,6 +125,10 @@ const maxRecord = 960 << 10
 // ErrRecordDamaged says that a stored record cannot be trusted: rebuild it.
 var ErrRecordDamaged = errors.New("inventory record is damaged")
 
+// ErrRecordNewer says that a newer version of this program wrote the record: it
+// is neither read nor replaced.
+var ErrRecordNewer = errors.New("inventory record was written by a newer version of millwright")
+
 // ErrRecordTooLarge says that a component has more objects than one record holds.
 var ErrRecordTooLarge = errors.New("inventory record is too large")
 
@@ -178,6 +182,9 @@ func DecodeRecord(component string, data []byte) (map[render.ID]Entry, error) {
 		return nil, fmt.Errorf("%w: %d bytes", ErrRecordDamaged, len(data))
 	}
 	var r record
+	if fromNewer(data) {
+		return nil, ErrRecordNewer
+	}
 	if err := strict(data, &r); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRecordDamaged, err)
 	}
@@ -200,6 +207,15 @@ func DecodeRecord(component string, data []byte) (map[render.ID]Entry, error) {
 		out[id] = Entry{component, e.APIVersion, e.Declared, e.Pending, e.Mutated, e.Ignored, e.Meta}
 	}
 	return out, nil
+}
+
+// fromNewer looks at the version alone: a newer form may have other fields. Whoever
+// edits a record into that stops this factory, but makes it delete nothing.
+func fromNewer(data []byte) bool {
+	var r struct {
+		Version int `json:"version"`
+	}
+	return json.Unmarshal(data, &r) == nil && r.Version > recordVersion
 }
 
 func digest(b []byte) string {

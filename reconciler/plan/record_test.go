@@ -46,7 +46,7 @@ func TestADamagedRecordIsNoRecord(t *testing.T) {
 		"cut":               string(raw[:len(raw)/2]),
 		"more":              string(raw) + "{}",
 		"unknown field":     strings.Replace(string(raw), `{"version"`, `{"x":1,"version"`, 1),
-		"another version":   strings.Replace(string(raw), `"version":1`, `"version":2`, 1),
+		"an older version":  strings.Replace(string(raw), `"version":1`, `"version":0`, 1),
 		"an entry changed":  strings.Replace(string(raw), `"name":"a"`, `"name":"b"`, 1),
 		"another component": strings.Replace(string(raw), `"component":"mill"`, `"component":"oven"`, 1),
 		"too large":         strings.Repeat(" ", maxRecord+1),
@@ -67,6 +67,15 @@ func TestARecordThatIsTooLargeIsRefused(t *testing.T) {
 	}
 	if _, err := EncodeRecord("mill", entries); !errors.Is(err, ErrRecordTooLarge) {
 		t.Error(err)
+	}
+}
+
+func TestARecordOfANewerVersionIsNeitherReadNorTakenForDamaged(t *testing.T) { // row K24
+	t.Parallel()
+	for _, data := range []string{`{"version":2}`, `{"version":2,"component":"mill","shards":[1,2]}`} {
+		if _, err := DecodeRecord("mill", []byte(data)); !errors.Is(err, ErrRecordNewer) || errors.Is(err, ErrRecordDamaged) {
+			t.Errorf("%s: %v", data, err)
+		}
 	}
 }
 

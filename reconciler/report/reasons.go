@@ -46,6 +46,7 @@ const (
 	ReasonTrustedRoot          = "TrustedRootUnavailable"
 	ReasonTrustedRootExpired   = "TrustedRootExpired"
 	ReasonSpecInvalid          = "SpecInvalid"
+	ReasonClusterReplaced      = "ClusterReplaced"
 	ReasonClusterUnreachable   = "ClusterUnreachable"
 	ReasonChainBroken          = "ChainBroken"
 	ReasonControllerIncomplete = "ControllerMisconfigured"
@@ -104,6 +105,7 @@ func own() []Reason {
 		{ReasonRenderUnknown, "", CouldNotTell, "the message names what could not be read; it is retried"},
 		{ReasonPolicyUnknown, "", CouldNotTell, "the policy process gave no answer; check that --policy-engine points to millwright-policy and its memory"},
 		{ReasonObserveFailed, "", CouldNotTell, "the API server did not answer for some kinds; it is retried"},
+		{ReasonClusterReplaced, "", No, "check the API server's address; if another cluster is meant, delete the file that the message names"},
 		{ReasonClusterUnreachable, "", CouldNotTell, "check that the API server is up and the controller may talk to it; it is retried"},
 		{ReasonApplyFailed, "", CouldNotTell, "the message names the objects and the server's words; the rest is applied, and it is retried"},
 		{plan.ReasonFight, "", CouldNotTell, "find out why the named field manager writes these fields: stop it, or do not declare them, or list them under ignore in factory.yaml"},

@@ -160,6 +160,9 @@ func (s *Store) converse(ctx context.Context, r Remote, with access, pulse bool)
 
 // bring fetches what the ref points at, and the heartbeat in the same pack.
 func (s *Store) bring(ctx context.Context, from session, advertised *packp.AdvRefs, got *tips, maxPack int64) error {
+	if s.whole {
+		s.mend()
+	}
 	wants := []plumbing.Hash{got.ref}
 	if !got.heartbeat.IsZero() && !s.has(got.heartbeat) {
 		wants = append(wants, got.heartbeat)

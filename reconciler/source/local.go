@@ -25,7 +25,7 @@ func OpenLocal(dir string) (*Store, error) {
 	if _, err := os.Stat(filepath.Join(path, "objects")); err != nil {
 		return nil, refuse(ReasonSourceUnreachable, fmt.Errorf("%s is not a Git repository", dir))
 	}
-	s := &Store{dir: path, disk: openDisk(path)}
+	s := &Store{dir: path, disk: openDisk(path, nil)}
 	config, err := s.disk.Config()
 	if err != nil {
 		return nil, refuse(ReasonSourceUnreachable, fmt.Errorf("reading the repository's configuration: %w", err))

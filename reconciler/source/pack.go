@@ -50,6 +50,11 @@ func (s *Store) receive(ctx context.Context, from session, request *packp.Upload
 	if size > maxPack {
 		return limit
 	}
+	if s.interrupt != nil {
+		if err := s.interrupt(PointPackHeld); err != nil {
+			return fmt.Errorf("receiving the pack: %w", err)
+		}
+	}
 	if err := inspect(ctx, quarantine, size, maxPack*maxUnfoldRatio); err != nil {
 		return fmt.Errorf("the pack of %d bytes is not whole: %w", size, err)
 	}

@@ -35,6 +35,7 @@ import (
 	"os"
 	"sync"
 
+	"github.com/go-git/go-billy/v5"
 	"github.com/go-git/go-billy/v5/osfs"
 	"github.com/go-git/go-git/v5/config"
 	"github.com/go-git/go-git/v5/plumbing"
@@ -59,14 +60,27 @@ type Store struct {
 	// whole says that the next fetch takes nothing for had.
 	whole bool
 	pulse pulse
+	// interrupt is for tests alone: see [OpenInterrupted].
+	interrupt func(point string) error
 }
 
+// Points of a fetch that a test is told of.
+const (
+	PointPackHeld    = "pack in quarantine"
+	PointBeforeIndex = "before a file of the pack gets its name"
+	PointAfterIndex  = "after a file of the pack got its name"
+)
+
 // Open opens the store below dir and makes it when it is not there.
-func Open(dir string) (*Store, error) {
+func Open(dir string) (*Store, error) { return OpenInterrupted(dir, nil) }
+
+// OpenInterrupted is Open for tests: a function is told of some points of a
+// fetch, and what it returns is taken for what the disk says there.
+func OpenInterrupted(dir string, interrupt func(point string) error) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the object store: %w", err)
 	}
-	s := &Store{dir: dir}
+	s := &Store{dir: dir, interrupt: interrupt}
 	s.sweep()
 	s.reopen()
 	if _, err := s.disk.Reference(plumbing.HEAD); errors.Is(err, plumbing.ErrReferenceNotFound) {
@@ -94,13 +108,34 @@ func (s *Store) reopen() {
 	if s.disk != nil {
 		_ = s.disk.Close() // it was only read from
 	}
-	s.disk = openDisk(s.dir)
+	s.disk = openDisk(s.dir, s.interrupt)
 }
 
 // openDisk keeps a few packs open: opening one costs more than reading an object.
-func openDisk(dir string) *filesystem.Storage {
-	return filesystem.NewStorageWithOptions(osfs.New(dir, osfs.WithBoundOS()), cache.NewObjectLRU(objectCacheSize),
+func openDisk(dir string, interrupt func(string) error) *filesystem.Storage {
+	disk := osfs.New(dir, osfs.WithBoundOS())
+	if interrupt != nil {
+		disk = interruptedDisk{disk, interrupt}
+	}
+	return filesystem.NewStorageWithOptions(disk, cache.NewObjectLRU(objectCacheSize),
 		filesystem.Options{MaxOpenDescriptors: maxOpenPacks})
+}
+
+// interruptedDisk tells a test of files that get their names.
+type interruptedDisk struct {
+	billy.Filesystem
+	interrupt func(string) error
+}
+
+// Rename implements [billy.Filesystem].
+func (d interruptedDisk) Rename(from, to string) error {
+	if err := d.interrupt(PointBeforeIndex); err != nil {
+		return err
+	}
+	if err := d.Filesystem.Rename(from, to); err != nil {
+		return err
+	}
+	return d.interrupt(PointAfterIndex)
 }
 
 // Object implements [gitverify.Objects].
@@ -119,16 +154,16 @@ func (s *Store) Object(ctx context.Context, id gitverify.ID, limit int64) (strin
 		return "", nil, fmt.Errorf("object %s: %w", id, gitverify.ErrObjectMissing)
 	}
 	if err != nil {
-		return "", nil, fmt.Errorf("reading object %s: %w", id, err)
+		return "", nil, damaged(id, err)
 	}
 	reader, err := object.Reader()
 	if err != nil {
-		return "", nil, fmt.Errorf("reading object %s: %w", id, err)
+		return "", nil, damaged(id, err)
 	}
 	defer reader.Close()
 	body, err := io.ReadAll(io.LimitReader(reader, limit+1))
 	if err != nil {
-		return "", nil, fmt.Errorf("reading object %s: %w", id, err)
+		return "", nil, damaged(id, err)
 	}
 	if int64(len(body)) > limit {
 		return "", nil, fmt.Errorf("object %s is larger than %d bytes: %w", id, limit, gitverify.ErrObjectTooLarge)
