@@ -118,10 +118,10 @@ var trustRows = map[string]string{
 
 var (
 	// rowName is how a subtest names its row: at the start, as a word.
-	rowName = regexp.MustCompile(`^(?:row )?([A-E][0-9]{2}|T[0-9]{1,2})\b`)
+	rowName = regexp.MustCompile(`^(?:row )?([A-L][0-9]{2}|T[0-9]{1,2})\b`)
 	// rowComment is how a whole test names its rows: beside its declaration.
-	rowComment = regexp.MustCompile(`(?m)^func (?:Test|Fuzz)\w+\(.*\{ // (?:rows?|rules?) (.*)$`)
-	rowWord    = regexp.MustCompile(`\b(?:[A-E][0-9]{2}|T[0-9]{1,2})\b`)
+	rowComment = regexp.MustCompile(`(?m)^func (?:Test|Fuzz)\w+\(.*\{ // (?:rows?|rules?|faults?) (.*)$`)
+	rowWord    = regexp.MustCompile(`\b(?:[A-L][0-9]{2}|T[0-9]{1,2})\b`)
 	// refusalCode is a code that a test of the verifier expects.
 	refusalCode = regexp.MustCompile(`^(?:cert|ct|forge|hist|id|limits|log|obj|policy|rule|sig|tag|time)/[a-z0-9-]+$`)
 )

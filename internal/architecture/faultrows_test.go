@@ -2,93 +2,118 @@ package architecture
 
 import (
 	"maps"
-	"regexp"
 	"slices"
-	"strings"
 	"testing"
 )
 
-// faultRows are the rows about crashes, leadership, an API server that fails,
-// and what a process has on its disk: each must be a test somewhere.
+// faultRows are the attacks and faults that the engine meets in a cluster, in its
+// own process and among its like: each must be a test, or stand in openRows.
 var faultRows = map[string]string{
-	"F12": "two controllers for one factory",
+	"F01": "a rogue edit, however it was made",
+	"F02": "an object whose labels were stripped",
+	"F03": "an object deleted, or made anew by others",
+	"F04": "managed fields that were cleared",
+	"F05": "fields that others added",
+	"F06": "a war with another controller",
+	"F07": "a webhook that rewrites what is declared",
+	"F08": "an inventory that somebody edited",
+	"F12": "two reconcilers in one cluster",
 	"F14": "rights that were taken away",
-	"F15": "secrets in what the controller says",
-	"F16": "listeners beyond loopback",
+	"F15": "secrets in outputs",
+	"F16": "listeners that strangers reach",
 
-	"G01": "an API server that is away at the start",
+	"G01": "no API server at the start",
 	"G02": "an API server that goes away in the middle",
+	"G03": "a slow API server",
+	"G04": "too many requests",
+	"G05": "errors at random",
 	"G06": "an answer that got lost",
-	"G07": "garbage for an answer",
-	"G10": "rights taken away for one kind",
-	"G11": "a token that is no longer taken",
-	"G13": "a watch that breaks",
-	"G14": "events that come late, twice or in another order",
-	"G15": "a list from an old cache",
-	"G16": "one of two API servers that is behind",
-	"G18": "etcd restored to an older state",
-	"G19": "another cluster at the same address",
-	"G21": "an aggregated API that is down",
-	"G23": "clocks that disagree",
+	"G07": "garbage as an answer",
+	"G08": "a field that somebody else owns",
+	"G09": "somebody who writes at the same time",
+	"G10": "one kind that is forbidden",
+	"G11": "a token that expires",
+	"G12": "other certificates of the API server",
+	"G13": "watches that break or fall silent",
+	"G14": "events late, twice, or swapped",
+	"G15": "a list of yesterday",
+	"G16": "two API servers, one of them behind",
 
-	"K01": "killed after the refs were listed",
-	"K02": "killed in the middle of a fetch",
-	"K03": "killed after the fetch",
-	"K04": "killed in the middle of verifying",
-	"K05": "killed beside the frontier's write",
-	"K06": "killed in the middle of rendering",
-	"K07": "killed beside a file's getting its name",
-	"K08": "killed between intent and first write",
-	"K09": "killed between a write and its record",
-	"K10": "killed in the middle of pruning",
-	"K11": "killed before the attestation",
-	"K12": "killed in the middle of the upload",
-	"K13": "state files torn by a power loss",
+	"H01": "a definition that is never established",
+	"H02": "a definition and its objects in one commit",
+	"H03": "a definition that somebody deleted",
+	"H04": "a conversion webhook that is away",
+	"H05": "a webhook that keeps down what would answer it",
+	"H06": "webhooks that time out",
+	"H07": "a webhook that denies one object",
+	"H08": "a webhook that denies a deletion",
+	"H09": "a webhook that adds something",
+	"H10": "a webhook that never answers alike",
+	"H11": "a webhook with side effects",
+	"H12": "a finalizer that nobody removes",
+	"H13": "an object that is being deleted and wanted again",
+	"H14": "a field that cannot be changed",
+	"H15": "garbage collection of what is ours",
+	"H16": "quotas and admission policies",
+	"H17": "a certificate that an injector keeps",
+	"H18": "a cycle of dependencies",
+	"H19": "health that never comes",
+	"H20": "a thousand objects that are rewritten",
+
+	"K01": "killed after asking for refs",
+	"K02": "killed while fetching",
+	"K03": "killed after fetching",
+	"K04": "killed while verifying",
+	"K05": "killed around the frontier's write",
+	"K06": "killed while rendering",
+	"K07": "killed around a cache's rename",
+	"K08": "killed between intent and write",
+	"K09": "killed between write and record",
+	"K10": "killed while pruning",
+	"K11": "killed before attesting",
+	"K12": "killed while uploading",
+	"K13": "torn state files",
 	"K14": "a full disk",
-	"K15": "a disk that fails, no more files",
-	"K16": "a disk that fails after it took the bytes",
+	"K15": "a disk that fails",
+	"K16": "a sync that fails",
+	"K17": "a limit of memory",
 	"K18": "a clock that jumps",
-	"K19": "asked to end in the middle of a write",
-	"K20": "stopped for longer than the lease",
-	"K22": "a renderer that panics",
-	"K23": "growth over many passes",
+	"K19": "asked to end while applying",
+	"K20": "stopped for minutes, then continued",
+	"K21": "a configuration file that becomes invalid",
+	"K22": "a panic while rendering",
+	"K23": "a hundred thousand passes without news",
 	"K24": "state of another version",
 
-	"L01": "a leader that changes in the middle",
+	"L01": "a leader that loses its lease while applying",
 	"L02": "two that believe to lead",
-	"L03": "a lease that somebody deletes or takes",
-	"L04": "a standby with an empty disk",
-	"L05": "a partition with drift meanwhile",
-	"L06": "a partition in one direction",
+	"L03": "a lease that somebody deleted or edited",
+	"L04": "a successor with an empty disk",
+	"L05": "a cluster out of reach, and drift meanwhile",
 }
 
-var (
-	faultName = regexp.MustCompile(`^([FGKL][0-9]{2})\b`)
-	faultWord = regexp.MustCompile(`\b[FGKL][0-9]{2}\b`)
-)
+// openRows have no test yet, each with what is missing.
+var openRows = map[string]string{
+	"G12": "client-go reads the certificate authority again by itself; nothing here proves it",
+	"H15": "the tests' API server has no controller that collects garbage",
+	"K17": "needs a memory cgroup, which only some machines give to tests",
+	"K21": "the controller has flags and no configuration file to read again",
+}
 
-func TestEveryRowAboutFaultsIsATest(t *testing.T) {
+func TestEveryFaultThatTheEngineMeetsIsATestOrKnownToBeOpen(t *testing.T) {
 	t.Parallel()
-	found := map[string]bool{}
-	for _, file := range tracked(t, "*_test.go") {
-		if strings.HasPrefix(file, "internal/architecture/") {
-			continue
-		}
-		src := read(t, file)
-		for _, m := range rowComment.FindAllSubmatch(src, -1) {
-			for _, row := range faultWord.FindAllString(string(m[1]), -1) {
-				found[row] = true
-			}
-		}
-		literals(t, file, src, func(text string) {
-			if m := faultName.FindStringSubmatch(text); m != nil {
-				found[m[1]] = true
-			}
-		})
-	}
+	found := rowsIn(t, "")
 	for _, row := range slices.Sorted(maps.Keys(faultRows)) {
-		if !found[row] {
+		switch why, open := openRows[row]; {
+		case !open && !found[row]:
 			t.Errorf("no test is named for %s: %s", row, faultRows[row])
+		case open && found[row]:
+			t.Errorf("%s has a test, and is still listed as open: %s", row, why)
+		}
+	}
+	for row := range openRows {
+		if faultRows[row] == "" {
+			t.Errorf("%s is open, and no row", row)
 		}
 	}
 }
