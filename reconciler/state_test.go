@@ -35,7 +35,13 @@ func TestAClockThatJumpsChangesNoDecisionAndNoSchedule(t *testing.T) { // rows K
 		records++
 		p.applied()
 		p.edit("mallory-kubectl", "drifted")
+		// First when the object that was put back has rested, then as ever.
 		result, err := p.loop.Reconcile(t.Context(), reconcile.Request{NamespacedName: key})
+		if err != nil || result.RequeueAfter <= 0 || result.RequeueAfter > 2*time.Second {
+			t.Errorf("with the clock %v off a repair is looked at again after %v: %v", jump, result.RequeueAfter, err)
+		}
+		p.late += 3 * time.Second
+		result, err = p.loop.Reconcile(t.Context(), reconcile.Request{NamespacedName: key})
 		if err != nil || result.RequeueAfter != time.Minute {
 			t.Errorf("with the clock %v off it looks again after %v: %v", jump, result.RequeueAfter, err)
 		}
