@@ -283,7 +283,7 @@ func (w *world) listeners(c *controller) []string {
 		if err != nil {
 			continue // a kernel without IPv6
 		}
-		for _, line := range strings.Split(string(data), "\n") {
+		for line := range strings.SplitSeq(string(data), "\n") {
 			const listening = "0A"
 			if f := strings.Fields(line); len(f) > 9 && f[3] == listening && mine[f[9]] {
 				out = append(out, f[1])

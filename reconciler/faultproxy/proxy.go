@@ -273,7 +273,7 @@ func (x *Exchange) Forward() {
 		if n > 0 {
 			x.send(buffer[:n])
 		}
-		if err == io.EOF { //nolint:errorlint // a reader returns it bare
+		if err == io.EOF {
 			x.proxy.note(func() { x.seen.Delivered = true })
 			return
 		}
