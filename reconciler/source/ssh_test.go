@@ -12,6 +12,7 @@ import (
 
 	"millwright.dev/millwright/e2e/gittest"
 	"millwright.dev/millwright/reconciler/source"
+	"millwright.dev/millwright/tools/process"
 )
 
 // newSSH serves the forge's repositories over SSH too.
@@ -98,7 +99,11 @@ func TestAHostWhoseKeyChangedIsNotTalkedTo(t *testing.T) { // row E03
 	t.Parallel()
 	f := newForge(t, gittest.Options{})
 	f.commit("one")
-	before, err := gittest.StartSSH(t.Context(), f.server.Root)
+	ports, err := process.Ports(1) // one that nobody takes while no host listens there
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := gittest.StartSSHAt(t.Context(), f.server.Root, process.Addr(ports[0]))
 	if err != nil {
 		t.Fatal(err)
 	}
