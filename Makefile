@@ -71,7 +71,7 @@ bench-verify: ## Measure verification beside gitsign, git with SSH and GPG, and 
 	@$(GO) run ./bench/verify
 
 .PHONY: bench-engine
-bench-engine: ## Measure the loop beside Flux, kubectl and the least that can be done (20 minutes; ROUNDS= SOAK= WORKLOADS=)
+bench-engine: ## Measure the loop beside Flux, kubectl and the least that can be done (long; ROUNDS= SOAK= WORKLOADS=)
 	@$(GO) run ./bench/engine -rounds $(ROUNDS) -soak $(SOAK) -workloads $(WORKLOADS) $(if $(KEEP),-dir $(KEEP))
 
 .PHONY: mutation

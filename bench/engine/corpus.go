@@ -107,7 +107,11 @@ func kustomization(resources []string) string {
 
 // appManifest is an app as in Flux's own benchmark: nothing of it runs.
 func appManifest(app, version int) string {
-	return fmt.Sprintf(`apiVersion: v1
+	return fmt.Sprintf(appTemplate, appName(app), appsNamespace, image(version))
+}
+
+// appTemplate wants the app's name, its namespace and its image.
+const appTemplate = `apiVersion: v1
 kind: ServiceAccount
 metadata:
   name: %[1]s
@@ -166,8 +170,7 @@ spec:
       - path: /
         pathType: Prefix
         backend: {service: {name: %[1]s, port: {name: http}}}
-`, appName(app), appsNamespace, image(version))
-}
+`
 
 // definition is a resource definition with as many properties as asked for, four
 // deep, each with words about it: what those of Kyverno and Tekton consist of.

@@ -10,7 +10,7 @@ import (
 
 func TestTheSmokeRunMeasuresEverybody(t *testing.T) {
 	if testing.Short() {
-		t.Skip("starts servers")
+		t.Skip("starts an API server for each party: left out with -short only, which neither make test nor CI gives")
 	}
 	workloads, titles := "w1,w2,w3,w4", []string{"W1:", "W2:", "W3:", "Nothing happens"}
 	if os.Getenv("MILLWRIGHT_TEST_BENCH") != "" {
