@@ -96,6 +96,9 @@ func (x *fluxParty) startControllers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := os.MkdirAll(x.path("artifacts"), 0o700); err != nil { // which source-controller does not do
+		return err
+	}
 	storage := process.Addr(ports[0])
 	for i, c := range []struct {
 		name string
@@ -124,7 +127,7 @@ func (x *fluxParty) startControllers(ctx context.Context) error {
 			return err
 		}
 	}
-	return os.MkdirAll(x.path("artifacts"), 0o700)
+	return nil
 }
 
 // workers are as many as Flux's own benchmark takes where there are many
