@@ -114,6 +114,7 @@ func restConfig(path string) (*rest.Config, error) {
 	}
 	cfg.UserAgent = "millwright-controller/" + version
 	cfg.QPS = -1 // priority and fairness in the API server decides, not a number of ours
+	rereadAuthority(cfg)
 	return cfg, nil
 }
 
