@@ -33,7 +33,7 @@ func (p *pass) observe(ctx context.Context, revision accepted) (plan.Observation
 	if sweep {
 		p.swept(observation)
 	}
-	return observation, nil
+	return p.explained(observation), nil
 }
 
 // intend makes the intent durable before the first write of a revision that
@@ -70,6 +70,7 @@ func (p *pass) apply(ctx context.Context, revision accepted, todo plan.Plan) (ap
 	p.plant.hold(todo.Inventory())
 	changes, err := p.plant.engine.Apply(ctx, todo)
 	p.plant.track(changes.Inventory)
+	p.out.Lost = lost(revision.manifests, todo.Before(), changes.Inventory)
 	p.out.Drifts = driftRecords(changes.Corrected(), p.plant.setup.Clock())
 	p.repaired(changes)
 	changes = p.leave(revision, todo, changes)

@@ -79,6 +79,8 @@ type factory struct {
 	// moved are the objects of which a newer version than the recorded one was
 	// seen, whatever is new in it.
 	moved map[render.ID]string
+	// causes are why objects went away, as far as that is known.
+	causes map[render.ID]cause
 }
 
 // suspicion is the newest sighting of an object that does not fit, and whether
@@ -173,6 +175,7 @@ func (w *Watcher) Track(key types.NamespacedName, inv plan.Inventory) {
 	w.mu.Lock()
 	f := w.factory(key)
 	f.inv, f.held = inv, false
+	f.forgive()
 	for id, version := range f.moved {
 		if !newer(version, inv.Entries[id].ResourceVersion) {
 			delete(f.moved, id)
@@ -260,7 +263,7 @@ func (w *Watcher) Watches() int {
 func (w *Watcher) factory(key types.NamespacedName) *factory {
 	f := w.factories[key]
 	if f == nil {
-		f = &factory{suspects: map[render.ID]suspicion{}, moved: map[render.ID]string{}}
+		f = &factory{suspects: map[render.ID]suspicion{}, moved: map[render.ID]string{}, causes: map[render.ID]cause{}}
 		w.factories[key] = f
 	}
 	return f

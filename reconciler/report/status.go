@@ -38,6 +38,8 @@ type Outcome struct {
 	Health Health
 	// Drifts are the corrections of this pass.
 	Drifts []v1alpha1.DriftRecord
+	// Lost are definitions and namespaces that were deleted with all that they held.
+	Lost []Loss
 	// Open are the objects that are not kept as they are declared, and why.
 	Open []v1alpha1.OpenDrift
 	// Swept is the sweep of this pass, if there was one.
@@ -46,6 +48,16 @@ type Outcome struct {
 	Trust *Trust
 	// PoliciesTested is how many policies allowed the accepted tip.
 	PoliciesTested int
+}
+
+// Loss is a definition or a namespace that went away and is there again. What was
+// of its kind or in it went with it (H03).
+type Loss struct {
+	Object string
+	// Kind is the kind that a definition defines, empty for a namespace.
+	Kind string
+	// Declared is how many declared objects went with it.
+	Declared int
 }
 
 // StageProblem is a problem and the condition of the stage it came from.
