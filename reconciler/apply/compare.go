@@ -209,7 +209,7 @@ func mutatedBy(names []string) string {
 func (c *comparison) extras(ctx context.Context) error {
 	declared := c.object.Unstructured().Object
 	ignored := func(path string) bool { return c.ignored(path) || plan.Expected(c.object.ID(), path, declared) }
-	found := plan.Extras(c.seen.Object, plan.Ownership{Before: c.seen.GetManagedFields(), After: c.want.GetManagedFields()}, c.engine.manager(c.object.Component()), ignored)
+	found := plan.Extras(c.seen.Object, plan.Ownership{Before: c.seen.GetManagedFields(), After: c.want.GetManagedFields()}, c.engine.manager(c.object.Component()), c.exact, ignored)
 	if len(found) == 0 {
 		return nil
 	}
