@@ -19,7 +19,7 @@ import (
 
 func (p *pass) fetch(ctx context.Context) (source.Checkout, error) {
 	defer p.plant.time("fetch")()
-	credentials, err := p.plant.credentials(ctx, p.factory)
+	credentials, err := p.credentials(ctx)
 	if err != nil {
 		return source.Checkout{}, at(v1alpha1.ConditionSourceVerified, source.ReasonSourceUnauthorized, err)
 	}
@@ -28,6 +28,7 @@ func (p *pass) fetch(ctx context.Context) (source.Checkout, error) {
 		URL: spec.URL, Ref: spec.Ref, Timeout: spec.Timeout.Duration, Credentials: credentials,
 	})
 	if err != nil {
+		p.plant.secret = nil // it may hold others by now
 		return source.Checkout{}, at(v1alpha1.ConditionSourceVerified, source.ReasonSourceUnreachable, err)
 	}
 	p.checkout, p.out.Attempted = checkout, string(checkout.Commit)

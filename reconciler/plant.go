@@ -10,9 +10,7 @@ import (
 	"time"
 
 	"github.com/sigstore/sigstore-go/pkg/root"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"millwright.dev/millwright/gitverify"
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
@@ -74,6 +72,8 @@ type plant struct {
 	version string
 	records map[string]string
 	head    head
+	// secret are the credentials of the source as they were read last.
+	secret *secret
 	// swept is when everything was looked at last.
 	swept time.Time
 }
@@ -213,18 +213,6 @@ func (p *plant) identify(ctx context.Context) error {
 	}
 	p.cluster = cluster{uid: uid, version: version}
 	return nil
-}
-
-func (p *plant) credentials(ctx context.Context, f *v1alpha1.Factory) (map[string][]byte, error) {
-	ref := f.Spec.Source.SecretRef
-	if ref == nil {
-		return map[string][]byte{}, nil
-	}
-	var secret corev1.Secret
-	if err := p.setup.Reader.Get(ctx, client.ObjectKey{Namespace: f.Namespace, Name: ref.Name}, &secret); err != nil {
-		return nil, fmt.Errorf("reading the credentials of the source: %w", err)
-	}
-	return secret.Data, nil
 }
 
 func (p *plant) hold(inv plan.Inventory)  { p.setup.Watcher.Hold(p.key, inv) }
