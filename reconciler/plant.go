@@ -65,6 +65,10 @@ type plant struct {
 	// of it.
 	repairs plan.History
 	look    time.Time
+	// recalled says that what the process before left was read, recollected what was
+	// written last for the next one.
+	recalled    bool
+	recollected []byte
 	// calm is what the last complete look found, if all was in order; version is
 	// that of the Factory after the last pass; records and head are those that
 	// were read last.
@@ -107,6 +111,7 @@ func (p *pass) prepare(ctx context.Context) error {
 	if err := p.plant.actAs(p.factory.Spec.Apply.ServiceAccountPrefix); err != nil { //nolint:contextcheck // watches have the life of the controller, not of a pass
 		return at(v1alpha1.ConditionApplied, report.ReasonControllerIncomplete, err)
 	}
+	p.plant.recall()
 	if err := p.plant.identify(ctx); err != nil {
 		return at(v1alpha1.ConditionApplied, clusterReason(err), err)
 	}

@@ -105,6 +105,7 @@ func (r *Reconciler) pass(ctx context.Context, f *v1alpha1.Factory) (report.Outc
 		return r.setup.Client.Status().Update(ctx, f)
 	}}
 	out = walk.run(ctx)
+	p.recollect()
 	out.Open = append(fights(p.repairs), out.Open...)
 	return out, p
 }

@@ -35,10 +35,30 @@ type GateResult struct {
 	Waived int
 }
 
-// waiting remembers since when a gate is waited for, over passes of a process.
-type waiting struct {
-	manifests string
-	since     time.Time
+// Wait remembers since when a gate is waited for, and for which manifests.
+type Wait struct {
+	Manifests string
+	Since     time.Time
+}
+
+// Waits are the gates that are waited for, for who wants to go on in another
+// process.
+func (e *Engine) Waits() map[string]Wait {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return maps.Clone(e.waits)
+}
+
+// Recall takes over what [Engine.Waits] of another process said. What is in the
+// future is not believed.
+func (e *Engine) Recall(waits map[string]Wait) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for name, w := range waits {
+		if !w.Since.After(e.clock()) {
+			e.waits[name] = w
+		}
+	}
 }
 
 // gateOf looks at a gate, once in each round: what of the component was not
@@ -132,17 +152,17 @@ func (e *Engine) healthOf(ctx context.Context, gate plan.HealthGate) (Health, er
 }
 
 // overdue fails a gate that is closed for longer than its component may take.
-// Another revision begins to wait anew, and so does another process.
+// Another revision begins to wait anew.
 func (e *Engine) overdue(g GateResult, p plan.Plan) GateResult {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now, within := e.clock(), p.HealthGates()[g.Component].Within
 	w, known := e.waits[g.Component]
-	if !known || w.manifests != p.Manifests() {
-		w = waiting{p.Manifests(), now}
+	if !known || w.Manifests != p.Manifests() {
+		w = Wait{p.Manifests(), now}
 		e.waits[g.Component] = w
 	}
-	if now.Sub(w.since) >= within {
+	if now.Sub(w.Since) >= within {
 		g.State, g.Message = GateFailed, fmt.Sprintf("not healthy after %s: %s", within, g.Message)
 	}
 	return g
@@ -158,7 +178,7 @@ func (e *Engine) opened(component string) {
 func (e *Engine) left(component string, within time.Duration) time.Duration {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return within - e.clock().Sub(e.waits[component].since)
+	return within - e.clock().Sub(e.waits[component].Since)
 }
 
 // await waits until something about a closed gate changes, by watch, but no
