@@ -55,7 +55,8 @@
 // # What it refuses
 //
 // It never deletes after a failure in the same plan, never deletes another
-// object than the observed one (UID precondition), never strips a finalizer,
+// object than the observed one (UID precondition), never strips a finalizer
+// off an object that is being deleted,
 // and never puts field values into errors or results. Errors returned by its
 // methods mean "could not tell"; what is wrong with single objects is in the
 // [ChangeSet].
@@ -152,7 +153,7 @@ type Engine struct {
 	// established remembers definitions that were seen Established.
 	established map[string]bool
 	// waits are the health gates that are waited for.
-	waits map[string]waiting
+	waits map[string]Wait
 
 	// beforeWrite lets tests stop the engine dead between two writes.
 	beforeWrite func(render.ID) error
@@ -178,7 +179,7 @@ func New(cfg *rest.Config, opts Options) (*Engine, error) {
 	e := &Engine{
 		opts:        opts.withDefaults(),
 		clock:       clock.RealClock{}.Now,
-		waits:       map[string]waiting{},
+		waits:       map[string]Wait{},
 		cfg:         cfg,
 		http:        client,
 		accounts:    map[string]clients{},
