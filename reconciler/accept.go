@@ -155,4 +155,4 @@ func Test(ctx context.Context, tester *policy.Tester, runner policy.Runner, m re
 }
 
 // Manifests are what was rendered.
-func (r rendered) Manifests() render.Manifests { return r.manifests }
+func (a rendered) Manifests() render.Manifests { return a.manifests }

@@ -123,7 +123,7 @@ func beyond(set map[string]any, own []map[string]any, depth int) bool {
 			continue
 		}
 		next, owned := below(own, key)
-		if len(next) == 0 && !(depth == 0 && key == keyMetadata) {
+		if len(next) == 0 && (depth != 0 || key != keyMetadata) {
 			return true
 		}
 		m, _ := child.(map[string]any)
@@ -196,7 +196,7 @@ func (x *extras) walk(at spot, set map[string]any, own []map[string]any) {
 		next, owned := below(own, key)
 		child, _ := set[key].(map[string]any)
 		switch {
-		case len(next) == 0 && !(at.depth == 0 && key == keyMetadata):
+		case len(next) == 0 && (at.depth != 0 || key != keyMetadata):
 			x.found(to)
 		case !owned && len(child) > 0:
 			x.walk(to, child, next)
