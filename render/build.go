@@ -18,7 +18,11 @@ var kustomize sync.Mutex
 // that would make it leave the memory has been refused before.
 func build(c Component, files closure) (objects resmap.ResMap, err error) {
 	memory := filesys.MakeFsInMemory()
-	for name, content := range files {
+	for name := range files.files {
+		content, err := files.content(name)
+		if err != nil {
+			return nil, err
+		}
 		if err := memory.WriteFile("/"+name, content); err != nil {
 			return nil, fmt.Errorf("copying %q: %w", name, err)
 		}
@@ -41,7 +45,11 @@ func build(c Component, files closure) (objects resmap.ResMap, err error) {
 // speak passes on what kustomize says. It quotes patches and whole objects, so
 // it is not passed on where a Secret could be among them (row D25).
 func (c closure) speak(said string) string {
-	for _, content := range c {
+	for name := range c.files {
+		content, err := c.content(name)
+		if err != nil {
+			return "kustomize's message is withheld, because not all files of the component can be read"
+		}
 		if bytes.Contains(content, []byte("Secret")) || bytes.Contains(content, []byte("secretGenerator")) {
 			return "kustomize's message is withheld, because the component has Secrets"
 		}

@@ -90,11 +90,11 @@ func (w *walk) resource(at, dir, ref string) error {
 	if err != nil {
 		return err
 	}
-	mode, err := w.lookup(at, name)
+	entry, err := w.lookup(at, name)
 	if err != nil {
 		return err
 	}
-	if mode.IsDir() {
+	if entry.IsDir() {
 		return w.enter(at, name)
 	}
 	return w.file(at, dir, ref, true)
@@ -105,11 +105,11 @@ func (w *walk) directory(at, dir, ref string) error {
 	if err != nil {
 		return err
 	}
-	mode, err := w.lookup(at, name)
+	entry, err := w.lookup(at, name)
 	if err != nil {
 		return err
 	}
-	if !mode.IsDir() {
+	if !entry.IsDir() {
 		return refuse(codeMissing, at, "%s is a file, where a directory is wanted", name)
 	}
 	return w.enter(at, name)
@@ -133,7 +133,7 @@ func (w *walk) patches(at, dir string, k *types.Kustomization) error {
 		}
 	}
 	for i, text := range inline {
-		if err := checkYAML(fmt.Sprintf("%s (inline patch %d)", at, i+1), []byte(text), w.limits); err != nil {
+		if _, err := checkYAML(fmt.Sprintf("%s (inline patch %d)", at, i+1), []byte(text), w.limits); err != nil {
 			return err
 		}
 	}

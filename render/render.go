@@ -17,8 +17,8 @@ func Render(tree fs.FS, overlay string, components []Component, limits Limits) (
 // that one whose files are the same is not built again. The zero value is ready;
 // it may be used by many goroutines.
 type Renderer struct {
-	built   built
-	cleared cleared
+	built built
+	known known
 }
 
 // Render renders components of a tree, as the function of that name does.
@@ -78,6 +78,23 @@ func (r *Renderer) component(tree fs.FS, c Component, limits Limits) ([]Object, 
 	if err != nil {
 		return nil, err
 	}
+	key := builtKey{component: c, files: files.digest(), limits: limits}
+	if objects, known := r.built.recall(key); known {
+		return objects, nil
+	}
+	objects, assembled, err := r.assemble(c, files, limits)
+	if err != nil {
+		return nil, err
+	}
+	if !assembled {
+		return r.whole(c, files, limits)
+	}
+	r.built.remember(key, objects)
+	return objects, nil
+}
+
+// whole has kustomize build a closure, unless it did so before.
+func (r *Renderer) whole(c Component, files closure, limits Limits) ([]Object, error) {
 	key := builtKey{component: c, files: files.digest(), limits: limits}
 	if objects, known := r.built.recall(key); known {
 		return objects, nil

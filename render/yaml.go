@@ -8,6 +8,8 @@ import (
 	"math"
 	"regexp"
 	"runtime"
+	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 	"golang.org/x/sync/errgroup"
@@ -23,57 +25,78 @@ var separator = regexp.MustCompile(`\n---.*\n`)
 // checkYAML refuses YAML that kustomize would choke on (rows D11, D12, D15), or
 // that shows its reviewers something else than it means. It parses without
 // expanding anything.
-func checkYAML(at string, text []byte, limits Limits) error {
+func checkYAML(at string, text []byte, limits Limits) (facts, error) {
 	if hidden := visible.Deceptive(text); hidden != nil {
-		return refuse(codeYAML, at, "%v", hidden)
+		return facts{}, refuse(codeYAML, at, "%v", hidden)
 	}
 	text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
 	cuts := separator.FindAllIndex(text, limits.Documents)
 	if len(cuts) >= limits.Documents {
-		return refuse(codeDocuments, at, "more than %d documents", limits.Documents)
+		return facts{}, refuse(codeDocuments, at, "more than %d documents", limits.Documents)
 	}
 	var (
 		group errgroup.Group
 		from  int
 		errs  = make([]error, len(cuts)+1)
+		found = make([]facts, len(cuts)+1)
 	)
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, cut := range append(cuts, []int{len(text), len(text)}) {
 		document := text[from:cut[0]]
 		from = cut[1]
 		group.Go(func() error {
-			errs[i] = checkDocument(at, document, limits)
+			found[i], errs[i] = checkDocument(at, document, limits)
 			return nil
 		})
 	}
 	_ = group.Wait() // the functions only return nil
-	for _, err := range errs {
+	var all facts
+	for i, err := range errs {
 		if err != nil {
-			return err // the first of the file, whichever came first
+			return facts{}, err // the first of the file, whichever came first
 		}
+		all.instructs = all.instructs || found[i].instructs
 	}
-	return nil
+	return all, nil
+}
+
+// facts are what was found of YAML that is bearable.
+type facts struct {
+	// instructs says that it may say something to kustomize itself, beside what it
+	// declares to a cluster.
+	instructs bool
 }
 
 // checkDocument parses a document and weighs it.
-func checkDocument(at string, document []byte, limits Limits) error {
+func checkDocument(at string, document []byte, limits Limits) (f facts, err error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(document))
 	for seen := 0; ; seen++ {
 		var node yaml.Node
 		err := decoder.Decode(&node)
 		if errors.Is(err, io.EOF) {
-			return nil
+			return f, nil
 		}
 		if err != nil {
-			return refuse(codeYAML, at, "%v", err)
+			return f, refuse(codeYAML, at, "%v", err)
 		}
 		if seen > 0 {
-			return refuse(codeYAML, at, "a document ends where kustomize does not see it, and would drop what follows")
+			return f, refuse(codeYAML, at, "a document ends where kustomize does not see it, and would drop what follows")
 		}
 		if err := checkNode(at, &node, limits); err != nil {
-			return err
+			return f, err
 		}
+		f.instructs = instructs(&node)
 	}
+}
+
+// instructs looks for the names of annotations by which kustomize is told what to
+// do with an object, or notes down what it did. An alias repeats a scalar that
+// stands in the document too.
+func instructs(n *yaml.Node) bool {
+	if n.Kind == yaml.ScalarNode {
+		return strings.Contains(n.Value, "config.kubernetes.io") || strings.Contains(n.Value, "config.k8s.io") && !strings.HasPrefix(n.Value, "kustomize.config.k8s.io/v1")
+	}
+	return slices.ContainsFunc(n.Content, instructs)
 }
 
 func checkNode(at string, node *yaml.Node, limits Limits) error {
