@@ -227,6 +227,13 @@ func (p *plant) credentials(ctx context.Context, f *v1alpha1.Factory) (map[strin
 	return secret.Data, nil
 }
 
+// ahead prepares what the next commit will need, when nobody waits for it.
+func (p *plant) ahead() {
+	if p.setup.Ahead {
+		p.tester.Ready(p.setup.Policy)
+	}
+}
+
 func (p *plant) hold(inv plan.Inventory)  { p.setup.Watcher.Hold(p.key, inv) }
 func (p *plant) track(inv plan.Inventory) { p.setup.Watcher.Track(p.key, inv) }
 

@@ -83,6 +83,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	}
 	if plant != nil {
 		plant.version = f.ResourceVersion
+		plant.ahead()
 	}
 	return next(&f, plant, out), nil
 }
@@ -177,6 +178,9 @@ func (r *Reconciler) plant(key types.NamespacedName) (*plant, error) {
 func (r *Reconciler) forget(key types.NamespacedName) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if p, known := r.plants[key]; known {
+		p.tester.Close()
+	}
 	delete(r.plants, key)
 	r.setup.Watcher.Forget(key)
 	r.setup.Metrics.Forget(key)

@@ -3,6 +3,7 @@ package policy
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -31,6 +32,9 @@ type Manifest struct {
 type Tester struct {
 	mu   sync.Mutex
 	last *passed
+	// next is the process that waits for the next test.
+	next   *prepared
+	closed bool
 	// answers are the newest verdicts on parts of a revision.
 	answers []answer
 }
@@ -163,11 +167,7 @@ func (t *Tester) difference(ctx context.Context, r Runner, now set) (v Verdict, 
 		}
 		groups[p.group] = true
 	}
-	before, err := t.about(ctx, r, t.last.set.around(gone, groups))
-	if err != nil {
-		return Verdict{}, false, err
-	}
-	after, err := t.about(ctx, r, now.around(come, groups))
+	before, after, err := t.both(ctx, r, t.last.set.around(gone, groups), now.around(come, groups))
 	if err != nil {
 		return Verdict{}, false, err
 	}
@@ -176,23 +176,50 @@ func (t *Tester) difference(ctx context.Context, r Runner, now set) (v Verdict, 
 	return v, told, nil
 }
 
-// about asks about a part of a revision, unless it did so before.
-func (t *Tester) about(ctx context.Context, r Runner, s set) (Verdict, error) {
+// both asks about a part of a revision as it was and as it is, at the same time,
+// unless the answers are known.
+func (t *Tester) both(ctx context.Context, r Runner, was, is set) (before, after Verdict, err error) {
+	before, known := t.recall(was)
+	failed := make(chan error, 1)
+	if known {
+		failed <- nil
+	} else {
+		go func() {
+			var err error
+			before, err = r.Test(ctx, was.raw())
+			failed <- err
+		}()
+	}
+	after, known = t.recall(is)
+	if !known {
+		after, err = t.ask(ctx, r, is)
+	}
+	if err := errors.Join(err, <-failed); err != nil {
+		return Verdict{}, Verdict{}, err
+	}
+	t.note(was, before)
+	t.note(is, after)
+	return before, after, nil
+}
+
+func (t *Tester) recall(s set) (Verdict, bool) {
 	asked := s.digest()
 	for _, a := range t.answers {
 		if a.asked == asked {
-			return a.verdict, nil
+			return a.verdict, true
 		}
 	}
-	v, err := r.Test(ctx, s.raw())
-	if err != nil {
-		return Verdict{}, err
+	return Verdict{}, false
+}
+
+func (t *Tester) note(s set, v Verdict) {
+	if _, known := t.recall(s); known {
+		return
 	}
 	if len(t.answers) == mostAnswers {
 		t.answers = t.answers[1:]
 	}
-	t.answers = append(t.answers, answer{asked, v})
-	return v, nil
+	t.answers = append(t.answers, answer{s.digest(), v})
 }
 
 // exchange is the verdict on the whole with the counts of one part in place of

@@ -35,7 +35,7 @@ type test struct {
 
 // compile makes a test of a policy's bytes. A policy that is not one is a
 // result, not an error: the same bytes will never be better.
-func compile(raw json.RawMessage, set objects, asked *outside) (test, error) {
+func compile(raw json.RawMessage, set *objects, asked *outside) (test, error) {
 	ref, err := policy.Identify(raw)
 	if err != nil {
 		return test{}, fmt.Errorf("policy: %w", err)
@@ -86,6 +86,9 @@ func decodePolicy(raw json.RawMessage, ref policy.Object) (policiesv1beta1.Valid
 	}
 	return p, nil
 }
+
+// runs says whether there is anything to be evaluated.
+func (t *test) runs() bool { return t.result.Invalid == "" && t.result.NotTested == "" }
 
 // run evaluates the policy for every object and notes what it says.
 func (t *test) run(ctx context.Context, set objects, who authenticationv1.UserInfo, v *policy.Verdict) error {
