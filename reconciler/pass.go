@@ -33,6 +33,8 @@ type pass struct {
 	// again says that a revision is examined that was in force before, permitted
 	// that the rules of what it affects were met then.
 	again, permitted bool
+	// look says that every object is looked at before it is written.
+	look bool
 }
 
 // accepted is a revision that passed every stage before the cluster.

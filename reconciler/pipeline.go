@@ -105,6 +105,10 @@ func (p *pass) enforce(ctx context.Context, revision accepted) {
 		return
 	}
 	changes, err := p.apply(ctx, revision, todo)
+	if err != nil && p.lookFirst(changes) {
+		p.enforce(ctx, revision)
+		return
+	}
 	if err != nil {
 		p.failed(v1alpha1.ConditionApplied, err)
 		return

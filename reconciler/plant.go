@@ -179,7 +179,7 @@ func (p *plant) believe(data []byte) error {
 	}
 	p.trust, p.material, p.last = digest, material, nil
 	p.newest, p.beat = gitverify.Verification{}, beat{}
-	p.good, p.trustedHead = nil, v1alpha1.AppliedRevisionSpec{}
+	p.good, p.trustedHead, p.records = nil, v1alpha1.AppliedRevisionSpec{}, nil
 	return nil
 }
 

@@ -100,7 +100,7 @@ func (r *Reconciler) pass(ctx context.Context, f *v1alpha1.Factory) (report.Outc
 		out.Failed = &report.StageProblem{Condition: v1alpha1.ConditionSourceVerified, Problem: report.Describe(err, report.ReasonControllerIncomplete)}
 		return out, nil
 	}
-	p.look = time.Time{}
+	p.look, p.version = time.Time{}, "" // until the status of this pass is stored
 	walk := &pass{plant: p, factory: f, started: out.Now, out: out, progress: func(ctx context.Context, s v1alpha1.FactoryStatus) error {
 		f.Status = s
 		return r.setup.Client.Status().Update(ctx, f)

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"path"
 	"reflect"
-	"runtime"
 	"slices"
 
-	"golang.org/x/sync/errgroup"
 	"sigs.k8s.io/kustomize/api/konfig"
 	"sigs.k8s.io/kustomize/api/types"
 	"sigs.k8s.io/kustomize/kyaml/resid"
@@ -122,20 +120,16 @@ func (r *Renderer) assemble(c Component, files closure, limits Limits) (objects 
 	if !ok {
 		return nil, false, nil
 	}
-	built := make([][]Object, len(pieces))
-	var group errgroup.Group
-	group.SetLimit(runtime.GOMAXPROCS(0))
-	for i, p := range pieces {
-		group.Go(func() (err error) {
-			built[i], err = r.piece(c, p, files, limits)
-			return err
-		})
+	built, errs := make([][]Object, len(pieces)), make([]error, len(pieces))
+	each(len(pieces), func(i int) { built[i], errs[i] = r.piece(c, pieces[i], files, limits) })
+	for _, err := range errs {
+		var no *Refusal
+		if err != nil && !errors.As(err, &no) {
+			return nil, false, err
+		}
 	}
-	var no *Refusal
-	if err := group.Wait(); errors.As(err, &no) {
+	if slices.ContainsFunc(errs, func(err error) bool { return err != nil }) {
 		return nil, false, nil
-	} else if err != nil {
-		return nil, false, err
 	}
 	objects = slices.Concat(built...)
 	if len(objects) > limits.Objects || collide(objects) {

@@ -30,8 +30,10 @@ func (r *Renderer) Render(tree fs.FS, overlay string, components []Component, li
 	}
 	m := Manifests{components: placed}
 	owner := map[ID]string{}
-	for _, c := range placed {
-		objects, err := r.component(tree, c, limits)
+	built, errs := make([][]Object, len(placed)), make([]error, len(placed))
+	each(len(placed), func(i int) { built[i], errs[i] = r.component(tree, placed[i], limits) })
+	for i, c := range placed {
+		objects, err := built[i], errs[i]
 		if err != nil {
 			return Manifests{}, err
 		}

@@ -50,6 +50,10 @@ type Heed struct {
 	Exact func(component string, id render.ID) bool
 	// Sweep looks again at what was found to be out of our hands.
 	Sweep bool
+	// Untouched says of an object that nothing but its status changed since it was
+	// recorded as in the entry: somebody watched it all the while. Nil means that
+	// nobody did. Of such objects nothing is asked.
+	Untouched func(id render.ID, entry plan.Entry) bool
 }
 
 func (h Heed) ignore(o *render.Object) []string {
@@ -69,12 +73,17 @@ func (h Heed) exact(o *render.Object) bool {
 // ObserveWith is [Engine.Observe] with something to heed.
 func (e *Engine) ObserveWith(ctx context.Context, m render.Manifests, inv plan.Inventory, heed Heed) (plan.Observation, error) {
 	w := observing{engine: e, inv: inv, heed: heed, obs: plan.Observation{Inventory: inv, Live: map[render.ID]plan.Live{}}}
-	objects := m.Objects()
-	declared := make(map[render.ID]*render.Object, len(objects))
-	kinds := make([]kindKey, 0, len(objects)+len(inv.Entries))
-	for i := range objects {
-		declared[objects[i].ID()] = &objects[i]
-		kinds = append(kinds, e.keyOf(objects[i].APIVersion(), objects[i].ID()))
+	all := m.Objects()
+	declared := make(map[render.ID]*render.Object, len(all))
+	kinds := make([]kindKey, 0, len(all)+len(inv.Entries))
+	objects := make([]render.Object, 0, len(all))
+	for i := range all {
+		declared[all[i].ID()] = &all[i]
+		if w.unasked(&all[i]) {
+			continue
+		}
+		objects = append(objects, all[i])
+		kinds = append(kinds, e.keyOf(all[i].APIVersion(), all[i].ID()))
 	}
 	for id, entry := range inv.Entries {
 		if declared[id] == nil {
@@ -222,6 +231,7 @@ func (w *observing) declared(o *render.Object, list listing) bool {
 	meta, managed := plan.MetaOf(seen, manager)
 	live := plan.Live{Meta: meta, Managed: managed, Ignore: w.heed.ignore(o)}
 	entry, known := w.inv.Entries[id]
+	foreign := w.heed.exact(o) && plan.Foreign(seen, manager)
 	before, recalled := w.found(o, meta)
 	switch {
 	case seen.DeletionTimestamp != nil:
@@ -230,8 +240,9 @@ func (w *observing) declared(o *render.Object, list listing) bool {
 	case recalled:
 		live = before
 		live.Meta, live.Managed, live.Ignore = meta, managed, w.heed.ignore(o)
-	case known && settled(entry, o, meta) && entry.Ignored == plan.IgnoreDigest(live.Ignore) && (!w.heed.exact(o) || !plan.Foreign(seen, manager)):
+	case known && settled(entry, o, meta) && entry.Ignored == plan.IgnoreDigest(live.Ignore) && !foreign:
 		live.State = plan.InSync
+		w.judged(o, live)
 	case w.heed.Resting != nil && w.heed.Resting(id, o.Digest()):
 		live.State = plan.Resting
 	default:

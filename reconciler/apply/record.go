@@ -35,7 +35,13 @@ const (
 // damaged is rebuilt from the field managers of the kinds that the component
 // declares. Components that the manifests no longer have are found by label.
 func (e *Engine) LoadInventory(ctx context.Context, m render.Manifests) (plan.Inventory, error) {
-	inv := plan.Inventory{Entries: map[render.ID]plan.Entry{}, Records: map[string]string{}}
+	inv, held, err := e.heldInventory(ctx, m)
+	if err != nil {
+		return plan.Inventory{}, fmt.Errorf("loading the inventory: %w", err)
+	}
+	if held {
+		return inv, nil
+	}
 	records, err := e.listRecords(ctx)
 	if err != nil {
 		return plan.Inventory{}, fmt.Errorf("loading the inventory: %w", err)
@@ -93,14 +99,18 @@ func (e *Engine) loadComponent(ctx context.Context, m render.Manifests, componen
 		}
 		entries = rebuilt
 	}
+	gather(inv, entries)
+	return nil
+}
+
+// gather adds the entries of a component. An object that moved between components
+// may be in two records after a crash; the completed entry is the true one.
+func gather(inv *plan.Inventory, entries map[render.ID]plan.Entry) {
 	for id, entry := range entries {
-		// An object that moved between components may be in two records after a
-		// crash; the completed entry is the true one.
 		if old, double := inv.Entries[id]; !double || old.Pending {
 			inv.Entries[id] = entry
 		}
 	}
-	return nil
 }
 
 // trusts says whether a record is the version that this engine read first or

@@ -240,6 +240,31 @@ func (w *Watcher) Current(key types.NamespacedName) bool {
 	return true
 }
 
+// Untouched says of which objects of a factory nothing but their status can have
+// changed since they were recorded as in an entry: their kind is watched, the watch
+// has begun with a list and was not silent for too long, and it saw nothing else.
+// Of all others it says no, and whoever gets that has to look for himself.
+func (w *Watcher) Untouched(key types.NamespacedName) func(render.ID, plan.Entry) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f := w.factories[key]
+	if w.ctx == nil || w.ctx.Err() != nil || f == nil || f.held {
+		return func(render.ID, plan.Entry) bool { return false }
+	}
+	known := make(map[render.ID]plan.Entry, len(f.inv.Entries))
+	for id, entry := range f.inv.Entries {
+		_, suspect := f.suspects[id]
+		k := w.watches[f.place(id)]
+		if !suspect && !f.rests[id] && !entry.Pending && k != nil && k.synced {
+			known[id] = entry
+		}
+	}
+	return func(id render.ID, entry plan.Entry) bool {
+		recorded, ok := known[id]
+		return ok && recorded == entry
+	}
+}
+
 // newer says whether one resource version is after another; where that cannot
 // be told it is.
 func newer(a, b string) bool {
