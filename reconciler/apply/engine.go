@@ -13,7 +13,9 @@
 //
 // Observe asks for metadata only, one consistent LIST per kind, and dry-runs
 // only objects whose declaration or live object is not as recorded; in sync
-// means no other request. The LIST is consistent (no resourceVersion=0): a
+// means no other request. Kinds whose objects somebody watched since they were
+// recorded ([Heed].Untouched) are not listed, and of those whose declaration is
+// another one nothing is asked before they are written. The LIST is consistent (no resourceVersion=0): a
 // stale answer right after our own writes would look like drift (G15). Apply
 // sends one server-side apply per change and reads metadata back.
 //
