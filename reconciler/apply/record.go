@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -213,20 +214,31 @@ func (e *Engine) store(ctx context.Context, inv plan.Inventory) (plan.Inventory,
 	if records == nil {
 		records = map[string]string{}
 	}
-	for _, component := range inv.Components() {
+	var mu sync.Mutex
+	problems := map[string]error{}
+	each(e.opts.Concurrency, inv.Components(), func(component string) {
 		entries := inv.Of(component)
-		if stored := e.recall(component); stored != nil && maps.Equal(stored, entries) && records[component] != "" {
-			continue
+		mu.Lock()
+		version := records[component]
+		mu.Unlock()
+		if stored := e.recall(component); stored != nil && maps.Equal(stored, entries) && version != "" {
+			return
 		}
-		version, err := e.storeComponent(ctx, component, entries, records[component])
+		version, err := e.storeComponent(ctx, component, entries, version)
+		mu.Lock()
+		defer mu.Unlock()
 		if err != nil {
-			return inv, fmt.Errorf("storing the inventory of %s: %w", component, err)
+			problems[component] = fmt.Errorf("storing the inventory of %s: %w", component, err)
+			return
 		}
 		records[component] = version
 		e.wrote(component, version)
 		e.remember(component, entries)
+	})
+	inv.Records = records // what was stored is stored, whatever became of the rest
+	for _, component := range slices.Sorted(maps.Keys(problems)) {
+		return inv, problems[component]
 	}
-	inv.Records = records
 	return inv, nil
 }
 
