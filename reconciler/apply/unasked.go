@@ -16,7 +16,8 @@ import (
 func (w *observing) unasked(o *render.Object) bool {
 	id := o.ID()
 	entry, known := w.inv.Entries[id]
-	if !known || entry.Pending || entry.UID == "" || entry.Component != o.Component() || entry.APIVersion != o.APIVersion() {
+	// Without a version it is not on record how the object looked (row F08).
+	if !known || entry.Pending || entry.UID == "" || entry.ResourceVersion == "" || entry.Component != o.Component() || entry.APIVersion != o.APIVersion() {
 		return false
 	}
 	if w.heed.Sweep || w.heed.Untouched == nil || !w.heed.Untouched(id, entry) {

@@ -199,6 +199,16 @@ func TestTheInventoryFromMemoryIsThatOfTheRecords(t *testing.T) { // row F08
 			t.Errorf("%s was not on record before", plan.Name(id))
 		}
 	}
+	// Nor is it taken for watched.
+	obs, err := s.ObserveWith(t.Context(), m, plan.Inventory{Entries: inv.Entries, Records: inv.Records}, Heed{Untouched: watched})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, live := range obs.Live {
+		if live.Meta.ResourceVersion == "" {
+			t.Errorf("%s was not looked at", plan.Name(id))
+		}
+	}
 	s.remove(configMaps, "held-system", s.recordName("held"))
 	inv, err = s.LoadInventory(t.Context(), m)
 	if err != nil || !slices.Equal(inv.Rebuilt, []string{"held"}) {

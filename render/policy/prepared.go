@@ -124,24 +124,19 @@ func (t *Tester) Close() {
 	t.drop()
 }
 
-// ask has a part of a revision tested: by the process that waits, where that was
+// ask has a part of a revision tested, whose first objects are what others depend
+// on: by the process that waits, where that was
 // told what the part depends on, and otherwise by a new one. What the first could
 // not tell is asked of a new one too, since it may have been ended meanwhile.
 func (t *Tester) ask(ctx context.Context, r Runner, s set) (Verdict, error) {
 	next := t.next
 	if next == nil || !next.is(r, s.context()) {
-		return r.Test(ctx, s.raw())
+		return r.test(ctx, s.raw())
 	}
 	t.next = nil
-	var rest []json.RawMessage
-	for _, p := range s.parts {
-		if !p.context {
-			rest = append(rest, p.JSON)
-		}
-	}
-	v, err := next.test(ctx, rest)
+	v, err := next.test(ctx, s.raw()[len(next.objects):])
 	if errors.Is(err, ErrCouldNotTell) && ctx.Err() == nil && !errors.Is(err, context.DeadlineExceeded) {
-		return r.Test(ctx, s.raw())
+		return r.test(ctx, s.raw())
 	}
 	return v, err
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -50,6 +51,12 @@ type Runner struct {
 // The objects are complete manifests in JSON. An error means "could not tell"
 // and is worth another try; a no is in the verdict ([Verdict.Refusal]).
 func (r Runner) Test(ctx context.Context, objects []json.RawMessage) (Verdict, error) {
+	v, err := r.test(ctx, objects)
+	v.Matches = nil
+	return v, err
+}
+
+func (r Runner) test(ctx context.Context, objects []json.RawMessage) (Verdict, error) {
 	r = r.withDefaults()
 	q, err := r.question(objects)
 	if err != nil {
@@ -128,11 +135,17 @@ func (q question) answeredBy(v Verdict) error {
 	if len(v.Policies) != len(q.expected) {
 		return fmt.Errorf("the verdict is on %d policies, asked were %d", len(v.Policies), len(q.expected))
 	}
+	if len(v.Matches) != len(v.Policies) {
+		return fmt.Errorf("the verdict says of %d policies what they matched, asked were %d", len(v.Matches), len(v.Policies))
+	}
 	failed := 0
 	for i, want := range q.expected {
 		got := v.Policies[i]
 		if got.Name != want.Name || got.Kind != want.Kind || got.Digest != want.Digest {
 			return fmt.Errorf("result %d of the verdict is not on policy %s (%s)", i, want.Name, want.Digest)
+		}
+		if outside := func(at int) bool { return at < 0 || at >= v.Objects }; got.Matched != len(v.Matches[i]) || slices.ContainsFunc(v.Matches[i], outside) {
+			return fmt.Errorf("the verdict counts what policy %s matched, and names something else", want.Name)
 		}
 		failed += got.Failed
 	}

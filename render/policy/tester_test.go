@@ -118,9 +118,10 @@ func TestOnlyWhatChangedIsTestedAgainAndTheVerdictIsTheSame(t *testing.T) {
 	}{
 		{"the first time, everything", base, []int{7}},
 		{"nothing changed", base, nil},
-		{"an account changed: as it was, and as it is, each with policy and namespace", with(4, account("a", "2")), []int{3, 3}},
-		{"it changed again: as it was is known", with(4, account("a", "3")), []int{3}},
-		{"an object of a defined kind changed: its definition decides what it is called", with(3, strings.Replace(widget, `"size":1`, `"size":2`, 1)), []int{5, 5}},
+		{"an account changed: with policy and namespace", with(4, account("a", "2")), []int{3}},
+		{"it changed again", with(4, account("a", "3")), []int{3}},
+		{"it is what it was: that is known", with(4, account("a", "2")), []int{}},
+		{"an object of a defined kind changed: its definition decides what it is called", with(3, strings.Replace(widget, `"size":1`, `"size":2`, 1)), []int{4}},
 		{"an object is gone", append(append([]string{}, base[:5]...), base[6:]...), nil},
 		{"a namespace changed", with(1, strings.Replace(catalogNamespace, `"name"`, `"labels":{"x":"y"},"name"`, 1)), []int{7}},
 		{"a definition changed", with(2, strings.Replace(widgets, `"plural":"widgets"`, `"plural":"widgetz"`, 1)), []int{7}},
@@ -130,7 +131,7 @@ func TestOnlyWhatChangedIsTestedAgainAndTheVerdictIsTheSame(t *testing.T) {
 		if v.Refusal() != nil {
 			t.Errorf("%s: refused: %v", step.what, v.Refusal())
 		}
-		if got := r.asked(); step.want != nil && !cmp.Equal(got, step.want) || step.what == "nothing changed" && len(got) > 0 {
+		if got := append([]int{}, r.asked()...); step.want != nil && !cmp.Equal(got, step.want) || step.what == "nothing changed" && len(got) > 0 {
 			t.Errorf("%s: asked about %v objects, want %v", step.what, got, step.want)
 		}
 	}
@@ -200,7 +201,6 @@ func TestAProcessThatWaitsIsAskedAndEveryTestHasItsOwn(t *testing.T) {
 		return v
 	}
 	test(k15, catalogNamespace, account("a", "1"))
-	test(k15, catalogNamespace, account("a", "2")) // so that as it was is known from now on
 	before := starts()
 	for i := range 3 {
 		tester.Ready(r)

@@ -96,6 +96,7 @@ func (p *Prepared) Test(ctx context.Context, more []json.RawMessage) (policy.Ver
 			}
 		}
 		v.Policies = append(v.Policies, t.result)
+		v.Matches = append(v.Matches, t.matched)
 	}
 	tekton, err := validateTekton(ctx, *p.set)
 	if err != nil {

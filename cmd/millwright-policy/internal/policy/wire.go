@@ -131,6 +131,10 @@ type Verdict struct {
 	Warnings []Violation `json:"warnings"`
 	// Omitted counts violations and warnings beyond [MaxViolations].
 	Omitted int `json:"omitted"`
+	// Matches has for each policy the places in the request of the objects that it
+	// matched, each as often as that is counted. It is for who asked, and not part
+	// of what is told of a revision.
+	Matches [][]int `json:"matches,omitempty"`
 }
 
 // DecodeRequest reads one request with its rest, and nothing after it.
