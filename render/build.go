@@ -15,13 +15,17 @@ import (
 var kustomize sync.Mutex
 
 // build runs kustomize over a closure, in memory, without plugins. Everything
-// that would make it leave the memory has been refused before.
-func build(c Component, files closure) (objects resmap.ResMap, err error) {
+// that would make it leave the memory has been refused before. Instead are what
+// it is given in place of some files.
+func build(c Component, files closure, instead map[string][]byte) (objects resmap.ResMap, err error) {
 	memory := filesys.MakeFsInMemory()
 	for name := range files.files {
 		content, err := files.content(name)
 		if err != nil {
 			return nil, err
+		}
+		if other, found := instead[name]; found {
+			content = other
 		}
 		if err := memory.WriteFile("/"+name, content); err != nil {
 			return nil, fmt.Errorf("copying %q: %w", name, err)

@@ -20,6 +20,11 @@ type closure struct {
 	tree           fs.FS
 	files          map[string]*file
 	kustomizations map[string]*types.Kustomization
+	// resources are the files that are read for their objects, asides those that
+	// are for something else. touched says that a patch in a kustomization may be
+	// about a definition.
+	resources, asides map[string]bool
+	touched           bool
 }
 
 // digest names the content of a closure with its paths.
@@ -62,7 +67,7 @@ type listed struct {
 
 func (r *Renderer) walk(tree fs.FS, limits Limits) *walk {
 	return &walk{
-		closure: closure{tree: tree, files: map[string]*file{}, kustomizations: map[string]*types.Kustomization{}},
+		closure: closure{tree: tree, files: map[string]*file{}, kustomizations: map[string]*types.Kustomization{}, resources: map[string]bool{}, asides: map[string]bool{}},
 		limits:  limits, known: &r.known, listings: map[string]map[string]listed{}, checked: map[string]bool{},
 	}
 }
@@ -187,6 +192,14 @@ func (w *walk) lookup(at, name string) (listed, error) {
 		entry = found
 	}
 	return entry, nil
+}
+
+// aside adds a file that is read for something else than its objects.
+func (w *walk) aside(at, dir, ref string, asYAML bool) error {
+	if name, err := resolve(at, dir, ref); err == nil {
+		w.asides[name] = true
+	}
+	return w.file(at, dir, ref, asYAML)
 }
 
 // file adds a file that the kustomization at, in dir, names.

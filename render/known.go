@@ -29,8 +29,11 @@ type known struct {
 	mu sync.Mutex
 	// blobs are files by the tree's own names for their content.
 	blobs map[blobKey]file
-	// bearable is YAML that was checked.
+	// bearable are files of YAML that were checked, read their documents; schemas is
+	// how many bytes of them these hold.
 	bearable map[bearableKey]facts
+	read     map[bearableKey]read
+	schemas  int
 	// kustomizations are those that were read and allowed.
 	kustomizations map[[sha256.Size]byte]*types.Kustomization
 }
@@ -53,6 +56,22 @@ func store[K comparable, V any](in *map[K]V, key K, value V) {
 		*in = map[K]V{}
 	}
 	(*in)[key] = value
+}
+
+// knownSchemas bounds the bytes of schemas that are remembered.
+const knownSchemas = 64 << 20
+
+// keep remembers a document.
+func (k *known) keep(key bearableKey, r read) {
+	if r.lifted != nil {
+		for _, schema := range r.lifted.schemas {
+			k.schemas += len(schema)
+		}
+	}
+	if k.schemas > knownSchemas {
+		k.read, k.schemas = nil, 0
+	}
+	store(&k.read, key, r)
 }
 
 // lfsPointer begins a file whose content is elsewhere (Git LFS specification).
@@ -133,7 +152,7 @@ func (k *known) check(name string, f *file, in closure, limits Limits) error {
 		if err != nil {
 			return err
 		}
-		if found, err = checkYAML(name, text, limits); err != nil {
+		if found, err = k.checked(name, text, limits); err != nil {
 			return err
 		}
 		k.mu.Lock()

@@ -178,7 +178,7 @@ const pieceDir = "piece"
 func (c closure) alone(name string) closure {
 	const kustomization, resource = `{"resources":["resource.yaml"]}`, pieceDir + "/resource.yaml"
 	of := c.files[name]
-	return closure{tree: c.tree, files: map[string]*file{
+	return closure{tree: c.tree, resources: map[string]bool{resource: true}, files: map[string]*file{
 		pieceDir + "/kustomization.yaml": {sum: sha256.Sum256([]byte(kustomization)), content: []byte(kustomization)},
 		resource:                         {sum: of.sum, size: of.size, facts: of.facts, content: of.content, from: name},
 	}}

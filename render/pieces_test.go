@@ -197,12 +197,12 @@ func TestTheMemoryIsBounded(t *testing.T) {
 func TestPiecesAreWhatKustomizeBuilds(t *testing.T) {
 	t.Parallel()
 	const cases = 600
-	taken, refused := 0, 0
+	taken, lifted, refused := 0, 0, 0
 	for seed := range uint64(cases) {
 		g := generator{Rand: rand.New(rand.NewPCG(seed, 7)), files: map[string]string{}}
 		g.directory("o/app", 3)
 		in := tree(g.files)
-		var r, plain Renderer
+		var r Renderer
 		c := Component{Name: "app", Path: "o/app"}
 		files, err := r.reach(in, c.Path, DefaultLimits())
 		if err != nil {
@@ -211,8 +211,11 @@ func TestPiecesAreWhatKustomizeBuilds(t *testing.T) {
 		if pieces, ok := files.pieces(c.Path); ok && len(pieces) > 1 {
 			taken++
 		}
+		if _, ok, _ := new(Renderer).light(c, files, DefaultLimits()); ok {
+			lifted++
+		}
 		got, gotErr := r.component(in, c, DefaultLimits())
-		want, wantErr := plain.whole(c, files, DefaultLimits())
+		want, wantErr := complete(c, files, DefaultLimits())
 		if wantErr != nil {
 			refused++
 		}
@@ -223,6 +226,9 @@ func TestPiecesAreWhatKustomizeBuilds(t *testing.T) {
 	}
 	if taken < cases/5 || refused < cases/50 || refused > cases/2 {
 		t.Errorf("%d of %d cases were taken apart, %d refused: the generator proves nothing", taken, cases, refused)
+	}
+	if lifted < cases/10 {
+		t.Errorf("of %d cases schemas were taken out", lifted)
 	}
 }
 
@@ -282,6 +288,13 @@ func (g *generator) change() string {
 		"patches: [{patch: '{apiVersion: v1, kind: ConfigMap, metadata: {name: one}, data: {x: y}}'}]\n",
 		"patches: [{target: {kind: Deployment}, patch: '[{op: add, path: /metadata/labels, value: {p: q}}]'}]\n",
 		"commonAnnotations: {config.kubernetes.io/local-config: \"true\"}\n",
+		"patches: [{target: {kind: CustomResourceDefinition}, patch: '[{op: add, path: /spec/versions/0/schema/note, value: x}]'}]\n",
+		"patches: [{target: {name: .*}, patch: '[{op: test, path: /metadata/name, value: one}]'}]\n",
+		"patches: [{target: {kind: .*Definition}, patch: '[{op: remove, path: /spec/versions/0/schema/openAPIV3Schema/description}]'}]\n",
+		"patches: [{patch: '{apiVersion: apiextensions.k8s.io/v1, kind: \"CustomResource\\u0044efinition\", metadata: {name: crd}, spec: {note: x}}'}]\n",
+		"replacements: [{source: {kind: CustomResourceDefinition, fieldPath: spec.versions.0.schema.openAPIV3Schema.description}, targets: [{select: {kind: ConfigMap}, fieldPaths: [data.ref]}]}]\n",
+		"replacements: [{source: {kind: Deployment, fieldPath: spec.replicas}, targets: [{select: {kind: ConfigMap}, fieldPaths: [data.ref]}]}]\n",
+		"labels: [{pairs: {a: b}, fields: [{path: spec/versions/schema/labels, create: true}]}]\n",
 		"buildMetadata: [originAnnotations]\n", "sortOptions: {order: fifo}\n", "metadata: {name: x}\n", "generatorOptions: {disableNameSuffixHash: true}\n",
 	)
 }
@@ -312,7 +325,9 @@ func (g *generator) object() string {
 		ref = g.oneOf(g.made...)
 	}
 	g.made = append(g.made, name)
-	switch g.IntN(9) {
+	switch g.IntN(11) {
+	case 9, 10:
+		return g.definition(name)
 	case 0:
 		return "apiVersion: v1\nkind: ServiceAccount\n" + meta
 	case 1:
@@ -360,14 +375,14 @@ func TestWhatReachesOutOfItsDirectoryIsBuiltAsAWhole(t *testing.T) {
 					in[dir+"kustomization.yaml"] = "resources: [x.yaml]\n"
 				}
 			}
-			var r, plain Renderer
+			var r Renderer
 			c := Component{Name: "app", Path: "o/app"}
 			files, err := r.reach(tree(in), c.Path, DefaultLimits())
 			if err != nil {
 				t.Fatal(err)
 			}
 			got, gotErr := r.component(tree(in), c, DefaultLimits())
-			want, wantErr := plain.whole(c, files, DefaultLimits())
+			want, wantErr := complete(c, files, DefaultLimits())
 			if fmt.Sprint(gotErr) != fmt.Sprint(wantErr) || !reflect.DeepEqual(got, want) {
 				t.Errorf("put together %v (%v), built as a whole %v (%v)", names(got), gotErr, names(want), wantErr)
 			}
@@ -375,5 +390,28 @@ func TestWhatReachesOutOfItsDirectoryIsBuiltAsAWhole(t *testing.T) {
 				t.Error("it was taken apart")
 			}
 		})
+	}
+}
+
+// definition is a definition with schemas that are worth to be taken out, in one of
+// the ways that people write them.
+func (g *generator) definition(name string) string {
+	words := strings.Repeat(g.oneOf("a description of a field ", "\u00e9l\u00e9ment: <b>&amp;</b> ", "spec.names "), 100)
+	note := g.oneOf("plain", `"true"`, "true", "0x1F", "1.0", "2001-01-01", "~", `"\u2028x\U0001F600"`)
+	meta := "metadata: {name: " + name + ", annotations: {note: " + note + "}, creationTimestamp: null}\n"
+	schema := "openAPIV3Schema: {type: object, description: '" + words + "', x-int: 0x1F, x-float: 1.50, x-null: ~, x-date: 2001-01-01, properties: {a: {type: string, default: \"no\"}, b: {maximum: 1e3}}}"
+	switch g.IntN(7) {
+	case 3:
+		return "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\n" + meta + "spec:\n  versions:\n  - name: v1\n    schema:\n      " + schema + "\n      <<: {more: things}\n"
+	case 0:
+		return "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\n" + meta + "spec:\n  versions:\n  - name: v1\n    schema: &s\n      " + schema + "\n  - name: v2\n    schema: *s\n"
+	case 1:
+		return "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\n" + meta + "spec:\n  versions:\n  - name: v1\n    schema: " + markPrefix + "x\n"
+	case 2:
+		return "{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: " + name + "}, spec: {versions: [{name: v1, served: yes, schema: {" + schema + "}}]}, status: {x: y}}\n"
+	default:
+		return "# a comment\napiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\n" + meta +
+			"spec:\n  group: g\n  conversion: {strategy: Webhook, webhook: {clientConfig: {service: {name: one, namespace: apps}}}}\n  versions:\n  - name: v1\n    schema: # more\n      " + schema + "\n" +
+			g.oneOf("", "  - name: v2\n    schema: {"+schema+"}\n") + "status: {conditions: []}\n"
 	}
 }

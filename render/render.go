@@ -1,6 +1,8 @@
 package render
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -101,16 +103,58 @@ func (r *Renderer) whole(c Component, files closure, limits Limits) ([]Object, e
 	if objects, known := r.built.recall(key); known {
 		return objects, nil
 	}
-	built, err := build(c, files)
-	if err != nil {
-		return nil, err
+	objects, ok, err := r.light(c, files, limits)
+	if !ok && err == nil {
+		objects, err = complete(c, files, limits)
 	}
-	objects, err := collect(c, built, limits)
 	if err != nil {
 		return nil, err
 	}
 	r.built.remember(key, objects)
 	return objects, nil
+}
+
+// complete gives kustomize everything.
+func complete(c Component, files closure, limits Limits) ([]Object, error) {
+	built, err := build(c, files, nil)
+	if err != nil {
+		return nil, err
+	}
+	return collect(c, built, nil, limits)
+}
+
+// light gives kustomize everything but schemas. It is not ok where there are none,
+// where something might miss them, and where anything is wrong.
+func (r *Renderer) light(c Component, files closure, limits Limits) ([]Object, bool, error) {
+	if !files.untouched() {
+		return nil, false, nil
+	}
+	instead, schemas := map[string][]byte{}, map[string]json.RawMessage{}
+	for name := range files.resources {
+		if !files.files[name].defines || files.asides[name] {
+			continue
+		}
+		text, err := files.content(name)
+		if err != nil {
+			return nil, false, err
+		}
+		instead[name] = r.known.withoutSchemas(name, text, limits, schemas)
+	}
+	if len(schemas) == 0 {
+		return nil, false, nil
+	}
+	var no *Refusal
+	built, err := build(c, files, instead)
+	if err == nil {
+		var objects []Object
+		if objects, err = collect(c, built, schemas, limits); err == nil {
+			return objects, true, nil
+		}
+	}
+	if errors.As(err, &no) || errors.Is(err, errSchemaLost) {
+		return nil, false, nil
+	}
+	return nil, false, err
 }
 
 // sum is the digest of the manifests: each object with its component and stage.
