@@ -66,6 +66,7 @@ func (p *pass) intend(ctx context.Context, revision accepted, todo plan.Plan) er
 func (p *pass) apply(ctx context.Context, revision accepted, todo plan.Plan) (apply.ChangeSet, error) {
 	defer p.plant.time("apply")()
 	if todo.Empty() {
+		p.plant.engine.Saw(todo.Inventory())
 		p.plant.track(todo.Inventory())
 		return p.leave(revision, todo, apply.ChangeSet{Inventory: todo.Inventory()}), nil
 	}

@@ -37,7 +37,7 @@ func TestACommitIsFollowedWithoutAskingForWhatItDoesNotChange(t *testing.T) {
 			t.Fatalf("the cluster says %q", got)
 		}
 		ns := "/namespaces/" + p.namespace
-		want := []string{"GET /api/v1" + ns + "/configmaps", "GET /api/v1/namespaces/kube-system", "PUT /apis/millwright.dev/v1alpha1" + ns + "/factories/factory/status"}
+		want := []string{"GET /api/v1/namespaces/kube-system", "GET /api/v1" + ns + "/configmaps", "PUT /apis/millwright.dev/v1alpha1" + ns + "/factories/factory/status"}
 		got := slices.Clone(before(asked, "-work/configmaps/settings"))
 		slices.Sort(got)
 		if !slices.Equal(got, want) {

@@ -147,6 +147,8 @@ type Engine struct {
 	accounts map[string]clients
 	// stored is what the inventory records hold, as far as this engine knows.
 	stored map[string]map[render.ID]plan.Entry
+	// seen is the same with newer versions of objects, where they were seen since.
+	seen map[string]map[render.ID]plan.Entry
 	// versions are those of the records that this engine read first or wrote last.
 	versions map[string]string
 	// proven remembers comparisons that found nothing to change.
@@ -185,6 +187,7 @@ func New(cfg *rest.Config, opts Options) (*Engine, error) {
 		http:        client,
 		accounts:    map[string]clients{},
 		stored:      map[string]map[render.ID]plan.Entry{},
+		seen:        map[string]map[render.ID]plan.Entry{},
 		versions:    map[string]string{},
 		proven:      map[render.ID]finding{},
 		established: map[string]bool{},

@@ -59,5 +59,22 @@ func (e *Engine) holds(component, version string) (map[render.ID]plan.Entry, boo
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	entries := e.stored[component]
-	return entries, entries != nil && e.versions[component] == version
+	if entries == nil || e.versions[component] != version {
+		return nil, false
+	}
+	if seen := e.seen[component]; seen != nil {
+		entries = seen
+	}
+	return entries, true
+}
+
+// Saw takes note of an inventory in which nothing but versions is newer than what is
+// stored, so that who watches since then and who plans go by the same versions.
+// That alone is not worth a write.
+func (e *Engine) Saw(inv plan.Inventory) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for component := range e.stored {
+		e.seen[component] = inv.Of(component)
+	}
 }

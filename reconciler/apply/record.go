@@ -311,6 +311,7 @@ func (e *Engine) finish(ctx context.Context, inv plan.Inventory) (plan.Inventory
 func (e *Engine) remember(component string, entries map[render.ID]plan.Entry) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	delete(e.seen, component)
 	if entries == nil {
 		delete(e.stored, component)
 		return
