@@ -15,6 +15,7 @@ import (
 	"millwright.dev/millwright/reconciler/apply"
 	"millwright.dev/millwright/reconciler/plan"
 	"millwright.dev/millwright/reconciler/report"
+	"millwright.dev/millwright/render"
 )
 
 func (p *pass) observe(ctx context.Context, revision accepted) (plan.Observation, error) {
@@ -24,9 +25,13 @@ func (p *pass) observe(ctx context.Context, revision accepted) (plan.Observation
 		return plan.Observation{}, at(v1alpha1.ConditionApplied, report.ReasonObserveFailed, err)
 	}
 	sweep := p.sweepDue()
-	observation, err := p.plant.engine.ObserveWith(ctx, revision.manifests, inventory, apply.Heed{
-		Resting: p.resting, Ignore: revision.ignores, Exact: revision.exact, Sweep: sweep,
-	})
+	heed := apply.Heed{Resting: p.resting, Ignore: revision.ignores, Exact: revision.exact, Sweep: sweep}
+	if p.plant.setup.Watcher != nil && !p.look { // a preview has none
+		heed.Untouched = p.plant.setup.Watcher.Untouched(p.plant.key)
+		seen := p.plant.setup.Watcher.Seen(p.plant.key)
+		heed.Gone = func(id render.ID) bool { return seen[id] }
+	}
+	observation, err := p.plant.engine.ObserveWith(ctx, revision.manifests, inventory, heed)
 	if err != nil {
 		return plan.Observation{}, at(v1alpha1.ConditionApplied, report.ReasonObserveFailed, err)
 	}
@@ -64,6 +69,7 @@ func (p *pass) intend(ctx context.Context, revision accepted, todo plan.Plan) er
 func (p *pass) apply(ctx context.Context, revision accepted, todo plan.Plan) (apply.ChangeSet, error) {
 	defer p.plant.time("apply")()
 	if todo.Empty() {
+		p.plant.engine.Saw(todo.Inventory())
 		p.plant.track(todo.Inventory())
 		return p.leave(revision, todo, apply.ChangeSet{Inventory: todo.Inventory()}), nil
 	}
@@ -84,6 +90,15 @@ func (p *pass) apply(ctx context.Context, revision accepted, todo plan.Plan) (ap
 		return changes, incomplete(changes)
 	}
 	return changes, nil
+}
+
+// lookFirst says that something could not be written that nobody had looked at
+// before: whether a field is immutable, or what else is in the way, is found by
+// looking, which the rest of the pass does.
+func (p *pass) lookFirst(changes apply.ChangeSet) bool {
+	again := !p.look && slices.ContainsFunc(changes.Failed(), func(r apply.Result) bool { return r.Unseen })
+	p.look = p.look || again
+	return again
 }
 
 // incomplete names the objects that kept a revision from being applied. The

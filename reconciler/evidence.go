@@ -132,6 +132,7 @@ func (p *pass) record(ctx context.Context, revision accepted, changes apply.Chan
 	}
 	p.head = head{sequence: sequence, commit: string(revision.commit()), digest: bundle.Digest, rendered: object.Spec.Rendered}
 	p.plant.trustedHead, p.plant.pending = object.Spec, nil
+	p.wrote(object)
 	return nil
 }
 
@@ -172,6 +173,7 @@ func (p *pass) store(ctx context.Context, artifact attest.Artifact) error {
 		return fmt.Errorf("noting that record %d is stored: %w", p.head.sequence, err)
 	}
 	p.head.stored, p.plant.behind = true, nil
+	p.wrote(&object)
 	return nil
 }
 

@@ -80,6 +80,11 @@ type plant struct {
 	secret *secret
 	// swept is when everything was looked at last.
 	swept time.Time
+	// enforced names the revision that was enforced last, refused is what was said
+	// of the source when it was asked last, mending since when it is not.
+	enforced string
+	refused  *report.StageProblem
+	mending  time.Time
 }
 
 // cluster is the identity of the cluster that is written to.
@@ -184,7 +189,7 @@ func (p *plant) believe(data []byte) error {
 	}
 	p.trust, p.material, p.last = digest, material, nil
 	p.newest, p.beat = gitverify.Verification{}, beat{}
-	p.good, p.trustedHead = nil, v1alpha1.AppliedRevisionSpec{}
+	p.good, p.trustedHead, p.records = nil, v1alpha1.AppliedRevisionSpec{}, nil
 	return nil
 }
 
@@ -218,6 +223,13 @@ func (p *plant) identify(ctx context.Context) error {
 	}
 	p.cluster = cluster{uid: uid, version: version}
 	return nil
+}
+
+// ahead prepares what the next commit will need, when nobody waits for it.
+func (p *plant) ahead() {
+	if p.setup.Ahead {
+		p.tester.Ready(p.setup.Policy)
+	}
 }
 
 func (p *plant) hold(inv plan.Inventory)  { p.setup.Watcher.Hold(p.key, inv) }

@@ -194,7 +194,7 @@ func newSetup(cfg *rest.Config, m manager.Manager, o options, wake chan<- event.
 	}
 	setup := &reconciler.Setup{
 		Client: m.GetClient(), Reader: m.GetAPIReader(), Cache: m.GetCache(), REST: cfg, DataDir: o.dataDir, Trust: trust,
-		Policy: policy.Runner{Path: engine, MemoryLimit: boundMemory(memoryLimit("/proc", "/sys/fs/cgroup"))}, Release: version, Clock: time.Now, Version: versions,
+		Policy: policy.Runner{Path: engine, MemoryLimit: boundMemory(memoryLimit("/proc", "/sys/fs/cgroup"))}, Ahead: true, Release: version, Clock: time.Now, Version: versions,
 		Events: m.GetEventRecorder("millwright-controller"), Metrics: metrics, Watcher: watcher,
 		Workers: o.workers, Shard: o.shard, Interrupt: o.interrupt,
 	}

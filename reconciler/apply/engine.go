@@ -13,7 +13,9 @@
 //
 // Observe asks for metadata only, one consistent LIST per kind, and dry-runs
 // only objects whose declaration or live object is not as recorded; in sync
-// means no other request. The LIST is consistent (no resourceVersion=0): a
+// means no other request. Kinds whose objects somebody watched since they were
+// recorded ([Heed].Untouched) are not listed, and of those whose declaration is
+// another one nothing is asked before they are written. The LIST is consistent (no resourceVersion=0): a
 // stale answer right after our own writes would look like drift (G15). Apply
 // sends one server-side apply per change and reads metadata back.
 //
@@ -146,8 +148,13 @@ type Engine struct {
 	accounts map[string]clients
 	// stored is what the inventory records hold, as far as this engine knows.
 	stored map[string]map[render.ID]plan.Entry
+	// seen is the same with newer versions of objects, where they were seen since.
+	seen map[string]map[render.ID]plan.Entry
 	// versions are those of the records that this engine read first or wrote last.
 	versions map[string]string
+	// rebuilt are the lists that an inventory was just rebuilt from: they need not be
+	// read again to observe what is in them.
+	rebuilt map[kindKey]listing
 	// proven remembers comparisons that found nothing to change.
 	proven map[render.ID]finding
 	// established remembers definitions that were seen Established.
@@ -184,6 +191,7 @@ func New(cfg *rest.Config, opts Options) (*Engine, error) {
 		http:        client,
 		accounts:    map[string]clients{},
 		stored:      map[string]map[render.ID]plan.Entry{},
+		seen:        map[string]map[render.ID]plan.Entry{},
 		versions:    map[string]string{},
 		proven:      map[render.ID]finding{},
 		established: map[string]bool{},

@@ -139,7 +139,7 @@ func (b *builder) write(o *render.Object, op Op, live Live, entry Entry, owned b
 	c := Change{
 		ID: o.ID(), Op: op, Component: o.Component(), Stage: b.stages[o.Component()], APIVersion: o.APIVersion(),
 		Declared: o, Live: live.Meta, Owned: owned, Drift: drifted(o, entry), Differences: live.Differences,
-		Remove: live.Extras, Ignore: live.Ignore, Kept: live.Kept, Detail: live.Detail, phase: phase, rank: rank,
+		Remove: live.Extras, Ignore: live.Ignore, Kept: live.Kept, Detail: live.Detail, Unseen: live.Unseen, phase: phase, rank: rank,
 	}
 	switch entry.Component {
 	case o.Component():

@@ -107,6 +107,9 @@ type Live struct {
 	Remarks []Remark
 	// Detail explains Unknown and Rejected.
 	Detail string
+	// Unseen says that nobody looked: it differs because the declaration is another,
+	// and was watched since it was applied.
+	Unseen bool
 }
 
 // Observation is the live state of declared ∪ inventory at one time.

@@ -99,6 +99,9 @@ type Change struct {
 	Kept   bool
 	// Detail says why the fields that differ are not known, where they are not.
 	Detail string
+	// Unseen says that the object was not looked at before: if it cannot be written,
+	// that has to be made up for.
+	Unseen bool
 	// Needs names the changed definitions and namespaces without which this
 	// change cannot succeed.
 	Needs []render.ID
