@@ -89,7 +89,7 @@ func (r *run) lookAt(ctx context.Context, gate plan.HealthGate) (GateResult, err
 		}
 		return g, nil
 	}
-	h, err := r.engine.healthOf(ctx, gate)
+	h, err := r.engine.healthOf(ctx, gate, r.uid)
 	if err != nil {
 		return g, err
 	}
@@ -138,9 +138,16 @@ func (r *run) unapplied(component string) (problem string, failed bool) {
 	return problem, false
 }
 
+// uid is that of an object as this run has made or found it.
+func (r *run) uid(id render.ID) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.inv.Entries[id].UID
+}
+
 // healthOf judges what a component declares.
-func (e *Engine) healthOf(ctx context.Context, gate plan.HealthGate) (Health, error) {
-	j := Judging{Mode: HealthObserve, Checks: map[string][]check{gate.Component: gate.Checks}}
+func (e *Engine) healthOf(ctx context.Context, gate plan.HealthGate, uid func(render.ID) string) (Health, error) {
+	j := Judging{uid: uid, Mode: HealthObserve, Checks: map[string][]check{gate.Component: gate.Checks}}
 	if gate.Unobserved != "" {
 		j.Mode, j.Why = HealthUnknown, gate.Unobserved
 	}
@@ -208,7 +215,7 @@ func (r *run) await(ctx context.Context) (again bool, err error) {
 	var wg sync.WaitGroup
 	for name, gate := range closed {
 		wg.Go(func() {
-			if r.engine.follow(bounded, gate) {
+			if r.engine.follow(bounded, gate, r.uid) {
 				cancel()
 			}
 		})
@@ -219,8 +226,8 @@ func (r *run) await(ctx context.Context) (again bool, err error) {
 }
 
 // follow watches the objects of a gate until none keeps it closed or one fails.
-func (e *Engine) follow(ctx context.Context, gate plan.HealthGate) bool {
-	h, err := e.healthOf(ctx, gate)
+func (e *Engine) follow(ctx context.Context, gate plan.HealthGate, uid func(render.ID) string) bool {
+	h, err := e.healthOf(ctx, gate, uid)
 	if err != nil {
 		return false
 	}
