@@ -15,6 +15,7 @@ import (
 	"millwright.dev/millwright/reconciler/apply"
 	"millwright.dev/millwright/reconciler/plan"
 	"millwright.dev/millwright/reconciler/report"
+	"millwright.dev/millwright/render"
 )
 
 func (p *pass) observe(ctx context.Context, revision accepted) (plan.Observation, error) {
@@ -27,6 +28,8 @@ func (p *pass) observe(ctx context.Context, revision accepted) (plan.Observation
 	heed := apply.Heed{Resting: p.resting, Ignore: revision.ignores, Exact: revision.exact, Sweep: sweep}
 	if p.plant.setup.Watcher != nil && !p.look { // a preview has none
 		heed.Untouched = p.plant.setup.Watcher.Untouched(p.plant.key)
+		seen := p.plant.setup.Watcher.Seen(p.plant.key)
+		heed.Gone = func(id render.ID) bool { return seen[id] }
 	}
 	observation, err := p.plant.engine.ObserveWith(ctx, revision.manifests, inventory, heed)
 	if err != nil {

@@ -61,6 +61,10 @@ type rendered struct {
 
 func (a accepted) commit() gitverify.ID { return a.verification.Commit() }
 
+// name tells a revision from every other one of this process: the same commit in
+// another environment is another.
+func (a accepted) name() string { return string(a.commit()) + " " + a.manifests.Digest() }
+
 // stageError carries a stage's error with the condition that reports it and
 // the reason to give when the error names none.
 type stageError struct {

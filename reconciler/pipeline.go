@@ -17,6 +17,9 @@ func (p *pass) run(ctx context.Context) report.Outcome {
 		p.failed(v1alpha1.ConditionAttested, err)
 		return p.out
 	}
+	if p.mend(ctx) {
+		return p.out
+	}
 	revision, err := p.accept(ctx)
 	p.out.PoliciesTested = len(revision.verdict.Policies)
 	if err != nil {
@@ -86,6 +89,7 @@ func (p *pass) examine(ctx context.Context, checkout source.Checkout) (accepted,
 // enforce makes the cluster what an accepted revision says, and leaves the
 // evidence. An empty plan of an attested revision ends the pass.
 func (p *pass) enforce(ctx context.Context, revision accepted) {
+	p.plant.enforced = revision.name()
 	if p.quiet(revision) {
 		return
 	}

@@ -76,6 +76,11 @@ type plant struct {
 	head    head
 	// swept is when everything was looked at last.
 	swept time.Time
+	// enforced names the revision that was enforced last, refused is what was said
+	// of the source when it was asked last, mending since when it is not.
+	enforced string
+	refused  *report.StageProblem
+	mending  time.Time
 }
 
 // cluster is the identity of the cluster that is written to.

@@ -106,6 +106,7 @@ func (r *Reconciler) pass(ctx context.Context, f *v1alpha1.Factory) (report.Outc
 		return r.setup.Client.Status().Update(ctx, f)
 	}}
 	out = walk.run(ctx)
+	p.refused = out.Refused
 	out.Open = append(fights(p.repairs), out.Open...)
 	return out, p
 }
@@ -139,6 +140,9 @@ func next(f *v1alpha1.Factory, p *plant, out report.Outcome) reconcile.Result {
 	interval = max(interval, shortest)
 	if p != nil {
 		interval = soonest(interval, out.Now, p.look)
+	}
+	if out.Mended {
+		return reconcile.Result{RequeueAfter: afterMend}
 	}
 	retry := false
 	for _, s := range []*report.StageProblem{out.Refused, out.Failed} {

@@ -85,7 +85,7 @@ func (w *observing) compare(ctx context.Context, o *render.Object, owned bool) (
 	}
 	c.seen, err = client.Get(ctx, id.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return plan.Live{State: plan.Absent}, nil
+		return plan.Live{State: plan.Absent, Ignore: c.ignore}, nil
 	}
 	if err != nil {
 		return plan.Live{State: plan.Unknown, Detail: explain(err, id).message}, err
@@ -114,7 +114,7 @@ func (w *observing) compare(ctx context.Context, o *render.Object, owned bool) (
 		return refused(c.live, err, id), err
 	}
 	if c.want.GetUID() != c.seen.GetUID() {
-		return plan.Live{State: plan.Absent}, nil // deleted between the two requests
+		return plan.Live{State: plan.Absent, Ignore: c.ignore}, nil // deleted between the two requests
 	}
 	if err := c.judge(ctx); err != nil {
 		return refused(c.live, err, id), err

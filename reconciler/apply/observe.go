@@ -54,6 +54,9 @@ type Heed struct {
 	// recorded as in the entry: somebody watched it all the while. Nil means that
 	// nobody did. Of such objects nothing is asked.
 	Untouched func(id render.ID, entry plan.Entry) bool
+	// Gone says of an object that it was seen to be gone. Nil means that nobody saw
+	// that.
+	Gone func(id render.ID) bool
 }
 
 func (h Heed) ignore(o *render.Object) []string {
@@ -73,39 +76,32 @@ func (h Heed) exact(o *render.Object) bool {
 // ObserveWith is [Engine.Observe] with something to heed.
 func (e *Engine) ObserveWith(ctx context.Context, m render.Manifests, inv plan.Inventory, heed Heed) (plan.Observation, error) {
 	w := observing{engine: e, inv: inv, heed: heed, obs: plan.Observation{Inventory: inv, Live: map[render.ID]plan.Live{}}}
-	all := m.Objects()
-	declared := make(map[render.ID]*render.Object, len(all))
-	kinds := make([]kindKey, 0, len(all)+len(inv.Entries))
-	objects := make([]render.Object, 0, len(all))
-	for i := range all {
-		declared[all[i].ID()] = &all[i]
-		if w.unasked(&all[i]) {
-			continue
+	objects := m.Objects()
+	declared := make(map[render.ID]*render.Object, len(objects))
+	look := make([]wanted, 0, len(objects)+len(inv.Entries))
+	for i := range objects {
+		o := &objects[i]
+		declared[o.ID()] = o
+		if !w.unasked(o) {
+			look = append(look, wanted{o.APIVersion(), o.Component(), o.ID()})
 		}
-		objects = append(objects, all[i])
-		kinds = append(kinds, e.keyOf(all[i].APIVersion(), all[i].ID()))
 	}
 	for id, entry := range inv.Entries {
 		if declared[id] == nil {
-			kinds = append(kinds, e.keyOf(entry.APIVersion, id))
+			look = append(look, wanted{entry.APIVersion, entry.Component, id})
 		}
 	}
-	lists, err := e.lists(ctx, kinds)
-	if err == nil {
-		err = e.awaitFresh(ctx, lists, inv)
-	}
+	of, err := w.look(ctx, look)
 	if err != nil {
 		return plan.Observation{}, fmt.Errorf("observing the cluster: %w", err)
 	}
 	var dirty []*render.Object
-	for i := range objects {
-		if w.declared(&objects[i], lists[e.keyOf(objects[i].APIVersion(), objects[i].ID())]) {
-			dirty = append(dirty, &objects[i])
-		}
-	}
-	for id, entry := range inv.Entries {
-		if declared[id] == nil {
-			w.undeclared(id, entry, lists[e.keyOf(entry.APIVersion, id)])
+	for _, x := range look {
+		switch o := declared[x.id]; {
+		case o == nil:
+			w.undeclared(x.id, inv.Entries[x.id], of(x))
+		case w.declared(o, of(x)):
+			dirty = append(dirty, o)
 		}
 	}
 	if err := w.compareAll(ctx, dirty); err != nil {

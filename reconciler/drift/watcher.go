@@ -84,10 +84,11 @@ type factory struct {
 // suspicion is the newest sighting of an object that does not fit, and whether
 // the factory was woken for it. It is woken once for each: what it did not put
 // right then (a finalizer that holds an object, a drift mode that only reports)
-// must not keep it awake.
+// must not keep it awake. What it was woken for before it came to Track was
+// looked at.
 type suspicion struct {
 	sighting
-	told bool
+	told, looked bool
 }
 
 // New returns a watcher that watches nothing yet.
@@ -185,11 +186,11 @@ func (w *Watcher) Track(key types.NamespacedName, inv plan.Inventory) {
 			delete(f.suspects, id)
 			continue
 		}
-		if !entry.Pending && !s.told && !f.rests[id] {
+		if s.looked = s.told; !entry.Pending && !s.told && !f.rests[id] {
 			s.told = true
-			f.suspects[id] = s
 			woken = append(woken, id)
 		}
+		f.suspects[id] = s
 	}
 	w.adjust()
 	w.mu.Unlock()
@@ -263,6 +264,25 @@ func (w *Watcher) Untouched(key types.NamespacedName) func(render.ID, plan.Entry
 		recorded, ok := known[id]
 		return ok && recorded == entry
 	}
+}
+
+// Seen are the objects of a factory that were seen not to be as recorded since
+// somebody looked at them, and whether they were seen to be gone. Those at rest are
+// not among them.
+func (w *Watcher) Seen(key types.NamespacedName) map[render.ID]bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f := w.factories[key]
+	if f == nil || f.held {
+		return nil
+	}
+	out := map[render.ID]bool{}
+	for id, s := range f.suspects {
+		if !f.rests[id] && !s.looked {
+			out[id] = s.gone
+		}
+	}
+	return out
 }
 
 // newer says whether one resource version is after another; where that cannot
@@ -343,7 +363,7 @@ func (w *Watcher) saw(id render.ID, look func(factory types.NamespacedName, comp
 			continue
 		}
 		tell := !f.held && !entry.Pending && !f.rests[id]
-		f.suspects[id] = suspicion{s, tell}
+		f.suspects[id] = suspicion{sighting: s, told: tell}
 		if tell {
 			woken = append(woken, key)
 		}

@@ -130,7 +130,7 @@ func (m *Metrics) Outcome(key types.NamespacedName, f *v1alpha1.Factory, o Outco
 		}
 	}
 	m.passes.WithLabelValues(key.Namespace, key.Name, answer).Inc()
-	if o.Refused != nil {
+	if o.Refused != nil && !o.Mended { // else it is what another pass said
 		m.refusals.WithLabelValues(key.Namespace, key.Name, o.Refused.Problem.Reason).Inc()
 	}
 	m.drifts(key, o)

@@ -44,6 +44,8 @@ type Outcome struct {
 	Swept *v1alpha1.Sweep
 	// Trust is what is known of the accepted history.
 	Trust *Trust
+	// Mended says that the pass only put drift back and asked the source nothing.
+	Mended bool
 	// PoliciesTested is how many policies allowed the accepted tip.
 	PoliciesTested int
 }
