@@ -151,6 +151,9 @@ type Engine struct {
 	seen map[string]map[render.ID]plan.Entry
 	// versions are those of the records that this engine read first or wrote last.
 	versions map[string]string
+	// rebuilt are the lists that an inventory was just rebuilt from: they need not be
+	// read again to observe what is in them.
+	rebuilt map[kindKey]listing
 	// proven remembers comparisons that found nothing to change.
 	proven map[render.ID]finding
 	// established remembers definitions that were seen Established.

@@ -92,6 +92,7 @@ func (e *Engine) ObserveWith(ctx context.Context, m render.Manifests, inv plan.I
 		}
 	}
 	of, err := w.look(ctx, look)
+	e.listed(nil)
 	if err != nil {
 		return plan.Observation{}, fmt.Errorf("observing the cluster: %w", err)
 	}
@@ -122,6 +123,14 @@ func (e *Engine) lists(ctx context.Context, kinds []kindKey) (map[kindKey]listin
 	}
 	var mu sync.Mutex
 	out := make(map[kindKey]listing, len(unique))
+	e.mu.Lock()
+	for k := range unique {
+		if l, read := e.rebuilt[k]; read {
+			out[k] = l
+			delete(unique, k)
+		}
+	}
+	e.mu.Unlock()
 	var away error
 	each(e.opts.Concurrency, slices.Collect(maps.Keys(unique)), func(k kindKey) {
 		l := e.list(ctx, k)

@@ -36,6 +36,7 @@ const (
 // damaged is rebuilt from the field managers of the kinds that the component
 // declares. Components that the manifests no longer have are found by label.
 func (e *Engine) LoadInventory(ctx context.Context, m render.Manifests) (plan.Inventory, error) {
+	e.listed(nil)
 	inv, held, err := e.heldInventory(ctx, m)
 	if err != nil {
 		return plan.Inventory{}, fmt.Errorf("loading the inventory: %w", err)
@@ -159,6 +160,7 @@ func (e *Engine) rebuild(ctx context.Context, m render.Manifests, component stri
 	if err != nil {
 		return nil, err
 	}
+	e.listed(lists)
 	for key, list := range lists {
 		if list.err != nil && all {
 			return nil, list.err
@@ -171,6 +173,21 @@ func (e *Engine) rebuild(ctx context.Context, m render.Manifests, component stri
 		}
 	}
 	return out, nil
+}
+
+// listed keeps lists until the observation that comes next; without any it forgets
+// them.
+func (e *Engine) listed(lists map[kindKey]listing) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if lists == nil || e.rebuilt == nil {
+		e.rebuilt = map[kindKey]listing{}
+	}
+	for key, list := range lists {
+		if list.err == nil {
+			e.rebuilt[key] = list
+		}
+	}
 }
 
 func (e *Engine) records() dynamic.ResourceInterface {
