@@ -22,14 +22,14 @@ type wanted struct {
 	id                    render.ID
 }
 
-// look reads the metadata of objects: one by one, if somebody watches the others
-// and they are few, and otherwise with lists of their kinds. A list has to be of
+// look reads the metadata of objects: one by one, if others are settled because
+// somebody watches them and these are few, and otherwise with lists of their kinds. A list has to be of
 // this moment, for which the API server waits up to a tenth of a second if
 // nothing of the kind has happened lately; one object is read at once. The listing of an object holds it if it is there.
 func (w *observing) look(ctx context.Context, objects []wanted) (func(wanted) listing, error) {
 	e := w.engine
 	single, kinds := map[render.ID]listing{}, make([]kindKey, 0, len(objects))
-	if w.heed.Untouched == nil || w.heed.Sweep || len(objects) > maxSingle {
+	if len(w.obs.Live) == 0 || len(objects) > maxSingle {
 		for _, o := range objects {
 			kinds = append(kinds, e.keyOf(o.apiVersion, o.id))
 		}
