@@ -142,7 +142,7 @@ func (p *pass) test(ctx context.Context, m render.Manifests) (policy.Verdict, er
 func Test(ctx context.Context, tester *policy.Tester, runner policy.Runner, m render.Manifests) (policy.Verdict, error) {
 	objects := make([]policy.Manifest, 0, len(m.Objects()))
 	for _, o := range m.Objects() {
-		objects = append(objects, policy.Manifest{Digest: o.Digest(), JSON: o.JSON()})
+		objects = append(objects, policy.Manifest{Digest: o.Digest(), JSON: o.JSON})
 	}
 	verdict, err := tester.Test(ctx, runner, objects)
 	if err != nil {

@@ -117,6 +117,7 @@ func (p *pass) enforce(ctx context.Context, revision accepted) {
 		p.failed(v1alpha1.ConditionApplied, err)
 		return
 	}
+	p.plant.ahead() // what was changed is changed; the rest waits for others more than it works
 	p.health(ctx, revision, changes)
 	p.attest(ctx, revision, changes)
 	p.calm(revision, todo)

@@ -116,12 +116,17 @@ func (w *walk) directory(at, dir, ref string) error {
 	return w.enter(at, name)
 }
 
+// patchesOf are the patches with a target of their own, or none.
+func patchesOf(k *types.Kustomization) []types.Patch {
+	return slices.Concat(k.Patches, k.PatchesJson6902)
+}
+
 // patches follows the files of patches and checks those that stand inline:
 // they are YAML within YAML.
 func (w *walk) patches(at, dir string, k *types.Kustomization) error {
 	var inline []string
 	files := make([]string, 0, len(k.Patches))
-	for _, p := range slices.Concat(k.Patches, k.PatchesJson6902) {
+	for _, p := range patchesOf(k) {
 		if p.Path != "" {
 			files = append(files, p.Path)
 		}

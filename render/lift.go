@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"maps"
 	"regexp"
 	"slices"
 
@@ -50,35 +51,51 @@ func lift(doc *yaml.Node) *lifted {
 	out := &lifted{schemas: map[string]json.RawMessage{}}
 	size := 0
 	for _, version := range (*versions).Content {
-		schema := field(version, "schema")
-		if schema == nil || (*schema).Kind != yaml.MappingNode {
+		n := out.take(version)
+		if n == 0 {
 			return nil
 		}
-		value, err := plainValue(*schema)
-		if err != nil {
-			return nil
-		}
-		raw, err := canonicalJSON(value)
-		if err != nil {
-			return nil
-		}
-		sum := sha256.Sum256(raw)
-		mark := markPrefix + hex.EncodeToString(sum[:])
-		out.schemas[mark] = raw
-		size += len(raw)
-		*schema = &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: mark}
+		size += n
 	}
 	if size < worthLifting || !exact(root) {
 		return nil
 	}
-	value, err := plainValue(root)
-	if err != nil {
-		return nil
-	}
-	if out.text, err = canonicalJSON(value); err != nil {
+	out.text = jsonOf(root)
+	if out.text == nil {
 		return nil
 	}
 	return out
+}
+
+// take takes the schema out of a version and says how large it is; 0 if it cannot
+// be taken.
+func (l *lifted) take(version *yaml.Node) int {
+	schema := field(version, "schema")
+	if schema == nil || (*schema).Kind != yaml.MappingNode {
+		return 0
+	}
+	raw := jsonOf(*schema)
+	if raw == nil {
+		return 0
+	}
+	sum := sha256.Sum256(raw)
+	mark := markPrefix + hex.EncodeToString(sum[:])
+	l.schemas[mark] = raw
+	*schema = &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: mark}
+	return len(raw)
+}
+
+// jsonOf is the canonical JSON of a node, nil if it has none.
+func jsonOf(n *yaml.Node) []byte {
+	value, err := plainValue(n)
+	if err != nil {
+		return nil
+	}
+	raw, err := canonicalJSON(value)
+	if err != nil {
+		return nil
+	}
+	return raw
 }
 
 // field finds the place of a value in mappings.
@@ -152,7 +169,7 @@ func leavesSchemas(k *types.Kustomization) bool {
 			return false
 		}
 	}
-	for _, p := range slices.Concat(k.Patches, k.PatchesJson6902) {
+	for _, p := range patchesOf(k) {
 		if p.Target != nil && !elsewhere(p.Target.Kind) {
 			return false // one without a target says in itself what it is for
 		}
@@ -193,9 +210,7 @@ func (k *known) withoutSchemas(at string, text []byte, limits Limits, into map[s
 			continue
 		}
 		out.Write(d.lifted.text)
-		for mark, schema := range d.lifted.schemas {
-			into[mark] = schema
-		}
+		maps.Copy(into, d.lifted.schemas)
 	}
 	return out.Bytes()
 }

@@ -15,12 +15,8 @@ import (
 // new, was touched, rests, or other fields than the declared ones count.
 func (w *observing) unasked(o *render.Object) bool {
 	id := o.ID()
-	entry, known := w.inv.Entries[id]
-	// Without a version it is not on record how the object looked (row F08).
-	if !known || entry.Pending || entry.UID == "" || entry.ResourceVersion == "" || entry.Component != o.Component() || entry.APIVersion != o.APIVersion() {
-		return false
-	}
-	if w.heed.Sweep || w.heed.Untouched == nil || !w.heed.Untouched(id, entry) {
+	entry := w.inv.Entries[id]
+	if !w.watched(o, entry) {
 		return false
 	}
 	live := plan.Live{Meta: entry.Meta, Managed: true, Ignore: w.heed.ignore(o)}
@@ -41,6 +37,13 @@ func (w *observing) unasked(o *render.Object) bool {
 	}
 	w.set(id, live)
 	return true
+}
+
+// watched says that an object was watched since an entry was recorded of it. Without
+// a version it is not on record how the object looked (row F08).
+func (w *observing) watched(o *render.Object, entry plan.Entry) bool {
+	return !w.heed.Sweep && w.heed.Untouched != nil && !entry.Pending && entry.UID != "" && entry.ResourceVersion != "" &&
+		entry.Component == o.Component() && entry.APIVersion == o.APIVersion() && w.heed.Untouched(o.ID(), entry)
 }
 
 // judged remembers of an object that is matched exactly that nobody added to it:

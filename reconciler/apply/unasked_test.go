@@ -8,9 +8,8 @@ import (
 	"sync"
 	"testing"
 
-	"k8s.io/apimachinery/pkg/types"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"millwright.dev/millwright/reconciler/kubetest"
 	"millwright.dev/millwright/reconciler/plan"

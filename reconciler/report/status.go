@@ -139,13 +139,15 @@ func markAccepted(f *v1alpha1.Factory, o Outcome) {
 
 func markRefused(f *v1alpha1.Factory, o Outcome) {
 	f.Status.Refused = nil
-	conditions.Delete(f, v1alpha1.ConditionStalled)
+	if o.Refused == nil || o.Refused.Problem.Class != No {
+		conditions.Delete(f, v1alpha1.ConditionStalled)
+	}
 	if o.Refused == nil {
 		return
 	}
 	mark(f, *o.Refused)
 	p := o.Refused.Problem
-	if p.Class == No {
+	if p.Class == No { // still or anew: a condition that is set again as it was keeps its time
 		f.Status.Refused = &v1alpha1.Refused{Reason: p.Reason, Code: p.Code, Commit: p.Commit, Path: p.Path, Detail: p.Detail, Hint: p.Hint, Needs: p.Needs}
 		conditions.MarkStalled(f, p.Reason, "%s", p.Text())
 	}

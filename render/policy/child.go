@@ -33,7 +33,7 @@ func (r Runner) start(isolation string) (*child, error) {
 		return nil, fmt.Errorf("start policy process: %w", err)
 	}
 	c := &child{runner: r, in: write, stdout: &bounded{limit: MaxVerdict}, stderr: &bounded{limit: maxStderr}, told: make(chan struct{}), ended: make(chan struct{})}
-	cmd := exec.Command(r.Path, "-memory-limit", strconv.FormatInt(r.MemoryLimit, 10)) //nolint:gosec,noctx // the program is configuration; it is ended by ask and by end
+	cmd := exec.Command(r.Path, "-memory-limit", strconv.FormatInt(r.MemoryLimit, 10)) //nolint:noctx // it is ended by ask and by end
 	// The caller's environment holds credentials and proxies; "/" is a
 	// directory that the process cannot take anything from.
 	cmd.Env, cmd.Dir = []string{}, "/"

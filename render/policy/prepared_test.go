@@ -63,7 +63,7 @@ func TestWhereTheProcessThatWaitedIsGoneANewOneIsAsked(t *testing.T) {
 	r := inject(t, "")
 	object := func(name string) Manifest {
 		raw := json.RawMessage(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"` + name + `","namespace":"n"}}`)
-		return Manifest{Digest: Digest(raw), JSON: raw}
+		return Manifest{Digest: Digest(raw), JSON: func() []byte { return raw }}
 	}
 	var tester Tester
 	defer tester.Close()

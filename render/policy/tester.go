@@ -9,10 +9,11 @@ import (
 )
 
 // Manifest is a rendered object with the digest of its bytes, which the caller
-// has computed already.
+// has computed already. JSON gives the bytes; it is called for objects that are not
+// known and for those that are asked about.
 type Manifest struct {
 	Digest string
-	JSON   json.RawMessage
+	JSON   func() []byte
 }
 
 // Tester tests the revisions of one factory one after the other, as [Runner]
@@ -110,7 +111,8 @@ func (t *Tester) read(objects []Manifest) (set, error) {
 }
 
 func partOf(m Manifest) (part, error) {
-	o, err := Identify(m.JSON)
+	raw := m.JSON()
+	o, err := Identify(raw)
 	if err != nil {
 		return part{}, err
 	}
@@ -125,7 +127,7 @@ func partOf(m Manifest) (part, error) {
 				Labels map[string]string `json:"labels"`
 			} `json:"metadata"`
 		}
-		if err := json.Unmarshal(m.JSON, &c); err != nil {
+		if err := json.Unmarshal(raw, &c); err != nil {
 			return part{}, err
 		}
 		p.context = c.Metadata.Labels["app.kubernetes.io/part-of"] == "tekton-pipelines"
@@ -135,7 +137,7 @@ func partOf(m Manifest) (part, error) {
 				Group string `json:"group"`
 			} `json:"spec"`
 		}
-		if err := json.Unmarshal(m.JSON, &d); err != nil {
+		if err := json.Unmarshal(raw, &d); err != nil {
 			return part{}, err
 		}
 		p.defines = d.Spec.Group
@@ -290,7 +292,7 @@ func (s set) around(some []part, groups map[string]bool) set {
 func (s set) raw() []json.RawMessage {
 	out := make([]json.RawMessage, 0, len(s.parts))
 	for _, p := range s.parts {
-		out = append(out, p.JSON)
+		out = append(out, p.JSON())
 	}
 	return out
 }

@@ -65,7 +65,7 @@ func (r *recording) asked() []int {
 func manifests(raws ...string) []policy.Manifest {
 	var out []policy.Manifest
 	for _, raw := range raws {
-		out = append(out, policy.Manifest{Digest: policy.Digest([]byte(raw)), JSON: json.RawMessage(raw)})
+		out = append(out, policy.Manifest{Digest: policy.Digest([]byte(raw)), JSON: func() []byte { return []byte(raw) }})
 	}
 	return out
 }
