@@ -4,16 +4,17 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
 	"millwright.dev/millwright/reconciler/source"
 )
 
-// harmed edits the ConfigMap and waits until the watch saw that.
-func (p *plant) harmed() {
+// untilSeen waits until the watch saw what somebody did.
+func (p *plant) untilSeen() {
 	p.t.Helper()
-	p.edit("mallory-kubectl", "drifted")
 	key := types.NamespacedName{Namespace: p.namespace, Name: "factory"}
 	for deadline := time.Now().Add(30 * time.Second); len(p.setup.Watcher.Seen(key)) == 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -38,7 +39,8 @@ func TestWhatIsInForceIsPutBackBeforeTheSourceIsAsked(t *testing.T) {
 
 	// The source is away, which a pass that asked it would say.
 	p.git.Stop()
-	p.harmed()
+	p.edit("mallory-kubectl", "drifted")
+	p.untilSeen()
 	f := p.pass()
 	if now, _ := p.settings(); now != "one" {
 		t.Errorf("it is %q after the pass", now)
@@ -50,12 +52,17 @@ func TestWhatIsInForceIsPutBackBeforeTheSourceIsAsked(t *testing.T) {
 		t.Errorf("told is %+v", f.Status.Drift)
 	}
 
-	// Whoever goes on does not keep the source from being asked.
+	// Whoever goes on, with other objects, does not keep the source from being asked.
 	p.late += 1100 * time.Millisecond
-	p.harmed()
+	guard := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "policies.kyverno.io/v1", "kind": "ValidatingPolicy", "metadata": map[string]any{"name": "no-tokens-in-" + p.namespace + "-work"},
+	}}
+	p.must(p.client.Patch(t.Context(), guard, client.RawPatch(types.MergePatchType, []byte(`{"spec":{"failurePolicy":"Ignore"}}`)), client.FieldOwner("mallory-kubectl")))
+	p.untilSeen()
 	f = p.pass()
-	if now, _ := p.settings(); now != "one" {
-		t.Errorf("it is %q after a pass that asked the source", now)
+	p.must(p.client.Get(t.Context(), client.ObjectKeyFromObject(guard), guard))
+	if now, _, _ := unstructured.NestedString(guard.Object, "spec", "failurePolicy"); now != "Fail" {
+		t.Errorf("the policy says %q after a pass that asked the source", now)
 	}
 	if c := conditionOf(f, v1alpha1.ConditionSourceVerified); c.Reason != source.ReasonSourceUnreachable {
 		t.Errorf("the source was not asked: %+v", c)
