@@ -2,6 +2,7 @@ package gitverify_test
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/x509"
 	"encoding/asn1"
@@ -224,6 +225,7 @@ func TestAttacksOnTheEncodingOfTheSignature(t *testing.T) {
 		}),
 		signing("A17", "content of its own", "sig/not-detached", sigstoretest.SignOptions{Attached: true}),
 		signing("A18", "key on another curve", "sig/algorithm", sigstoretest.SignOptions{Curve: elliptic.P384()}),
+		signing("A18", "key on no such curve", "sig/algorithm", sigstoretest.SignOptions{Certified: ed25519.PublicKey(make([]byte, ed25519.PublicKeySize))}),
 		signing("A18", "SHA-1 as digest", "sig/algorithm", sigstoretest.SignOptions{
 			EditSignedData: func(d *protocol.SignedData) { d.SignerInfos[0].DigestAlgorithm.Algorithm = []int{1, 3, 14, 3, 2, 26} },
 		}),

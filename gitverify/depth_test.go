@@ -1,7 +1,12 @@
 package gitverify
 
 import (
+	"bytes"
+	"context"
+	"errors"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	"golang.org/x/crypto/cryptobyte/asn1"
@@ -177,5 +182,98 @@ func TestAUnitOfTooManyCommitsAndPathsIsNotLookedAt(t *testing.T) { // row C48
 	wantWords(t, "one commit more", err, "change 4032 paths at once")
 	if codeOf(err) != codeUnit {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestCertificatesAreOneCanonicalSet(t *testing.T) { // row A14
+	t.Parallel()
+	v := newSketch(t, sigstoretest.SignOptions{}).verifier(nil)
+	signer := newSketch(t, sigstoretest.SignOptions{}).evidence().leaf
+	other := v.trusted.authorities[0].issuers[0].cert
+	info := signerInfo{issuer: signer.RawIssuer, serial: signer.SerialNumber}
+	sets := [][]byte{slices.Concat(signer.Raw, other.Raw), slices.Concat(other.Raw, signer.Raw)}
+	slices.SortFunc(sets, bytes.Compare)
+	found, err := signerCertificate(sets[0], info)
+	if err != nil || !found.Equal(signer) {
+		t.Errorf("in order: %v", err)
+	}
+	_, err = signerCertificate(sets[1], info)
+	wantWords(t, "the other way round", err, "no canonical set")
+	_, err = signerCertificate(sets[0][:len(sets[0])-1], info)
+	wantWords(t, "cut off", err, "no canonical set")
+}
+
+func TestACommitHasATreeAnAuthorAndACommitter(t *testing.T) { // row A02
+	t.Parallel()
+	const (
+		tree   = "tree 4b825dc642cb6eb9a060e54bf8d69288fbee4904\n"
+		author = "author a <a@x> 1 +0000\n"
+		by     = "committer a <a@x> 1 +0000\n"
+	)
+	for headers, words := range map[string]string{
+		tree + author + by: "", author + by: "in the wrong place", tree + by: "is not there", tree + author: "is not there", tree: "is not there", "": "no empty line",
+	} {
+		_, err := splitCommit([]byte(headers + "\nmessage\n"))
+		wantWords(t, headers, err, words)
+	}
+}
+
+func TestASearchForMergeBasesEnds(t *testing.T) { // row C48
+	t.Parallel()
+	s := search{paints: make(map[ID]paint, maxPainted+1)}
+	for i := range maxPainted + 1 {
+		s.paints[ID(strconv.Itoa(i))] = ofA
+	}
+	wantWords(t, "one commit too many", s.visit(t.Context()), "commits between two sides of a merge")
+}
+
+func TestABoundIsABoundInAMergeToo(t *testing.T) { // row C49
+	t.Parallel()
+	file := func(content string) treeEntry { return treeEntry{modeFile, "a", ID(content)} }
+	full := func() *comparison { return &comparison{pathBytes: maxPathBytes} }
+	one, two, three := file(strings.Repeat("1", 40)), file(strings.Repeat("2", 40)), file(strings.Repeat("3", 40))
+	wantWords(t, "a difference", full().diff("a", 0, one, two), "paths, or")
+	wantWords(t, "one side changed it", full().merge("a", 0, [4]treeEntry{one, two, one, three}), "paths, or")
+	wantWords(t, "both sides changed it", full().merge("a", 0, [4]treeEntry{one, two, three, two}), "paths, or")
+	wantWords(t, "nothing to say", full().merge("a", 0, [4]treeEntry{one, two, one, two}), "")
+}
+
+func TestALogThatIsAwayIsNamedAsTheCause(t *testing.T) { // row B15
+	t.Parallel()
+	cause := errors.New("away")
+	ask := inquiry{log: answers(func() ([][]byte, error) { return nil, cause })}
+	if _, err := ask.find(t.Context(), newSketch(t, sigstoretest.SignOptions{}).evidence().cmsSignature); !errors.Is(err, cause) {
+		t.Errorf("got %v", err)
+	}
+}
+
+type answers func() ([][]byte, error)
+
+func (a answers) Find(context.Context, Question) ([][]byte, error) { return a() }
+
+func TestALogThatIsAwayWhileAProofIsMadeAgainLeavesTheQuestionOpen(t *testing.T) { // row B28
+	t.Parallel()
+	s := newSketch(t, sigstoretest.SignOptions{NoLogEntry: true})
+	cause := errors.New("away")
+	v := s.verifier(nil)
+	_, err := v.prove(t.Context(), s.payload, s.armored, &inquiry{log: answers(func() ([][]byte, error) { return nil, cause })})
+	if !errors.Is(err, cause) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAPolicyThatIsNotThereIsToldFromOneThatIsNoFile(t *testing.T) { // row C11
+	t.Parallel()
+	h := objectHeap{}
+	for name, c := range map[string]struct {
+		entry treeEntry
+		words string
+	}{
+		"nothing at its place": {treeEntry{modeFile, "other", h.put("blob", []byte("x"))}, "the file is not there"},
+		"a link at its place":  {treeEntry{"120000", "policy", h.put("blob", []byte("x"))}, "not a regular file"},
+	} {
+		w := walk{reader: objectReader{objects: h}, options: Options{PolicyPath: "policy"}}
+		_, _, err := w.policyOf(t.Context(), h.put("tree", bodyOfTree(c.entry)))
+		wantWords(t, name, err, c.words)
 	}
 }

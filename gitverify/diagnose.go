@@ -86,9 +86,10 @@ func (r *referee) explainProof(ev evidence, _ *bundle.Bundle) error {
 	return nil
 }
 
-// explainTime looks for a proven time, and at whether the certificate was
-// valid then. It comes after the log's promise, so an integrated time that is
-// covered by one is proven here.
+// explainTime looks for a proven time, and at whether the certificate was valid
+// then. It comes after the log's promise, so an integrated time that is covered
+// by one is proven here. One that is not is held against the certificate too:
+// sigstore-go does so, and so do we.
 func (r *referee) explainTime(ev evidence, b *bundle.Bundle) error {
 	times, err := r.provenTimes(ev, b)
 	if err != nil {
@@ -96,6 +97,9 @@ func (r *referee) explainTime(ev evidence, b *bundle.Bundle) error {
 	}
 	if len(times) == 0 {
 		return refuse(codeUnproven, "no log and no authority states a time")
+	}
+	if stated := ev.log.GetIntegratedTime(); stated != 0 {
+		times = append(times, time.Unix(stated, 0))
 	}
 	for _, t := range times {
 		if t.Before(ev.leaf.NotBefore) || t.After(ev.leaf.NotAfter) {

@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/github/smimesign/ietf-cms/protocol"
@@ -29,6 +30,13 @@ func Refereed(trustedRoot TrustedRoot, commit []byte) (yes bool, err error) {
 		return false, nil //nolint:nilerr // not about signatures
 	}
 	return v.refereed(c.payload, c.armored)
+}
+
+// Forgetful makes a verifier one that reads again whatever it needs again, so that
+// each of its reads may fail.
+func Forgetful(v *Verifier) *Verifier {
+	v.trees, v.keeps = nil, -1
+	return v
 }
 
 // strictness are the codes with which we refuse what sigstore-go never looks
@@ -65,14 +73,23 @@ func (v *signatureVerifier) refereed(payload, armored []byte) (yes bool, err err
 	return ourErr == nil, nil
 }
 
-// sameAnswer asks sigstore-go about the same parts.
+// notABundle says that sigstore-go took an entry for none before it asked whether
+// the log knows it.
+func notABundle(err error) bool {
+	return codeOf(err) == codeEntry && strings.Contains(err.Error(), "does not make a Sigstore bundle")
+}
+
+// sameAnswer asks sigstore-go about the same parts: it has to say the same, and
+// for the same reason.
 func (v *signatureVerifier) sameAnswer(ev evidence, ours proof, ourErr error) error {
 	theirs, theirErr := v.referee.prove(ev)
 	switch {
 	case (ourErr == nil) != (theirErr == nil):
 		return fmt.Errorf("we say %v, sigstore-go says %v", ourErr, theirErr) //nolint:errorlint // two answers side by side
+	case ourErr != nil && codeOf(ourErr) != codeOf(theirErr) && !notABundle(theirErr):
+		return fmt.Errorf("we refuse for %v, sigstore-go for %v", ourErr, theirErr) //nolint:errorlint // two answers side by side
 	case ourErr != nil:
-		return nil //nolint:nilerr // both refuse
+		return nil
 	case theirs.certified != ours.certified || !theirs.at.Equal(ours.at) || theirs.stamped != ours.stamped || theirs.seen != ours.seen || theirs.logIndex != ours.logIndex:
 		return fmt.Errorf("we prove %+v, sigstore-go %+v", ours, theirs)
 	}

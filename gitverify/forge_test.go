@@ -99,6 +99,24 @@ func TestARevokedForgeKeyMergesNothingThatIsNotAppliedYet(t *testing.T) { // rul
 	more := s.with("docs/x", "1", "docs/y", "1", policyPath, revoked)
 	next := s.merge(more, tip, s.by("bob", approveMain, more, s.by("alice", "c", more, tip)))
 	s.wantNo(v, gitverify.Request{Ref: "refs/heads/main", Anchor: s.anchor, Candidate: next, Floor: tip}, "forge/revoked", next)
+	// And a status that says that it was applied makes it no fact.
+	s.wantNo(v, gitverify.Request{Ref: "refs/heads/main", Anchor: s.anchor, Candidate: next, Floor: next}, "forge/revoked", next)
+}
+
+func TestASquashByAForgeIsToldFromAMergeOfMany(t *testing.T) { // rule T6
+	t.Parallel()
+	s := newForgeScene(t, forgekey.SSH)
+	docs := s.with("docs/x", "1")
+	side := func(message string) gitverify.ID { return s.by("alice", message, docs, s.anchor) }
+	for words, parents := range map[string][]gitverify.ID{
+		"a squash, a rebase":         {s.anchor},
+		"of more than two branches,": {s.anchor, side("a"), side("b")},
+	} {
+		_, err := s.verifier().Verify(t.Context(), s, request(s.anchor, s.merge(docs, parents...)))
+		if err == nil || !strings.Contains(err.Error(), words) {
+			t.Errorf("want %q, got %v", words, err)
+		}
+	}
 }
 
 type forgeAttack struct {

@@ -92,6 +92,10 @@ func TestADiskThatFailsUnderAFrontierChangesNoAnswer(t *testing.T) {
 			if failures == 0 {
 				t.Fatal("the disk never failed")
 			}
+			kept, err := filepath.Glob(file + "*")
+			if err != nil || len(kept) > 0 == (c.point == gitverify.PointBeforeFrontier) {
+				t.Errorf("kept are %v, %v", kept, err)
+			}
 			s.wantYes(s.kept(file, "k", "1"), request(s.anchor, one))
 			failing = false
 			two := s.by("alice", "c", strictFiles("docs/x", "2"), one)
@@ -103,4 +107,59 @@ func TestADiskThatFailsUnderAFrontierChangesNoAnswer(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAFrontierThatCouldNotBeWrittenIsWrittenAsAWholeLater: what is kept begins at
+// the anchor, whatever could not be written before.
+func TestAFrontierThatCouldNotBeWrittenIsWrittenAsAWholeLater(t *testing.T) { // rows K15, C25
+	t.Parallel()
+	for name, interrupt := range map[string]func(string) error{"with points": func(string) error { return nil }, "without": nil} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := strictScene(t)
+			folder := filepath.Join(t.TempDir(), "not there yet")
+			file := filepath.Join(folder, "f")
+			v := s.verifierWith(gitverify.Options{
+				FrontierFile: file, FrontierKey: bytes.Repeat([]byte("k"), 32), Build: "1", Interrupt: interrupt,
+			})
+			one := s.by("alice", "c", strictFiles("docs/x", "1"), s.anchor)
+			two := s.by("alice", "c", strictFiles("docs/x", "2"), one)
+			s.wantYes(v, request(s.anchor, one))
+			if err := os.Mkdir(folder, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			s.wantYes(v, request(s.anchor, two))
+			before := s.reads
+			s.wantYes(s.kept(file, "k", "1"), request(s.anchor, two))
+			if n := s.reads - before; n > 8 {
+				t.Errorf("nothing was kept: %d objects were read", n)
+			}
+		})
+	}
+}
+
+// TestAReadThatFailsWhileAFrontierIsTakenUpTurnsNoAnswer: what was kept names
+// policies, which are read again.
+func TestAReadThatFailsWhileAFrontierIsTakenUpTurnsNoAnswer(t *testing.T) { // row C25
+	t.Parallel()
+	s := strictScene(t)
+	one := s.by("alice", "c", strictFiles("docs/x", "1"), s.anchor)
+	two := s.by("alice", "c", strictFiles("docs/x", "2"), one)
+	file := filepath.Join(t.TempDir(), "f")
+	s.wantYes(s.kept(file, "k", "1"), request(s.anchor, one))
+	kept, err := filepath.Glob(file + "*")
+	if err != nil || len(kept) != 1 {
+		t.Fatal(kept, err)
+	}
+	content, err := os.ReadFile(kept[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	stumbles(t, "continued", true, s, func(o gitverify.Objects) error {
+		if err := os.WriteFile(kept[0], content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := gitverify.Forgetful(s.kept(file, "k", "1")).Verify(t.Context(), o, request(s.anchor, two))
+		return err
+	})
 }

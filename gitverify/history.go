@@ -19,7 +19,9 @@ type walk struct {
 	looked map[ID]struct{}
 	// recent are bodies of commits that were just read, of kept bytes.
 	recent map[ID][]byte
-	kept   int
+	// keeps is how many bytes these may have.
+	keeps int
+	kept  int
 	// proofs are signatures that were proved ahead, side by side.
 	proofs   map[ID]attempt
 	policies map[ID]decoded
@@ -206,7 +208,7 @@ func (w *walk) body(ctx context.Context, id ID) ([]byte, error) {
 	if err != nil {
 		return nil, about(id, err)
 	}
-	if w.kept += len(body); w.kept > maxKept {
+	if w.kept += len(body); w.kept > w.keeps {
 		clear(w.recent) // what was read last is needed first
 		w.kept = len(body)
 	}

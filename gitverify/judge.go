@@ -216,7 +216,7 @@ func approval(c rawCommit) (string, error) {
 func identify(policy *trustpolicy.Policy, c certified) (*trustpolicy.Identity, error) {
 	id, err := policy.Identify(c.issuer, c.subject, c.isURI)
 	unlisted, no := errors.AsType[*trustpolicy.Unlisted](err)
-	if err == nil || !no {
+	if !no {
 		return id, err
 	}
 	code := codeSubject

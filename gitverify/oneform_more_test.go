@@ -201,7 +201,7 @@ func TestObjectsAndTreesHaveOneForm(t *testing.T) { // rows A06, A20, D04
 	}
 	const head, people = "tree ", "author A <a@b> 1 +0000\ncommitter A <a@b> 1 +0000\n"
 	tree := head + id + "\n"
-	const missing, place = "tree, author or committer is not there", "in the wrong place or twice"
+	const missing, place = "author or committer is not there", "in the wrong place or twice"
 	for name, c := range map[string]struct{ body, words string }{
 		"as it should be":       {tree + people + "\nm", ""},
 		"no end of the headers": {tree + people, "no empty line after the headers"},

@@ -93,8 +93,8 @@ func splitCommit(body []byte) (rawCommit, error) {
 		}
 		at = next
 	}
-	if !s.seen[rankTree] || !s.seen[rankAuthor] || !s.seen[rankCommitter] {
-		return rawCommit{}, refuse(codeMalformed, "tree, author or committer is not there")
+	if !s.seen[rankAuthor] || !s.seen[rankCommitter] { // neither comes before a tree
+		return rawCommit{}, refuse(codeMalformed, "author or committer is not there")
 	}
 	if s.payload == nil {
 		s.payload = body

@@ -2,6 +2,8 @@ package gitverify_test
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 
 	"millwright.dev/millwright/gitverify"
@@ -91,5 +93,35 @@ func TestSignaturesAreNotToldWhereHistoryIsMissing(t *testing.T) {
 	}
 	if _, err := r.verifier().Signatures(t.Context(), r, "main", tip); err == nil {
 		t.Error("a name that is no id was taken")
+	}
+}
+
+func TestSignaturesAreOfFullCommitsAndToldWholeOrNotAtAll(t *testing.T) {
+	t.Parallel()
+	r := newRepository(t)
+	base := r.put("commit", unsigned(r.tree(map[string]string{"README": "x"}), "base"))
+	one := r.foreign(sigstoretest.SignOptions{}, "one", base)
+	tip := r.foreign(sigstoretest.SignOptions{Subject: bob}, "two", one)
+	for _, ids := range [][2]gitverify.ID{{base[:39], tip}, {base, "HEAD"}} {
+		if _, err := r.verifier().Signatures(t.Context(), r, ids[0], ids[1]); err == nil || !strings.Contains(err.Error(), "full commit ids") {
+			t.Errorf("%v: %v", ids, err)
+		}
+	}
+	count := &stumbling{Objects: r}
+	ask := func(o gitverify.Objects) (string, error) {
+		all, err := gitverify.Forgetful(r.verifier()).Signatures(t.Context(), o, base, tip)
+		return fmt.Sprintf("%+v", all), err
+	}
+	truth, err := ask(count)
+	if err != nil || count.read < 4 {
+		t.Fatalf("%d reads, %v", count.read, err)
+	}
+	for n := range count.read {
+		for _, forGood := range []bool{false, true} {
+			got, err := ask(&stumbling{Objects: r, fails: n + 1, forGood: forGood})
+			if got != truth && !errors.Is(err, errStumbled) {
+				t.Errorf("when read %d of %d fails: %v, %s", n+1, count.read, err, got)
+			}
+		}
 	}
 }

@@ -67,7 +67,7 @@ func TestAReadThatFailsOnceTurnsNoAnswerAboutWhatStands(t *testing.T) { // rule 
 		file := filepath.Join(t.TempDir(), "frontier")
 		s.wantYes(s.kept(file, "k", "1"), req)
 		asked := stumbles(t, "a is "+content, stands, s, func(o gitverify.Objects) error {
-			v := s.kept(file, "k", "1") // which has read no tree yet
+			v := gitverify.Forgetful(s.kept(file, "k", "1"))
 			standing, err := v.Standing(t.Context(), o, s.wantYes(v, req))
 			if err == nil && len(standing) == 0 {
 				return &gitverify.Refusal{Code: "nothing stands"}

@@ -55,6 +55,8 @@ type Verifier struct {
 	files     map[history]*frontierFile
 	seen      *checkpoints
 	trees     *treeCache
+	// keeps is how many bytes of commits a walk keeps.
+	keeps int
 }
 
 // New makes a Verifier for a trusted root.
@@ -78,7 +80,7 @@ func New(root TrustedRoot, options Options) (*Verifier, error) {
 	return &Verifier{
 		options: options, prover: prover,
 		frontiers: map[history]*frontier{}, files: map[history]*frontierFile{}, seen: &checkpoints{},
-		trees: &treeCache{limit: 16 << 20},
+		trees: &treeCache{limit: 16 << 20}, keeps: maxKept,
 	}, nil
 }
 
@@ -200,7 +202,7 @@ func (v *Verifier) newWalk(objects Objects, req Request) *walk {
 	w := &walk{
 		reader: objectReader{objects, v.trees}, prover: v.prover, options: v.options, request: req,
 		looked: map[ID]struct{}{}, recent: map[ID][]byte{}, proofs: map[ID]attempt{}, policies: map[ID]decoded{}, seen: v.seen,
-		load: v.load,
+		load: v.load, keeps: v.keeps,
 	}
 	w.newUnit()
 	return w

@@ -48,7 +48,11 @@ func (v *Virtual) Leaf(o SignOptions) (Leaf, error) {
 	if o.ForeignCA {
 		ca = v.foreign
 	}
-	cert, err := ca.issue(template, &key.PublicKey)
+	var public crypto.PublicKey = &key.PublicKey
+	if o.Certified != nil {
+		public = o.Certified
+	}
+	cert, err := ca.issue(template, public)
 	if err != nil {
 		return Leaf{}, err
 	}
@@ -62,7 +66,7 @@ func (v *Virtual) Leaf(o SignOptions) (Leaf, error) {
 			return Leaf{}, fmt.Errorf("making a certificate timestamp: %w", err)
 		}
 		template.ExtraExtensions = append(template.ExtraExtensions, list)
-		if cert, err = ca.issue(template, &key.PublicKey); err != nil {
+		if cert, err = ca.issue(template, public); err != nil {
 			return Leaf{}, err
 		}
 	}

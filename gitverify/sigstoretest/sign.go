@@ -38,6 +38,8 @@ type SignOptions struct {
 	LoggedAt time.Time
 	// Curve is the key's; P-256 if nil.
 	Curve elliptic.Curve
+	// Certified is the key that the certificate names instead of the signer's.
+	Certified crypto.PublicKey
 	// Leaf signs with this certificate and key instead of new ones.
 	Leaf *Leaf
 	// EditCertificate changes the template before it is issued.
