@@ -44,6 +44,10 @@ func mergeScene(t *testing.T) (s forgeScene, asked map[string]gitverify.Request)
 	whole := s.merge(s.with("docs/x", "1", "docs/y", "1", "docs/w", "1"), first, forked)
 	aside := s.by("bob", approveMain, s.with("docs/v", "1"), s.by("alice", "v", s.with("docs/v", "1"), old))
 	beside := s.merge(s.with("docs/x", "1", "docs/y", "1", "docs/v", "1"), first, aside)
+	// An approval of what was there before the anchor, and both sides of a merge by
+	// the forge in the folder of the trust policy.
+	early := s.by("bob", "e", s.with("docs/e", "1"), s.by("alice", approveMain, s.with(), old))
+	late := s.by("bob", "late", s.with("docs/x", "1", "docs/y", "1", "docs/e", "1"), first, s.by("alice", approveMain, s.with("docs/e", "1"), early))
 	evil := s.merge(s.with("docs/x", "1", "docs/y", "2", "docs/z", "1"), first, approved)
 	stale := s.by("bob", "back", s.with("docs/x", "1", "docs/y", "1", "docs/z", "2"), tip)
 	to := func(id gitverify.ID) gitverify.Request { return request(s.anchor, id) }
@@ -53,7 +57,7 @@ func mergeScene(t *testing.T) (s forgeScene, asked map[string]gitverify.Request)
 		return req
 	}
 	return s, map[string]gitverify.Request{
-		"since a step that the forge merged": to(whole), "since before the anchor it forked": to(beside),
+		"since a step that the forge merged": to(whole), "since before the anchor it forked": to(beside), "since before the anchor it was approved": to(late),
 		"all of it": to(tip), "since a step": floor(tip, forged), "since before the anchor": floor(tip, root),
 		"a forge's evil merge": to(evil), "an older policy": to(stale), "nobody approved": to(s.merge(all, first, s.by("alice", "z", z, x))),
 		"since something that was only merged": floor(tip, y), "since something elsewhere": floor(first, approved), "since something later": floor(first, tip),

@@ -2,6 +2,7 @@ package gitverify_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -138,13 +139,47 @@ func TestAFrontierThatCouldNotBeWrittenIsWrittenAsAWholeLater(t *testing.T) { //
 	}
 }
 
+// TestAFrontierOfWhichTheDiskTookNothingIsWrittenAsAWholeLater writes to a device that
+// is always full.
+func TestAFrontierOfWhichTheDiskTookNothingIsWrittenAsAWholeLater(t *testing.T) { // row K14
+	t.Parallel()
+	if _, err := os.Stat("/dev/full"); err != nil {
+		t.Skip("SKIPPED: this system has no device that is always full")
+	}
+	s := strictScene(t)
+	file := filepath.Join(t.TempDir(), "f")
+	one := s.by("alice", "c", strictFiles("docs/x", "1"), s.anchor)
+	two := s.by("alice", "c", strictFiles("docs/x", "2"), one)
+	s.wantYes(s.kept(file, "k", "1"), request(s.anchor, one))
+	kept, err := filepath.Glob(file + "*")
+	if err != nil || len(kept) != 1 {
+		t.Fatal(kept, err)
+	}
+	swap := func(do func() error) {
+		if err := errors.Join(os.Remove(kept[0]), do()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	swap(func() error { return os.Symlink("/dev/full", kept[0]) })
+	v := s.kept(file, "k", "1")
+	s.wantYes(v, request(s.anchor, one))
+	swap(func() error { return nil })
+	s.wantYes(v, request(s.anchor, two))
+	before := s.reads
+	s.wantYes(s.kept(file, "k", "1"), request(s.anchor, two))
+	if n := s.reads - before; n > 8 {
+		t.Errorf("nothing was kept: %d objects were read", n)
+	}
+}
+
 // TestAReadThatFailsWhileAFrontierIsTakenUpTurnsNoAnswer: what was kept names
 // policies, which are read again.
 func TestAReadThatFailsWhileAFrontierIsTakenUpTurnsNoAnswer(t *testing.T) { // row C25
 	t.Parallel()
-	s := strictScene(t)
-	one := s.by("alice", "c", strictFiles("docs/x", "1"), s.anchor)
-	two := s.by("alice", "c", strictFiles("docs/x", "2"), one)
+	r := newRepository(t)
+	s := scene{r, r.anchor()}
+	one := s.commit("one", files("a", "1", gitverify.DefaultPolicyPath, policyFile(2)), s.anchor)
+	two := s.commit("two", files("a", "2", gitverify.DefaultPolicyPath, policyFile(2)), one)
 	file := filepath.Join(t.TempDir(), "f")
 	s.wantYes(s.kept(file, "k", "1"), request(s.anchor, one))
 	kept, err := filepath.Glob(file + "*")

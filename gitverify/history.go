@@ -212,7 +212,9 @@ func (w *walk) body(ctx context.Context, id ID) ([]byte, error) {
 		clear(w.recent) // what was read last is needed first
 		w.kept = len(body)
 	}
-	w.recent[id] = body
+	if len(body) <= w.keeps {
+		w.recent[id] = body
+	}
 	return body, nil
 }
 
