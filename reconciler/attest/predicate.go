@@ -37,7 +37,10 @@ type Predicate struct {
 	FinishedOn time.Time `json:"finishedOn"`
 	Result     string    `json:"result"`
 	// Previous is the record before; nil for the first only.
-	Previous   *Previous  `json:"previous,omitempty"`
+	Previous *Previous `json:"previous,omitempty"`
+	// Enforced says how the revision before was kept from its record to StartedOn;
+	// nil in the first record.
+	Enforced   *Stretch   `json:"enforced,omitempty"`
 	Source     Source     `json:"source"`
 	Rendered   Rendered   `json:"rendered"`
 	PolicyTest PolicyTest `json:"policyTest"`

@@ -113,9 +113,9 @@ func (r *Repository) Attach(ctx context.Context, v Verified) (string, error) {
 		v1.Descriptor{MediaType: subject.MediaType, Digest: subject.Digest, Size: subject.Size},
 		map[string]string{
 			"dev.sigstore.bundle.content":       "dsse-envelope",
-			"dev.sigstore.bundle.predicateType": PredicateType,
-			"org.opencontainers.image.created":  s.Predicate.FinishedOn.Format(time.RFC3339),
-			"dev.millwright.sequence":           fmt.Sprint(s.Predicate.Sequence),
+			"dev.sigstore.bundle.predicateType": s.PredicateType,
+			"org.opencontainers.image.created":  s.Place().Until.Format(time.RFC3339),
+			"dev.millwright.sequence":           fmt.Sprint(s.Place().Sequence),
 		})
 	return r.put(m, opts)
 }
