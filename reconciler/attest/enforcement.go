@@ -26,7 +26,9 @@ type Enforcement struct {
 	Revision  Enforced `json:"revision"`
 	// Enforced is the stretch since the record before.
 	Enforced Stretch `json:"enforced"`
-	Health   Health  `json:"health"`
+	// State is as in the record of a revision.
+	State  string `json:"state,omitempty"`
+	Health Health `json:"health"`
 }
 
 // Enforced is the revision that was in force, and its own record.
@@ -91,6 +93,6 @@ func (e Enforcement) place() Place {
 		Reconciler: e.Reconciler, Factory: e.Factory, Target: e.Target, Sequence: e.Sequence, Previous: &previous,
 		Trigger: e.Trigger, Bootstrap: e.Bootstrap,
 		Commit: e.Revision.Commit, Rendered: e.Revision.Rendered, Artifact: e.Revision.Artifact,
-		Begun: e.Enforced.From, Until: e.Enforced.To,
+		Begun: e.Enforced.From, Until: e.Enforced.To, State: e.State,
 	}
 }

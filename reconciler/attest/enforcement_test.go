@@ -27,7 +27,7 @@ func enforcement() attest.Enforcement {
 			Sequence: 1, Repository: "https://git.example.org/factory.git", Ref: "refs/heads/main", Commit: commitA, Rendered: digest("b"),
 		},
 		Enforced: attest.Stretch{
-			From: at, To: at.Add(time.Hour), Looks: 7, Sweeps: 6, Objects: 161, State: digest("8"),
+			From: at, To: at.Add(time.Hour), Looks: 7, Sweeps: 6, Objects: 161,
 			Gaps: attest.NewGaps([]attest.Gap{{From: at.Add(30 * time.Minute), To: at.Add(31 * time.Minute), Reason: attest.GapRestart}}),
 			Drift: attest.NewSightings([]attest.Sighting{{
 				Object: "ConfigMap tekton-pipelines/feature-flags", Component: "tekton-pipelines", Paths: []string{".data.coschedule"},
@@ -37,6 +37,7 @@ func enforcement() attest.Enforcement {
 				Action: attest.ActionCorrected,
 			}}),
 		},
+		State:  digest("8"),
 		Health: attest.Health{Status: "True", Reason: "Healthy"},
 	}
 }

@@ -22,6 +22,8 @@ type Place struct {
 	// Begun and Until are the stretch of time that the record is about; the next
 	// one begins at Until.
 	Begun, Until time.Time
+	// State is the digest of the versions of all objects at Until.
+	State string
 }
 
 // Place is the statement's place in the chain.
@@ -37,7 +39,7 @@ func (p Predicate) place() Place {
 		Reconciler: p.Reconciler, Factory: p.Factory, Target: p.Target, Sequence: p.Sequence, Previous: p.Previous,
 		Trigger: p.Trigger, Bootstrap: p.Bootstrap,
 		Commit: p.Source.Commit, Rendered: p.Rendered.Digest, Artifact: p.Rendered.Artifact,
-		Begun: p.StartedOn, Until: p.FinishedOn,
+		Begun: p.StartedOn, Until: p.FinishedOn, State: p.State,
 	}
 	if p.Enforced != nil {
 		out.Begun = p.Enforced.From
@@ -70,6 +72,9 @@ func (p Place) validateNames() error {
 }
 
 func (p Place) validateChain() error {
+	if p.State != "" && !isDigest(p.State) {
+		return errors.New("state is not a sha256 digest")
+	}
 	if p.Sequence < 1 {
 		return errors.New("sequence is below 1, which is the first")
 	}

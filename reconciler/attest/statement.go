@@ -21,6 +21,7 @@ const (
 	MaxPaths     = 10
 	maxManagers  = 5
 	maxPolicies  = 200
+	maxInputs    = 10
 	maxText      = 512
 )
 

@@ -48,11 +48,12 @@ func predicate(t *testing.T) attest.Predicate {
 		},
 		Rendered:   attest.Rendered{Digest: digest("b"), Objects: 161},
 		PolicyTest: attest.PolicyTest{Policies: []attest.TestedPolicy{{Name: "require-digests", Digest: digest("c"), Matched: 12}}},
-		Changes:    attest.Changes{Created: 160, Corrected: 1, Objects: digest("d")},
+		Changes:    attest.Changes{Created: 160, Corrected: 1, Objects: digest("d"), Root: digest("6")},
 		Drift: attest.NewDrift([]attest.DriftEntry{{
 			Object: "v1/ConfigMap/tekton-pipelines/feature-flags", Paths: []string{".data.coschedule"},
 			Managers: []string{"kubectl-edit"}, Action: "corrected",
 		}}),
+		State:  digest("7"),
 		Health: attest.Health{Status: "Unknown", Reason: "no node runs the workloads"},
 	}
 }

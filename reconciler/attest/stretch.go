@@ -20,13 +20,10 @@ type Stretch struct {
 	To   time.Time `json:"to"`
 	// Looks that were taken at everything, of which Sweeps went by lists and
 	// whatever the watches told; Objects is how many objects the last of them saw.
-	Looks   int `json:"looks"`
-	Sweeps  int `json:"sweeps"`
-	Objects int `json:"objects"`
-	// State is the digest of the versions of all objects at the end: the record
-	// after is joined to this one, across a restart too, if it found them again.
-	State string `json:"state,omitempty"`
-	Gaps  Gaps   `json:"gaps"`
+	Looks   int  `json:"looks"`
+	Sweeps  int  `json:"sweeps"`
+	Objects int  `json:"objects"`
+	Gaps    Gaps `json:"gaps"`
 	// Drift that was seen in the stretch. Its own times may reach beyond it.
 	Drift Sightings `json:"drift"`
 }
@@ -43,7 +40,7 @@ type Gaps struct {
 type Gap struct {
 	From time.Time `json:"from"`
 	To   time.Time `json:"to"`
-	// Reason is restart, watch, unobserved, suspended or merged.
+	// Reason is restart, watch, unobserved, suspended, attempt or merged.
 	Reason string `json:"reason"`
 }
 
@@ -58,6 +55,8 @@ const (
 	GapUnobserved = "unobserved"
 	// GapSuspended: the Factory was suspended.
 	GapSuspended = "suspended"
+	// GapAttempt: another revision was begun and given up.
+	GapAttempt = "attempt"
 	// GapMerged: several, with what was between them.
 	GapMerged = "merged"
 )
@@ -161,9 +160,6 @@ func (s Stretch) validate() error {
 	if min(s.Looks, s.Sweeps, s.Objects) < 0 || s.Sweeps > s.Looks {
 		return errors.New("enforced.looks, sweeps or objects is out of bounds")
 	}
-	if s.State != "" && !isDigest(s.State) {
-		return errors.New("enforced.state is not a sha256 digest")
-	}
 	return errors.Join(s.validateGaps(), s.validateDrift())
 }
 
@@ -177,7 +173,7 @@ func (s Stretch) validateGaps() error {
 		if !isMoment(g.From) || !isMoment(g.To) || g.From.Before(at) || g.To.Before(g.From) || g.To.After(s.To) {
 			return errors.New("enforced.gaps are not in order and within the stretch")
 		}
-		if !slices.Contains([]string{GapRestart, GapWatch, GapUnobserved, GapSuspended, GapMerged}, g.Reason) {
+		if !slices.Contains([]string{GapRestart, GapWatch, GapUnobserved, GapSuspended, GapAttempt, GapMerged}, g.Reason) {
 			return fmt.Errorf("the reason of a gap is %q", clean(g.Reason, maxText))
 		}
 		at = g.To

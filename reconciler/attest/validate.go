@@ -138,7 +138,7 @@ func (s Statement) validateSubjects(repository string) error {
 }
 
 func (p Predicate) validate() error {
-	return errors.Join(p.place().validate(), p.validateNames(), p.validateTimes(), p.validateSource(), p.validateOutcome())
+	return errors.Join(p.place().validate(), p.validateNames(), p.validateTimes(), p.validateInputs(), p.validateSource(), p.validateOutcome())
 }
 
 func (p Predicate) validateNames() error {
@@ -168,6 +168,18 @@ func (p Predicate) validateTimes() error {
 		return errors.New("enforced is about what was in force until startedOn")
 	}
 	return p.Enforced.validate()
+}
+
+func (p Predicate) validateInputs() error {
+	if len(p.Inputs) > maxInputs {
+		return fmt.Errorf("more than %d inputs", maxInputs)
+	}
+	for _, in := range p.Inputs {
+		if !isDigest(in.Attestation) || requireText("predicateType", in.PredicateType) != nil {
+			return errors.New("an input without a type or digest")
+		}
+	}
+	return nil
 }
 
 func (p Predicate) validateSource() error {
@@ -232,8 +244,8 @@ func (p Predicate) validateOutcome() error {
 	if min(c.Created, c.Updated, c.Corrected, c.Pruned, c.Unchanged, c.Failed, p.Rendered.Objects) < 0 {
 		return errors.New("a count is negative")
 	}
-	if !isDigest(p.Rendered.Digest) || !isDigest(p.Rendered.Artifact) || !isDigest(c.Objects) {
-		return errors.New("rendered.digest, rendered.artifact and changes.objects must be sha256 digests")
+	if !isDigest(p.Rendered.Digest) || !isDigest(p.Rendered.Artifact) || !isDigest(c.Objects) || !isDigest(c.Root) {
+		return errors.New("rendered.digest, rendered.artifact, changes.objects and changes.root must be sha256 digests")
 	}
 	if len(p.PolicyTest.Policies) > maxPolicies {
 		return fmt.Errorf("more than %d policies", maxPolicies)
