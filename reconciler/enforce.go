@@ -23,7 +23,8 @@ func (p *pass) observe(ctx context.Context, revision accepted) (plan.Observation
 	if err != nil {
 		return plan.Observation{}, at(v1alpha1.ConditionApplied, report.ReasonObserveFailed, err)
 	}
-	sweep := p.sweepDue()
+	sweep, now := p.sweepDue(), p.mark()
+	p.looked = p.follow().last.at
 	observation, err := p.plant.engine.ObserveWith(ctx, revision.manifests, inventory, apply.Heed{
 		Resting: p.resting, Ignore: revision.ignores, Exact: revision.exact, Sweep: sweep,
 	})
@@ -33,6 +34,7 @@ func (p *pass) observe(ctx context.Context, revision accepted) (plan.Observation
 	if sweep {
 		p.swept(observation)
 	}
+	p.arrive(revision, now, observation, sweep)
 	return observation, nil
 }
 
@@ -52,6 +54,15 @@ func (p *pass) intend(ctx context.Context, revision accepted, todo plan.Plan) er
 		Commit: string(revision.commit()), Sequence: p.head.sequence + 1,
 		Rendered: revision.manifests.Digest(), Started: metav1.NewTime(p.started),
 	}
+	if err := p.decide(ctx, revision); err != nil {
+		return err
+	}
+	if before := p.factory.Status.Intent; before != nil && before.Sequence == intent.Sequence && before.Started.Time.Before(p.started) {
+		intent.Started = before.Started
+	}
+	if s := p.follow(); s.frozen.IsZero() {
+		s.frozen = p.mark().at
+	}
 	p.out.Intent = &intent
 	if err := p.progress(ctx, report.Progress(p.factory, intent, len(todo.Changes()))); err != nil {
 		return at(v1alpha1.ConditionApplied, report.ReasonClusterUnreachable, fmt.Errorf("storing the intent: %w", err))
@@ -65,7 +76,9 @@ func (p *pass) apply(ctx context.Context, revision accepted, todo plan.Plan) (ap
 	defer p.plant.time("apply")()
 	if todo.Empty() {
 		p.plant.track(todo.Inventory())
-		return p.leave(revision, todo, apply.ChangeSet{Inventory: todo.Inventory()}), nil
+		changes := p.leave(revision, todo, apply.ChangeSet{Inventory: todo.Inventory()})
+		p.changed(revision, p.looked, changes)
+		return changes, nil
 	}
 	p.plant.hold(todo.Inventory())
 	changes, err := p.plant.engine.Apply(ctx, todo)
@@ -73,6 +86,7 @@ func (p *pass) apply(ctx context.Context, revision accepted, todo plan.Plan) (ap
 	p.out.Drifts = driftRecords(changes.Corrected(), p.plant.setup.Clock())
 	p.repaired(changes)
 	changes = p.leave(revision, todo, changes)
+	p.changed(revision, p.looked, changes)
 	if !p.attested(revision) {
 		p.plant.add(changes)
 	}
@@ -161,6 +175,20 @@ func (p *pass) unplanned(ctx context.Context, revision accepted, err error) {
 		return
 	}
 	p.failed(v1alpha1.ConditionApplied, err)
+}
+
+// keepBefore keeps what was applied before a revision that may not be begun.
+func (p *pass) keepBefore(ctx context.Context, revision accepted) {
+	if before := p.plant.unrecorded; before != nil && before.commit() != revision.commit() {
+		p.enforce(ctx, *before)
+		return
+	}
+	if p.attested(revision) || p.head.commit == "" {
+		return
+	}
+	if good, err := p.floor(ctx); err == nil && p.attested(good) {
+		p.enforce(ctx, good)
+	}
 }
 
 // unenforced says that what was applied last cannot be kept, for example

@@ -60,6 +60,18 @@ var faultRows = map[string]string{
 	"H19": "health that never comes",
 	"H20": "a thousand objects that are rewritten",
 
+	"J01": "a transparency log that is away",
+	"J02": "a log that is slow, or says that it is too much",
+	"J03": "a log that took an entry, and whose answer got lost",
+	"J04": "a checkpoint that is not published",
+	"J05": "no certificate, or an expired token",
+	"J06": "a TUF repository that is away, expired or slow",
+	"J07": "no timestamp authority",
+	"J08": "a log that shrinks or forks",
+	"J09": "a registry that is away",
+	"J10": "a store whose disk is full",
+	"J11": "a SPIRE agent that is away, or an identity that changes while it signs",
+
 	"K01": "killed after asking for refs",
 	"K02": "killed while fetching",
 	"K03": "killed after fetching",
@@ -96,6 +108,8 @@ var faultRows = map[string]string{
 var openRows = map[string]string{
 	"G12": "client-go reads the certificate authority again by itself; nothing here proves it",
 	"H15": "the tests' API server has no controller that collects garbage",
+	"J04": "only a log of version 2 publishes checkpoints, and none is built for the tests here",
+	"J08": "needs a witness, or a memory of the log's newest checkpoint; the loop keeps none",
 	"K17": "needs a memory cgroup, which only some machines give to tests",
 	"K21": "the controller has flags and no configuration file to read again",
 }

@@ -67,6 +67,9 @@ type Watcher struct {
 	factories map[types.NamespacedName]*factory
 	watches   map[place]*kindWatch
 	running   sync.WaitGroup
+	// breaks counts the watches that ended otherwise than in order, and those that
+	// are not needed any more.
+	breaks uint64
 }
 
 // factory is what one factory has and what was seen of it that does not fit.
@@ -240,6 +243,24 @@ func (w *Watcher) Current(key types.NamespacedName) bool {
 	return true
 }
 
+// Held counts the times that a watch broke, and says whether every object of a
+// factory is watched. Between two answers with one count and a yes each, no
+// event can have been missed.
+func (w *Watcher) Held(key types.NamespacedName) (breaks uint64, whole bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f := w.factories[key]
+	if w.ctx == nil || w.ctx.Err() != nil || f == nil || len(f.inv.Entries) == 0 {
+		return w.breaks, false
+	}
+	for id, entry := range f.inv.Entries {
+		if k := w.watches[f.place(id)]; entry.Pending || k == nil || !k.synced {
+			return w.breaks, false
+		}
+	}
+	return w.breaks, true
+}
+
 // newer says whether one resource version is after another; where that cannot
 // be told it is.
 func newer(a, b string) bool {
@@ -284,6 +305,7 @@ func (w *Watcher) adjust() {
 	for at, k := range w.watches {
 		if _, ok := want[at]; !ok {
 			k.stop()
+			w.breaks++
 			delete(w.watches, at)
 		}
 	}
