@@ -179,7 +179,7 @@ func (p *pass) unplanned(ctx context.Context, revision accepted, err error) {
 
 // keepBefore keeps what was applied before a revision that may not be begun.
 func (p *pass) keepBefore(ctx context.Context, revision accepted) {
-	if before := p.plant.unrecorded; before != nil && before.commit() != revision.commit() {
+	if before := p.waiting(revision); before != nil {
 		p.enforce(ctx, *before)
 		return
 	}

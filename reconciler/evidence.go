@@ -31,7 +31,7 @@ func (p *pass) attest(ctx context.Context, revision accepted, changes apply.Chan
 	p.out.Applied = p.applied(revision)
 	err := p.leaveEvidence(ctx, revision, changes)
 	if p.plant.unrecorded = nil; !p.attested(revision) {
-		p.plant.unrecorded = &revision
+		p.plant.unrecorded, p.plant.unrecordedAfter = &revision, p.head.digest
 	} else {
 		p.out.Intent, p.plant.good = nil, &revision
 		p.out.Applied.Sequence, p.out.Applied.Attestation = p.head.sequence, p.head.digest

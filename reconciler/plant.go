@@ -71,8 +71,10 @@ type plant struct {
 	// record when the next one is due.
 	stretch stretch
 	record  time.Time
-	// unrecorded is a revision that is applied and has no record yet.
-	unrecorded *accepted
+	// unrecorded is a revision that is applied and has no record yet, which would
+	// be the one after the record with the digest unrecordedAfter.
+	unrecorded      *accepted
+	unrecordedAfter string
 	// verdict is the newest that was stored; refusal names the newest refusal that
 	// was put on record, at refusedAt.
 	verdict   verdict

@@ -7,10 +7,10 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -40,35 +40,38 @@ func (p *pass) publish(ctx context.Context) {
 	if name == p.plant.refusal || !p.plant.refusedAt.IsZero() && now.Before(p.plant.refusedAt.Add(refusalPause)) {
 		return
 	}
-	if full, err := p.refusalsAreMany(ctx); err != nil || full {
-		return
+	known, err := p.refusals(ctx)
+	if err == nil && !slices.Contains(known, name) {
+		if len(known) >= maxRefused {
+			return
+		}
+		var spec v1alpha1.AppliedRevisionSpec
+		if spec, err = p.newRefusal(ctx, problem); err == nil {
+			err = p.createRecord(ctx, name, spec)
+		}
 	}
-	spec, err := p.newRefusal(ctx, problem)
-	if err == nil {
-		err = p.createRecord(ctx, name, spec)
-	}
-	if err != nil && !apierrors.IsAlreadyExists(err) {
+	if err != nil {
 		ctrl.LoggerFrom(ctx).Info("a refusal could not be put on record", "reason", problem.Reason, "error", report.OneLine(err.Error()))
 		return
 	}
 	p.plant.refusal, p.plant.refusedAt = name, now
 }
 
-// refusalsAreMany says that no more are put on record. The controller may not
-// delete records, its own included.
-func (p *pass) refusalsAreMany(ctx context.Context) (bool, error) {
+// refusals names those that are on record. The controller may not delete
+// records, its own included.
+func (p *pass) refusals(ctx context.Context) ([]string, error) {
 	var list metav1.PartialObjectMetadataList
 	list.SetGroupVersionKind(v1alpha1.GroupVersion().WithKind("AppliedRevisionList"))
 	if err := p.plant.setup.Reader.List(ctx, &list, client.InNamespace(p.factory.Namespace)); err != nil {
-		return false, fmt.Errorf("counting the refusals on record: %w", err)
+		return nil, fmt.Errorf("looking for the refusals on record: %w", err)
 	}
-	n := 0
+	var out []string
 	for _, o := range list.Items {
 		if strings.HasPrefix(o.Name, p.factory.Name+"-refused-") {
-			n++
+			out = append(out, o.Name)
 		}
 	}
-	return n >= maxRefused, nil
+	return out, nil
 }
 
 func (p *pass) newRefusal(ctx context.Context, problem report.Problem) (v1alpha1.AppliedRevisionSpec, error) {

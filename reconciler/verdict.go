@@ -37,6 +37,9 @@ const environmentLocal = "local"
 // errHeld is a revision that waits for its evidence.
 var errHeld = errors.New("held")
 
+// errOtherVerdict is a stored verdict that is signed, and about something else.
+var errOtherVerdict = errors.New("it is about another commit or other manifests")
+
 // holds says whether a new revision waits while its verdict cannot be signed and
 // stored. Drift of the one in force is put back all the same.
 func (p *pass) holds() bool {
@@ -54,7 +57,7 @@ func (p *pass) holds() bool {
 // waits; a verdict that somebody else made up is never passed over.
 func (p *pass) decide(ctx context.Context, revision accepted) error {
 	var err error
-	if before := p.plant.unrecorded; before != nil && before.commit() != revision.commit() {
+	if before := p.waiting(revision); before != nil {
 		err = fmt.Errorf("commit %.12s before it is applied, and its record could not be made", before.commit())
 	} else {
 		_, err = p.verdict(ctx, revision)
@@ -67,6 +70,16 @@ func (p *pass) decide(ctx context.Context, revision accepted) error {
 	}
 	return at(v1alpha1.ConditionAttested, report.ReasonEvidenceHeld,
 		fmt.Errorf("%w: commit %.12s is not begun while what was decided of it cannot be put on record: %w", errHeld, revision.commit(), err))
+}
+
+// waiting is the revision that is applied and has no record yet, if another one
+// is to be begun. Once the chain went on it is history.
+func (p *pass) waiting(next accepted) *accepted {
+	before := p.plant.unrecorded
+	if before == nil || p.plant.unrecordedAfter != p.head.digest || before.commit() == next.commit() {
+		return nil
+	}
+	return before
 }
 
 // verdict finds the stored verdict on a revision, or makes it. There is one for
@@ -88,6 +101,9 @@ func (p *pass) verdict(ctx context.Context, revision accepted) (verdict, error) 
 		if err == nil {
 			err = p.createRecord(ctx, name, stored.Spec)
 		}
+		if apierrors.IsAlreadyExists(err) { // another process was first, and its verdict counts
+			err = p.plant.setup.Reader.Get(ctx, client.ObjectKey{Namespace: p.factory.Namespace, Name: name}, &stored)
+		}
 		if err != nil {
 			return verdict{}, err
 		}
@@ -95,8 +111,12 @@ func (p *pass) verdict(ctx context.Context, revision accepted) (verdict, error) 
 		return verdict{}, fmt.Errorf("looking for the verdict: %w", err)
 	}
 	v, err := p.readVerdict(stored.Spec, string(revision.commit()), artifact.Digest())
-	if err != nil {
+	var no *attest.Refusal
+	switch {
+	case errors.As(err, &no), errors.Is(err, errOtherVerdict):
 		return verdict{}, fmt.Errorf("%w: the stored verdict %s: %w", errChain, name, err)
+	case err != nil:
+		return verdict{}, fmt.Errorf("verifying the stored verdict %s: %w", name, err)
 	}
 	v.name = name
 	p.plant.verdict = v
@@ -130,7 +150,7 @@ func (p *pass) createRecord(ctx context.Context, name string, spec v1alpha1.Appl
 // readVerdict believes what is stored as far as its signatures go.
 func (p *pass) readVerdict(r v1alpha1.AppliedRevisionSpec, commit, artifact string) (verdict, error) {
 	if r.Type != v1alpha1.RecordVerdict || r.Commit != commit {
-		return verdict{}, errors.New("it is another record")
+		return verdict{}, errOtherVerdict
 	}
 	var out verdict
 	for _, bundle := range []string{r.SourceVerification, r.Provenance, r.Bundle} {
@@ -140,7 +160,7 @@ func (p *pass) readVerdict(r v1alpha1.AppliedRevisionSpec, commit, artifact stri
 		}
 		c := verified.Companion
 		if c.PredicateType() != attest.ProvenanceType && !c.About(commit) || c.PredicateType() != attest.SourceVerificationType && !c.About(artifact) {
-			return verdict{}, errors.New("it is about another commit or other manifests")
+			return verdict{}, errOtherVerdict
 		}
 		out.inputs = append(out.inputs, attest.Input{PredicateType: verified.Companion.PredicateType(), Attestation: verified.Bundle().Digest})
 		out.bundles = append(out.bundles, bundle)
