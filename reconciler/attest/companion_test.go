@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/registry"
+
 	"millwright.dev/millwright/reconciler/attest"
 )
 
@@ -192,5 +194,53 @@ func TestASignerThatWasReplacedCountsOnlyForItsOwnRecords(t *testing.T) { // row
 		if late := errors.As(err, &no); late != (i == 2) || late && no.Code != attest.CodeBundleIdentity {
 			t.Errorf("record %d: %v", i+1, err)
 		}
+	}
+}
+
+// From the registry they verify beside the record that names them, and nothing
+// else can be attached as one.
+func TestStockCosignFindsCompanionsBesideTheirRecord(t *testing.T) {
+	t.Parallel()
+	a := newAuditor(t)
+	made := artifact(t)
+	s := attest.Subjects{Artifact: made.Digest(), Manifests: made.ManifestsDigest(), Inventory: digest("0")}
+	repo := open(t, serveRegistry(t, registry.WithReferrersSupport(true)))
+	reference, err := repo.Push(t.Context(), made)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer := keyless(a.services)
+	policy := attest.Policy{Identity: signer.Identity}
+	p := predicate(t)
+	var verified []attest.VerifiedCompanion
+	for _, name := range []string{"provenance", "vsa"} {
+		bundle, err := signer.SignCompanion(t.Context(), companions(t, s)[name])
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := attest.VerifyCompanion(bundle.JSON, a.services.trusted, policy)
+		if err != nil {
+			t.Fatal(err)
+		}
+		verified = append(verified, v)
+		p.Inputs = append(p.Inputs, attest.Input{PredicateType: v.Companion.PredicateType(), Attestation: bundle.Digest})
+	}
+	record, err := attest.NewStatement(s, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range verified {
+		if _, err := repo.AttachCompanion(t.Context(), v, statement(t)); err == nil {
+			t.Error("what no record names is attached")
+		}
+		if _, err := repo.AttachCompanion(t.Context(), v, record); err != nil {
+			t.Fatal(err)
+		}
+		args := []string{
+			"verify-attestation", "--new-bundle-format", "--trusted-root", a.trustedRoot, "--type", v.Companion.PredicateType(),
+			"--use-signed-timestamps", "--insecure-ignore-tlog",
+		}
+		a.accepts(t, append(append(args, a.by(reconcilerID)...), reference)...)
+		a.refuses(t, wrongSubject, append(append(args, a.by(reconcilerID+"-not")...), reference)...)
 	}
 }
