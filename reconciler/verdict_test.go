@@ -160,7 +160,7 @@ const nowhere = "http://127.0.0.1:1"
 func (p *plant) attestSpec() v1alpha1.AttestSpec {
 	p.t.Helper()
 	var f v1alpha1.Factory
-	p.must(p.client.Get(p.t.Context(), client.ObjectKey(keyOf(p)), &f))
+	p.must(p.client.Get(p.t.Context(), keyOf(p), &f))
 	return f.Spec.Attest
 }
 
@@ -305,7 +305,7 @@ func TestAVerdictThatIsNotOursStopsWhatItIsAbout(t *testing.T) {
 	p.must(p.client.Delete(t.Context(), &p.records()[1]))
 	p.must(p.client.Delete(t.Context(), &second))
 	var f v1alpha1.Factory
-	p.must(p.client.Get(t.Context(), client.ObjectKey(keyOf(p)), &f))
+	p.must(p.client.Get(t.Context(), keyOf(p), &f))
 	f.Status.Applied = nil
 	p.must(p.client.Status().Update(t.Context(), &f))
 	forged := first.DeepCopy()

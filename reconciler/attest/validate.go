@@ -244,7 +244,7 @@ func (p Predicate) validateOutcome() error {
 	if min(c.Created, c.Updated, c.Corrected, c.Pruned, c.Unchanged, c.Failed, p.Rendered.Objects) < 0 {
 		return errors.New("a count is negative")
 	}
-	if !isDigest(p.Rendered.Digest) || !isDigest(p.Rendered.Artifact) || !isDigest(c.Objects) || !isDigest(c.Root) {
+	if slices.ContainsFunc([]string{p.Rendered.Digest, p.Rendered.Artifact, c.Objects, c.Root}, func(s string) bool { return !isDigest(s) }) {
 		return errors.New("rendered.digest, rendered.artifact, changes.objects and changes.root must be sha256 digests")
 	}
 	if len(p.PolicyTest.Policies) > maxPolicies {
