@@ -59,8 +59,10 @@ fuzz: ## Run every fuzz target for FUZZTIME (20s) each
 	while read -r dir name; do (cd $$dir && $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) .); done
 
 .PHONY: soak
-soak: ## Make 100,000 passes that find nothing to do, and see what grows (an hour or more)
+soak: ## 100,000 passes that find nothing, and faults that take their whole time (an hour or more)
 	MILLWRIGHT_SOAK=$(or $(COUNT),100000) $(GO) test -count=1 -timeout 12h -v -run 'PassesWithoutNews' ./reconciler
+	MILLWRIGHT_SOAK=1 $(GO) test -count=1 -timeout 2h -v -run 'WasStopped|AwayAtTheStart|DuringAPartition' ./cmd/millwright-controller
+	MILLWRIGHT_SOAK=1 $(GO) test -count=1 -timeout 2h -v -run 'ThousandObjects' ./reconciler/apply
 
 .PHONY: bench
 bench: ## Run the benchmarks

@@ -281,6 +281,16 @@ func (e dirEntry) IsDir() bool                { return e.Type().IsDir() }
 func (e dirEntry) Type() fs.FileMode          { return e.node.mode().Type() }
 func (e dirEntry) Info() (fs.FileInfo, error) { return e.tree.info("stat", e.path, e.node) }
 
+// ObjectID names the content of a file: what was read under it once is what would
+// be read under it again, since every object is hashed when it is read, and one
+// that is built to collide is refused (row A28). Other entries have none.
+func (e dirEntry) ObjectID() string {
+	if !e.Type().IsRegular() {
+		return ""
+	}
+	return string(e.node.entry.id)
+}
+
 type openFile struct {
 	info fileInfo
 	*bytes.Reader

@@ -363,7 +363,7 @@ func (p *plant) apart(m render.Manifests) {
 
 func mustComputeFor(t *testing.T, m render.Manifests) rights.Rights {
 	t.Helper()
-	r, err := rights.Compute(m, rights.Accounts{Factory: "factory", Namespace: system, Prefix: prefix, Controller: controller}, nil)
+	r, err := rights.Compute(m, rights.Accounts{Factory: "factory", Namespace: system, Prefix: prefix, Controller: controller}, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

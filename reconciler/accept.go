@@ -19,7 +19,7 @@ import (
 
 func (p *pass) fetch(ctx context.Context) (source.Checkout, error) {
 	defer p.plant.time("fetch")()
-	credentials, err := p.plant.credentials(ctx, p.factory)
+	credentials, err := p.credentials(ctx)
 	if err != nil {
 		return source.Checkout{}, at(v1alpha1.ConditionSourceVerified, source.ReasonSourceUnauthorized, err)
 	}
@@ -28,6 +28,7 @@ func (p *pass) fetch(ctx context.Context) (source.Checkout, error) {
 		URL: spec.URL, Ref: spec.Ref, Timeout: spec.Timeout.Duration, Credentials: credentials,
 	})
 	if err != nil {
+		p.plant.secret = nil // it may hold others by now
 		return source.Checkout{}, at(v1alpha1.ConditionSourceVerified, source.ReasonSourceUnreachable, err)
 	}
 	p.checkout, p.out.Attempted = checkout, string(checkout.Commit)
@@ -141,7 +142,7 @@ func (p *pass) test(ctx context.Context, m render.Manifests) (policy.Verdict, er
 func Test(ctx context.Context, tester *policy.Tester, runner policy.Runner, m render.Manifests) (policy.Verdict, error) {
 	objects := make([]policy.Manifest, 0, len(m.Objects()))
 	for _, o := range m.Objects() {
-		objects = append(objects, policy.Manifest{Digest: o.Digest(), JSON: o.JSON()})
+		objects = append(objects, policy.Manifest{Digest: o.Digest(), JSON: o.JSON})
 	}
 	verdict, err := tester.Test(ctx, runner, objects)
 	if err != nil {
@@ -154,4 +155,4 @@ func Test(ctx context.Context, tester *policy.Tester, runner policy.Runner, m re
 }
 
 // Manifests are what was rendered.
-func (r rendered) Manifests() render.Manifests { return r.manifests }
+func (a rendered) Manifests() render.Manifests { return a.manifests }

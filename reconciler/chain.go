@@ -111,7 +111,7 @@ func (p *pass) readHead(ctx context.Context) (head, error) {
 	// Trust is in the whole record: the same bundle under another sequence
 	// number is a forgery.
 	// Another signer in the spec may not have signed it.
-	signers := fmt.Sprint(p.factory.Spec.Attest.Signer, p.factory.Spec.Attest.Issuer, p.factory.Spec.Attest.Subject, p.factory.Spec.Attest.Former)
+	signers := p.signers()
 	if newest != p.plant.trustedHead || signers != p.plant.signers {
 		statement, err := p.verifyRecord(newest)
 		if err != nil {

@@ -15,6 +15,7 @@ import (
 	"millwright.dev/millwright/reconciler/apply"
 	"millwright.dev/millwright/reconciler/plan"
 	"millwright.dev/millwright/reconciler/report"
+	"millwright.dev/millwright/render"
 )
 
 func (p *pass) observe(ctx context.Context, revision accepted) (plan.Observation, error) {
@@ -25,9 +26,13 @@ func (p *pass) observe(ctx context.Context, revision accepted) (plan.Observation
 	}
 	sweep, now := p.sweepDue(), p.mark()
 	p.looked = p.follow().last.at
-	observation, err := p.plant.engine.ObserveWith(ctx, revision.manifests, inventory, apply.Heed{
-		Resting: p.resting, Ignore: revision.ignores, Exact: revision.exact, Sweep: sweep,
-	})
+	heed := apply.Heed{Resting: p.resting, Ignore: revision.ignores, Exact: revision.exact, Sweep: sweep}
+	if p.plant.setup.Watcher != nil && !p.look { // a preview has none
+		heed.Untouched = p.plant.setup.Watcher.Untouched(p.plant.key)
+		seen := p.plant.setup.Watcher.Seen(p.plant.key)
+		heed.Gone = func(id render.ID) bool { return seen[id] }
+	}
+	observation, err := p.plant.engine.ObserveWith(ctx, revision.manifests, inventory, heed)
 	if err != nil {
 		return plan.Observation{}, at(v1alpha1.ConditionApplied, report.ReasonObserveFailed, err)
 	}
@@ -35,7 +40,7 @@ func (p *pass) observe(ctx context.Context, revision accepted) (plan.Observation
 		p.swept(observation)
 	}
 	p.arrive(revision, now, observation, sweep)
-	return observation, nil
+	return p.explained(observation), nil
 }
 
 // intend makes the intent durable before the first write of a revision that
@@ -75,6 +80,7 @@ func (p *pass) intend(ctx context.Context, revision accepted, todo plan.Plan) er
 func (p *pass) apply(ctx context.Context, revision accepted, todo plan.Plan) (apply.ChangeSet, error) {
 	defer p.plant.time("apply")()
 	if todo.Empty() {
+		p.plant.engine.Saw(todo.Inventory())
 		p.plant.track(todo.Inventory())
 		changes := p.leave(revision, todo, apply.ChangeSet{Inventory: todo.Inventory()})
 		p.changed(revision, p.looked, changes)
@@ -83,6 +89,7 @@ func (p *pass) apply(ctx context.Context, revision accepted, todo plan.Plan) (ap
 	p.plant.hold(todo.Inventory())
 	changes, err := p.plant.engine.Apply(ctx, todo)
 	p.plant.track(changes.Inventory)
+	p.out.Lost = lost(revision.manifests, todo.Before(), changes.Inventory)
 	p.out.Drifts = driftRecords(changes.Corrected(), p.plant.setup.Clock())
 	p.repaired(changes)
 	changes = p.leave(revision, todo, changes)
@@ -97,6 +104,15 @@ func (p *pass) apply(ctx context.Context, revision accepted, todo plan.Plan) (ap
 		return changes, incomplete(changes)
 	}
 	return changes, nil
+}
+
+// lookFirst says that something could not be written that nobody had looked at
+// before: whether a field is immutable, or what else is in the way, is found by
+// looking, which the rest of the pass does.
+func (p *pass) lookFirst(changes apply.ChangeSet) bool {
+	again := !p.look && slices.ContainsFunc(changes.Failed(), func(r apply.Result) bool { return r.Unseen })
+	p.look = p.look || again
+	return again
 }
 
 // incomplete names the objects that kept a revision from being applied. The

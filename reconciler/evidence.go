@@ -162,6 +162,7 @@ func (p *pass) create(ctx context.Context, statement attest.Statement, kind stri
 	p.head.unstored = append(slices.Clone(unstored), place.Sequence)
 	p.plant.trusted, p.plant.trustedHead = p.head, spec
 	p.plant.outbox.add(place.Sequence, artifact, lists)
+	p.plant.head = p.head
 	return nil
 }
 

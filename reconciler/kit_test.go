@@ -2,54 +2,34 @@ package reconciler_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
-	"sigs.k8s.io/yaml"
 
 	"millwright.dev/millwright/e2e/gittest"
 	"millwright.dev/millwright/gitverify/sigstoretest"
 	"millwright.dev/millwright/reconciler"
-	"millwright.dev/millwright/reconciler/api"
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
-	"millwright.dev/millwright/reconciler/attest"
+	"millwright.dev/millwright/reconciler/factorytest"
 	"millwright.dev/millwright/reconciler/kubetest"
 	"millwright.dev/millwright/reconciler/report"
 	"millwright.dev/millwright/render/policy/policytest"
 )
 
-func TestMain(m *testing.M) { os.Exit(kubetest.Main(withSigstore{m})) }
-
-type withSigstore struct{ m *testing.M }
-
-func (w withSigstore) Run() int {
-	ctrl.SetLogger(logr.Discard())
-	return sigstoretest.Main(w.m)
-}
+func TestMain(m *testing.M) { os.Exit(factorytest.Main(m)) }
 
 var (
 	alice   = sigstoretest.Committer{Name: "Alice", Email: "alice@factory.example"}
@@ -146,7 +126,7 @@ func (p *plant) write(path, text string) {
 
 // setPolicy writes a trust policy of a version.
 func (p *plant) setPolicy(version int, rules string) {
-	p.write("factory-config/trust/policy.yaml", fmt.Sprintf(trustPolicy, version, p.sigstore.IssuerURL(sigstoretest.Person))+rules)
+	p.write("factory-config/trust/policy.yaml", factorytest.Policy(version, p.sigstore.IssuerURL(sigstoretest.Person))+rules)
 }
 
 // setConfig changes the one ConfigMap of the component app.
@@ -171,52 +151,10 @@ func (p *plant) push(what string) {
 }
 
 func (p *plant) connect() {
-	scheme := runtime.NewScheme()
-	p.must(clientgoscheme.AddToScheme(scheme))
-	p.must(apiextensionsv1.AddToScheme(scheme))
-	p.must(v1alpha1.AddToScheme(scheme))
-	k, err := client.New(p.cluster.Config(), client.Options{Scheme: scheme})
+	var err error
+	p.client, err = factorytest.Connect(p.t.Context(), p.cluster.Config(), p.namespace)
 	p.must(err)
-	p.client = k
-	p.must(fs.WalkDir(api.CRDs, ".", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		data, err := api.CRDs.ReadFile(path)
-		p.must(err)
-		var crd apiextensionsv1.CustomResourceDefinition
-		p.must(yaml.Unmarshal(data, &crd))
-		if err := k.Create(p.t.Context(), &crd); err != nil && !apierrors.IsAlreadyExists(err) {
-			return err
-		}
-		return nil
-	}))
-	p.must(k.Create(p.t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: p.namespace}}))
-	p.createFactory()
-}
-
-// createFactory waits until the definitions are served.
-func (p *plant) createFactory() {
-	f := &v1alpha1.Factory{
-		ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: "factory"},
-		Spec: v1alpha1.FactorySpec{
-			Source: v1alpha1.SourceSpec{URL: p.git.RepoURL("factory"), Ref: "refs/heads/main"},
-			Verify: v1alpha1.VerifySpec{Anchor: p.anchor}, Environment: "local",
-			Attest: v1alpha1.AttestSpec{Signer: "Key"},
-			Prune:  v1alpha1.PruneSpec{MaxObjects: 5, MaxPercent: 50},
-		},
-	}
-	deadline := time.Now().Add(20 * time.Second)
-	for {
-		err := p.client.Create(p.t.Context(), f.DeepCopy())
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			p.t.Fatal(err)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+	p.must(factorytest.Create(p.t.Context(), p.client, factorytest.Factory(p.namespace, p.git.RepoURL("factory"), p.anchor)))
 }
 
 // restart forgets everything that a process keeps in memory, as a kill does.
@@ -236,7 +174,9 @@ func (p *plant) restart() {
 	watcher, err := reconciler.NewWatcher(access, p.namespace, make(chan event.GenericEvent, 100))
 	p.must(err)
 	if p.setup == nil {
-		p.setup = &reconciler.Setup{DataDir: p.t.TempDir(), TrustedRoot: p.sigstore.TrustedRootPath, Key: newKey(p.t)}
+		key, _, err := factorytest.Key()
+		p.must(err)
+		p.setup = &reconciler.Setup{DataDir: p.t.TempDir(), TrustedRoot: p.sigstore.TrustedRootPath, Key: &key}
 	}
 	p.events = events.NewFakeRecorder(200)
 	p.setup.Client, p.setup.Reader, p.setup.REST = k, k, access
@@ -244,23 +184,6 @@ func (p *plant) restart() {
 	p.setup.Events, p.setup.Metrics, p.setup.Watcher = p.events, metrics, watcher
 	p.loop, err = reconciler.New(p.setup)
 	p.must(err)
-}
-
-func newKey(t *testing.T) *attest.Key {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := attest.ParseKey(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &key
 }
 
 // pass runs one pass and returns the Factory after it.
@@ -316,34 +239,7 @@ func conditionOf(f *v1alpha1.Factory, name string) metav1.Condition {
 	return metav1.Condition{}
 }
 
-const factoryConfig = `apiVersion: millwright.dev/v1alpha1
-kind: FactoryConfig
-metadata: {name: test}
-spec:
-  environments:
-  - name: local
-    overlay: overlays/local
-    health: {mode: Unknown, reason: no kubelet runs here}
-  components:
-  - {name: base, path: base, drift: correct}
-  - {name: app, path: app, dependsOn: [base], drift: correct}
-`
-
-const trustPolicy = `apiVersion: millwright.dev/v1alpha1
-kind: TrustPolicy
-metadata: {name: factory}
-spec:
-  version: %[1]d
-  repository: millwright.dev/test
-  identities:
-  - {name: alice, person: alice, issuer: %[2]q, subject: alice@factory.example, roles: [maintainer]}
-  - {name: bob, person: bob, issuer: %[2]q, subject: bob@factory.example, roles: [security]}
-  - {name: carol, person: carol, issuer: %[2]q, subject: carol@factory.example, roles: [security, maintainer]}
-  - {name: pulse, issuer: %[2]q, subject: pulse@factory.example, roles: [heartbeat]}
-  - {name: release, issuer: %[2]q, subject: release@factory.example, roles: [release]}
-  rules:
-  - {name: everything, paths: ["**"], role: maintainer, threshold: 1}
-`
+const factoryConfig = factorytest.Config
 
 const baseObjects = `apiVersion: v1
 kind: Namespace

@@ -24,7 +24,7 @@ func (p *pass) limits(revision accepted) plan.Limits {
 func (a accepted) rules() plan.Rules {
 	out := plan.Rules{
 		Force:    func(c string, id render.ID) bool { return a.rule(c, id).Force },
-		Recreate: func(c string, id render.ID) bool { return a.rule(c, id).Recreate },
+		Recreate: a.Recreates,
 		Gates:    map[string]plan.Gated{}, After: map[string][]string{},
 	}
 	unobserved := ""

@@ -61,7 +61,7 @@ func (p *pass) store(ctx context.Context) error {
 			return fmt.Errorf("record %d, and %d after it, are in the cluster only: %w", sequence, len(p.head.unstored)-1, err)
 		}
 		p.head.unstored = slices.Clone(p.head.unstored[1:])
-		p.plant.trusted.unstored = p.head.unstored
+		p.plant.trusted.unstored, p.plant.head = p.head.unstored, p.head
 		delete(p.plant.outbox, sequence)
 	}
 	return nil
@@ -103,6 +103,7 @@ func (p *pass) storeOne(ctx context.Context, sequence int64) error {
 	if err := p.plant.setup.Client.Status().Update(ctx, &object); err != nil {
 		return fmt.Errorf("noting that it is stored: %w", err)
 	}
+	p.wrote(&object)
 	return nil
 }
 

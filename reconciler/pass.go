@@ -36,6 +36,8 @@ type pass struct {
 	// again says that a revision is examined that was in force before, permitted
 	// that the rules of what it affects were met then.
 	again, permitted bool
+	// look says that every object is looked at before it is written.
+	look bool
 }
 
 // accepted is a revision that passed every stage before the cluster.
@@ -63,6 +65,10 @@ type rendered struct {
 }
 
 func (a accepted) commit() gitverify.ID { return a.verification.Commit() }
+
+// name tells a revision from every other one of this process: the same commit in
+// another environment is another.
+func (a accepted) name() string { return string(a.commit()) + " " + a.manifests.Digest() }
 
 // stageError carries a stage's error with the condition that reports it and
 // the reason to give when the error names none.

@@ -18,6 +18,9 @@ func (p *pass) run(ctx context.Context) report.Outcome {
 		p.failed(v1alpha1.ConditionAttested, err)
 		return p.out
 	}
+	if p.mend(ctx) {
+		return p.out
+	}
 	revision, err := p.accept(ctx)
 	p.out.PoliciesTested = len(revision.verdict.Policies)
 	if err != nil {
@@ -101,6 +104,7 @@ func (p *pass) enforce(ctx context.Context, revision accepted) {
 // converge makes the cluster what an accepted revision says, and leaves the
 // evidence. An empty plan of an attested revision ends it.
 func (p *pass) converge(ctx context.Context, revision accepted) {
+	p.plant.enforced = revision.name()
 	if p.quiet(revision) {
 		return
 	}
@@ -123,10 +127,15 @@ func (p *pass) converge(ctx context.Context, revision accepted) {
 		return
 	}
 	changes, err := p.apply(ctx, revision, todo)
+	if err != nil && p.lookFirst(changes) {
+		p.enforce(ctx, revision)
+		return
+	}
 	if err != nil {
 		p.failed(v1alpha1.ConditionApplied, err)
 		return
 	}
+	p.plant.ahead() // what was changed is changed; the rest waits for others more than it works
 	p.health(ctx, revision, changes)
 	p.attest(ctx, revision, changes)
 	p.calm(revision, todo)

@@ -10,9 +10,7 @@ import (
 	"time"
 
 	"github.com/sigstore/sigstore-go/pkg/root"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"millwright.dev/millwright/gitverify"
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
@@ -86,6 +84,10 @@ type plant struct {
 	// of it.
 	repairs plan.History
 	look    time.Time
+	// recalled says that what the process before left was read, recollected what was
+	// written last for the next one.
+	recalled    bool
+	recollected []byte
 	// calm is what the last complete look found, if all was in order; version is
 	// that of the Factory after the last pass; records and head are those that
 	// were read last.
@@ -93,8 +95,15 @@ type plant struct {
 	version string
 	records map[string]string
 	head    head
+	// secret are the credentials of the source as they were read last.
+	secret *secret
 	// swept is when everything was looked at last.
 	swept time.Time
+	// enforced names the revision that was enforced last, refused is what was said
+	// of the source when it was asked last, mending since when it is not.
+	enforced string
+	refused  *report.StageProblem
+	mending  time.Time
 }
 
 // cluster is the identity of the cluster that is written to.
@@ -126,6 +135,7 @@ func (p *pass) prepare(ctx context.Context) error {
 	if err := p.plant.actAs(p.factory.Spec.Apply.ServiceAccountPrefix); err != nil { //nolint:contextcheck // watches have the life of the controller, not of a pass
 		return at(v1alpha1.ConditionApplied, report.ReasonControllerIncomplete, err)
 	}
+	p.plant.recall()
 	if err := p.plant.identify(ctx); err != nil {
 		return at(v1alpha1.ConditionApplied, clusterReason(err), err)
 	}
@@ -198,7 +208,7 @@ func (p *plant) believe(data []byte) error {
 	}
 	p.trust, p.material, p.last = digest, material, nil
 	p.newest, p.beat = gitverify.Verification{}, beat{}
-	p.good, p.trustedHead, p.trusted = nil, v1alpha1.AppliedRevisionSpec{}, head{}
+	p.good, p.trustedHead, p.trusted, p.records = nil, v1alpha1.AppliedRevisionSpec{}, head{}, nil
 	return nil
 }
 
@@ -234,16 +244,11 @@ func (p *plant) identify(ctx context.Context) error {
 	return nil
 }
 
-func (p *plant) credentials(ctx context.Context, f *v1alpha1.Factory) (map[string][]byte, error) {
-	ref := f.Spec.Source.SecretRef
-	if ref == nil {
-		return map[string][]byte{}, nil
+// ahead prepares what the next commit will need, when nobody waits for it.
+func (p *plant) ahead() {
+	if p.setup.Ahead {
+		p.tester.Ready(p.setup.Policy)
 	}
-	var secret corev1.Secret
-	if err := p.setup.Reader.Get(ctx, client.ObjectKey{Namespace: f.Namespace, Name: ref.Name}, &secret); err != nil {
-		return nil, fmt.Errorf("reading the credentials of the source: %w", err)
-	}
-	return secret.Data, nil
 }
 
 func (p *plant) hold(inv plan.Inventory)  { p.setup.Watcher.Hold(p.key, inv) }

@@ -68,7 +68,7 @@ func (r *Reconciler) read(ctx context.Context, key client.ObjectKey, f *v1alpha1
 	r.mu.Lock()
 	p := r.plants[key]
 	r.mu.Unlock()
-	if r.setup.Cache != nil && p != nil && p.calm != nil && p.version != "" {
+	if r.setup.Cache != nil && p != nil && p.version != "" {
 		if err := r.setup.Cache.Get(ctx, key, f); err == nil && f.ResourceVersion == p.version {
 			return nil
 		}
@@ -97,5 +97,13 @@ func (p *pass) recordVersions(ctx context.Context) map[string]string {
 // sameRecords says whether the records are those that the head was read from,
 // each in the same version.
 func (p *pass) sameRecords(seen map[string]string) bool {
-	return seen != nil && p.plant.records != nil && p.plant.calm != nil && p.plant.calm.generation == p.factory.Generation && !p.sweepDue() && maps.Equal(seen, p.plant.records)
+	return seen != nil && p.plant.records != nil && p.plant.signers == p.signers() && !p.sweepDue() && maps.Equal(seen, p.plant.records)
+}
+
+// wrote takes note of a record that this process wrote, and of the head since.
+func (p *pass) wrote(record *v1alpha1.AppliedRevision) {
+	if p.plant.records != nil {
+		p.plant.records[record.Name] = record.ResourceVersion
+	}
+	p.plant.head = p.head
 }

@@ -86,6 +86,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	}
 	if plant != nil {
 		plant.version = f.ResourceVersion
+		plant.ahead()
 	}
 	return next(&f, plant, out), nil
 }
@@ -103,12 +104,14 @@ func (r *Reconciler) pass(ctx context.Context, f *v1alpha1.Factory) (report.Outc
 		out.Failed = &report.StageProblem{Condition: v1alpha1.ConditionSourceVerified, Problem: report.Describe(err, report.ReasonControllerIncomplete)}
 		return out, nil
 	}
-	p.look, p.record = time.Time{}, time.Time{}
+	p.look, p.record, p.version = time.Time{}, time.Time{}, "" // until the status of this pass is stored
 	walk := &pass{plant: p, factory: f, started: out.Now, out: out, progress: func(ctx context.Context, s v1alpha1.FactoryStatus) error {
 		f.Status = s
 		return r.setup.Client.Status().Update(ctx, f)
 	}}
 	out = walk.run(ctx)
+	p.recollect()
+	p.refused = out.Refused
 	out.Open = append(fights(p.repairs), out.Open...)
 	return out, p
 }
@@ -143,6 +146,9 @@ func next(f *v1alpha1.Factory, p *plant, out report.Outcome) reconcile.Result {
 	if p != nil {
 		interval = soonest(interval, out.Now, p.look)
 		interval = soonest(interval, out.Now, p.record)
+	}
+	if out.Mended {
+		return reconcile.Result{RequeueAfter: afterMend}
 	}
 	retry := false
 	for _, s := range []*report.StageProblem{out.Refused, out.Failed} {
@@ -191,6 +197,9 @@ func (r *Reconciler) missed(key types.NamespacedName) {
 func (r *Reconciler) forget(key types.NamespacedName) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if p, known := r.plants[key]; known {
+		p.tester.Close()
+	}
 	delete(r.plants, key)
 	r.setup.Watcher.Forget(key)
 	r.setup.Metrics.Forget(key)

@@ -14,7 +14,7 @@ import (
 
 // rule is what factory.yaml of a revision says about one object, the mode of
 // its component filled in.
-func (a accepted) rule(component string, id render.ID) factory.Rule {
+func (a rendered) rule(component string, id render.ID) factory.Rule {
 	c, ok := a.config.Component(component)
 	if !ok {
 		// A component that left the factory says nothing; what is left of it is pruned.
@@ -28,6 +28,12 @@ func (a accepted) rule(component string, id render.ID) factory.Rule {
 // leavesDrift says whether drift of an object is reported instead of corrected.
 func (a accepted) leavesDrift(component string, id render.ID) bool {
 	return a.rule(component, id).Drift != factory.DriftCorrect
+}
+
+// Recreates says whether an object may be deleted and made anew where a declared
+// field cannot be changed in place.
+func (a rendered) Recreates(component string, id render.ID) bool {
+	return a.rule(component, id).Recreate
 }
 
 func (a accepted) ignores(component string, id render.ID) []string {

@@ -46,8 +46,9 @@ type Setup struct {
 	// instead where it comes from somewhere else.
 	TrustedRoot string
 	Trust       TrustSource
-	// Policy runs the policy process.
+	// Policy runs the policy process. Ahead keeps one ready for the next commit.
 	Policy policy.Runner
+	Ahead  bool
 	// Token gives the controller's identity token; Key is the key file.
 	Token func(context.Context) (string, error)
 	Key   *attest.Key

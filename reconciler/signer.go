@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"errors"
+	"fmt"
 
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
 	"millwright.dev/millwright/reconciler/attest"
@@ -36,6 +37,12 @@ func (p *plant) signedBy(f *v1alpha1.Factory, sequence int64) ([]attest.Policy, 
 		return nil, errNoKey
 	}
 	return out, nil
+}
+
+// signers names those that the spec lets records be signed by.
+func (p *pass) signers() string {
+	spec := p.factory.Spec.Attest
+	return fmt.Sprint(spec.Signer, spec.Issuer, spec.Subject, spec.Rekor == "", spec.Former)
 }
 
 // verifyRecord verifies a record as signed by one of those who may have.

@@ -89,7 +89,9 @@ func TestRowB28AFrozenTrustedRootTakesNothingNewAndStillCorrectsDrift(t *testing
 		t.Errorf("with a frozen trusted root drift is not put back: %s", now)
 	}
 
-	// So is it after a restart, which has nothing but the expired cache.
+	// So is it after a restart, which has nothing but the expired cache. What was
+	// put back a moment ago would rest.
+	f.late += 5 * time.Minute
 	f.restart()
 	f.edit("mallory-kubectl", "drifted again")
 	f.withheld(f.pass(), report.ReasonTrustedRootExpired, good3)

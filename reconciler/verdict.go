@@ -135,15 +135,16 @@ func (p *pass) createRecord(ctx context.Context, name string, spec v1alpha1.Appl
 			return err
 		}
 	}
-	err := p.plant.setup.Client.Create(ctx, &v1alpha1.AppliedRevision{
+	object := &v1alpha1.AppliedRevision{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: p.factory.Namespace, Name: name, Labels: map[string]string{v1alpha1.LabelFactory: p.factory.Name},
 		},
 		Spec: spec,
-	})
-	if err != nil {
+	}
+	if err := p.plant.setup.Client.Create(ctx, object); err != nil {
 		return fmt.Errorf("storing %s: %w", name, err)
 	}
+	p.wrote(object)
 	return nil
 }
 

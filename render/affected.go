@@ -28,10 +28,8 @@ func (r *Renderer) Closure(tree fs.FS, overlay string, limits Limits) ([]string,
 	if err != nil {
 		return nil, err
 	}
-	w := &walk{
-		tree: tree, limits: limits, cleared: &r.cleared, files: closure{},
-		listings: map[string]map[string]fs.FileMode{}, checked: map[string]bool{}, looked: map[string]bool{},
-	}
+	w := r.walk(tree, limits)
+	w.looked = map[string]bool{}
 	roots, err := w.roots(root)
 	if err != nil {
 		return nil, err
@@ -60,8 +58,8 @@ func tolerated(err error) (refused bool, rest error) {
 
 // roots lists the directories with a kustomization file, from a directory down.
 func (w *walk) roots(root string) ([]string, error) {
-	mode, err := w.lookup(root, root)
-	if refused, err := tolerated(err); refused || err != nil || !mode.IsDir() {
+	entry, err := w.lookup(root, root)
+	if refused, err := tolerated(err); refused || err != nil || !entry.IsDir() {
 		return nil, err
 	}
 	var found []string

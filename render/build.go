@@ -3,6 +3,7 @@ package render
 import (
 	"bytes"
 	"fmt"
+	"regexp"
 	"sync"
 
 	"sigs.k8s.io/kustomize/api/krusty"
@@ -15,10 +16,18 @@ import (
 var kustomize sync.Mutex
 
 // build runs kustomize over a closure, in memory, without plugins. Everything
-// that would make it leave the memory has been refused before.
-func build(c Component, files closure) (objects resmap.ResMap, err error) {
+// that would make it leave the memory has been refused before. Instead are what
+// it is given in place of some files.
+func build(c Component, files closure, instead map[string][]byte) (objects resmap.ResMap, err error) {
 	memory := filesys.MakeFsInMemory()
-	for name, content := range files {
+	for name := range files.files {
+		content, err := files.content(name)
+		if err != nil {
+			return nil, err
+		}
+		if other, found := instead[name]; found {
+			content = other
+		}
 		if err := memory.WriteFile("/"+name, content); err != nil {
 			return nil, fmt.Errorf("copying %q: %w", name, err)
 		}
@@ -41,10 +50,18 @@ func build(c Component, files closure) (objects resmap.ResMap, err error) {
 // speak passes on what kustomize says. It quotes patches and whole objects, so
 // it is not passed on where a Secret could be among them (row D25).
 func (c closure) speak(said string) string {
-	for _, content := range c {
+	for name := range c.files {
+		content, err := c.content(name)
+		if err != nil {
+			return "kustomize's message is withheld, because not all files of the component can be read"
+		}
 		if bytes.Contains(content, []byte("Secret")) || bytes.Contains(content, []byte("secretGenerator")) {
 			return "kustomize's message is withheld, because the component has Secrets"
 		}
 	}
-	return said
+	return address.ReplaceAllString(said, "(address)")
 }
+
+// address is where kustomize keeps something, which it prints in some messages. A
+// refusal of the same tree has the same words (row D33).
+var address = regexp.MustCompile("0x[0-9a-f]{6,}")

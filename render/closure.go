@@ -1,10 +1,8 @@
 package render
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -13,19 +11,29 @@ import (
 	"strings"
 
 	"sigs.k8s.io/kustomize/api/konfig"
+	"sigs.k8s.io/kustomize/api/types"
 )
 
-// closure is what a component reaches: the files, by their path in the tree.
-type closure map[string][]byte
+// closure is what a component reaches: the files, by their path in the tree, and
+// the kustomizations, by their directory.
+type closure struct {
+	tree           fs.FS
+	files          map[string]*file
+	kustomizations map[string]*types.Kustomization
+	// resources are the files that are read for their objects, asides those that
+	// are for something else. touched says that a patch in a kustomization may be
+	// about a definition.
+	resources, asides map[string]bool
+	touched           bool
+}
 
 // digest names the content of a closure with its paths.
 func (c closure) digest() [sha256.Size]byte {
 	h := sha256.New()
-	for _, name := range slices.Sorted(maps.Keys(c)) {
-		sum := sha256.Sum256(c[name])
+	for _, name := range slices.Sorted(maps.Keys(c.files)) {
 		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(name))))
 		h.Write([]byte(name))
-		h.Write(sum[:])
+		h.Write(c.files[name].sum[:])
 	}
 	return [sha256.Size]byte(h.Sum(nil))
 }
@@ -33,12 +41,12 @@ func (c closure) digest() [sha256.Size]byte {
 // walk collects a closure as kustomize would, so that what is counted is what
 // kustomize does: a base that is reached twice is read twice.
 type walk struct {
-	tree    fs.FS
-	limits  Limits
-	cleared *cleared
-	files   closure
-	// listings are the directories seen so far, with the type of each entry.
-	listings map[string]map[string]fs.FileMode
+	closure
+
+	limits Limits
+	known  *known
+	// listings are the directories seen so far.
+	listings map[string]map[string]listed
 	// checked are the files whose YAML was found to be bearable.
 	checked map[string]bool
 	// open are the directories between the component and here.
@@ -49,23 +57,35 @@ type walk struct {
 	looked map[string]bool
 }
 
+// listed is an entry of a directory: its type, and the name of its content where
+// the tree has one.
+type listed struct {
+	fs.FileMode
+
+	id string
+}
+
+func (r *Renderer) walk(tree fs.FS, limits Limits) *walk {
+	return &walk{
+		closure: closure{tree: tree, files: map[string]*file{}, kustomizations: map[string]*types.Kustomization{}, resources: map[string]bool{}, asides: map[string]bool{}},
+		limits:  limits, known: &r.known, listings: map[string]map[string]listed{}, checked: map[string]bool{},
+	}
+}
+
 // reach returns the closure of the kustomization in dir.
 func (r *Renderer) reach(tree fs.FS, dir string, limits Limits) (closure, error) {
-	w := &walk{
-		tree: tree, limits: limits, cleared: &r.cleared, files: closure{},
-		listings: map[string]map[string]fs.FileMode{}, checked: map[string]bool{},
-	}
-	mode, err := w.lookup(dir, dir)
+	w := r.walk(tree, limits)
+	entry, err := w.lookup(dir, dir)
 	if err != nil {
-		return nil, err
+		return closure{}, err
 	}
-	if !mode.IsDir() {
-		return nil, refuse(codeMissing, dir, "a component is a directory")
+	if !entry.IsDir() {
+		return closure{}, refuse(codeMissing, dir, "a component is a directory")
 	}
 	if err := w.enter(dir, dir); err != nil {
-		return nil, err
+		return closure{}, err
 	}
-	return w.files, nil
+	return w.closure, nil
 }
 
 // enter walks the kustomization of a directory that the file at refers to.
@@ -83,14 +103,15 @@ func (w *walk) enter(at, dir string) error {
 	if err != nil {
 		return err
 	}
-	text, err := w.read(name, name, true)
+	f, err := w.read(name, name, true)
 	if err != nil {
 		return err
 	}
-	k, err := parseKustomization(name, text)
+	k, err := w.known.kustomization(name, f, w.closure)
 	if err != nil {
 		return err
 	}
+	w.kustomizations[dir] = k
 	w.open = append(w.open, dir)
 	defer func() { w.open = w.open[:len(w.open)-1] }()
 	return w.follow(name, dir, k)
@@ -119,7 +140,7 @@ func (w *walk) find(dir string) (string, error) {
 }
 
 // list returns the entries of a directory that is known to be one.
-func (w *walk) list(dir string) (map[string]fs.FileMode, error) {
+func (w *walk) list(dir string) (map[string]listed, error) {
 	if known, ok := w.listings[dir]; ok {
 		return known, nil
 	}
@@ -127,9 +148,13 @@ func (w *walk) list(dir string) (map[string]fs.FileMode, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading directory %q: %w", dir, err)
 	}
-	listing := make(map[string]fs.FileMode, len(entries))
+	listing := make(map[string]listed, len(entries))
 	for _, e := range entries {
-		listing[e.Name()] = e.Type()
+		entry := listed{FileMode: e.Type()}
+		if named, ok := e.(interface{ ObjectID() string }); ok {
+			entry.id = named.ObjectID()
+		}
+		listing[e.Name()] = entry
 	}
 	w.listings[dir] = listing
 	return listing, nil
@@ -137,36 +162,44 @@ func (w *walk) list(dir string) (map[string]fs.FileMode, error) {
 
 // lookup returns the type of an entry. Each directory on the way is looked at
 // in its parent, where a link shows as one, so none is ever followed.
-func (w *walk) lookup(at, name string) (fs.FileMode, error) {
-	mode := fs.ModeDir
+func (w *walk) lookup(at, name string) (listed, error) {
+	entry := listed{FileMode: fs.ModeDir}
 	if name == "." {
-		return mode, nil
+		return entry, nil
 	}
 	dir := "."
 	for element := range strings.SplitSeq(name, "/") {
-		if !mode.IsDir() {
-			return 0, refuse(codeMissing, at, "%s is not a directory", dir)
+		if !entry.IsDir() {
+			return listed{}, refuse(codeMissing, at, "%s is not a directory", dir)
 		}
 		entries, err := w.list(dir)
 		if err != nil {
-			return 0, err
+			return listed{}, err
 		}
 		dir = path.Join(dir, element)
 		w.look(dir)
 		found, ok := entries[element]
 		switch {
 		case !ok:
-			return 0, refuse(codeMissing, at, "there is no %s", dir)
-		case found&fs.ModeSymlink != 0:
-			return 0, refuse(codeSymlink, at, "%s is a symbolic link", dir)
-		case found&fs.ModeIrregular != 0:
-			return 0, refuse(codeSubmodule, at, "%s is a submodule", dir)
+			return listed{}, refuse(codeMissing, at, "there is no %s", dir)
+		case found.FileMode&fs.ModeSymlink != 0:
+			return listed{}, refuse(codeSymlink, at, "%s is a symbolic link", dir)
+		case found.FileMode&fs.ModeIrregular != 0:
+			return listed{}, refuse(codeSubmodule, at, "%s is a submodule", dir)
 		case !found.IsDir() && !found.IsRegular():
-			return 0, refuse(codeSymlink, at, "%s is neither a file nor a directory", dir)
+			return listed{}, refuse(codeSymlink, at, "%s is neither a file nor a directory", dir)
 		}
-		mode = found
+		entry = found
 	}
-	return mode, nil
+	return entry, nil
+}
+
+// aside adds a file that is read for something else than its objects.
+func (w *walk) aside(at, dir, ref string, asYAML bool) error {
+	if name, err := resolve(at, dir, ref); err == nil {
+		w.asides[name] = true
+	}
+	return w.file(at, dir, ref, asYAML)
 }
 
 // file adds a file that the kustomization at, in dir, names.
@@ -185,55 +218,30 @@ func (w *walk) file(at, dir, ref string, asYAML bool) error {
 	return err
 }
 
-// lfsPointer begins a file whose content is elsewhere (Git LFS specification).
-var lfsPointer = []byte("version https://git-lfs.github.com/spec/")
-
 // read reads a regular file once and counts it every time.
-func (w *walk) read(at, name string, asYAML bool) ([]byte, error) {
-	content, known := w.files[name]
+func (w *walk) read(at, name string, asYAML bool) (*file, error) {
+	f, known := w.files[name]
 	if !known {
-		mode, err := w.lookup(at, name)
+		entry, err := w.lookup(at, name)
 		if err != nil {
 			return nil, err
 		}
-		if !mode.IsRegular() {
+		if !entry.IsRegular() {
 			return nil, refuse(codeMissing, at, "%s is a directory, where a file is wanted", name)
 		}
-		if content, err = w.content(name); err != nil {
+		if f, err = w.known.file(w.tree, name, entry.id, w.limits); err != nil {
 			return nil, err
 		}
-		w.files[name] = content
+		w.files[name] = f
 	}
-	if w.bytes += int64(len(content)); w.bytes > w.limits.TotalBytes {
+	if w.bytes += f.size; w.bytes > w.limits.TotalBytes {
 		return nil, refuse(codeTotalSize, at, "the component reads more than %d bytes", w.limits.TotalBytes)
 	}
 	if asYAML && !w.checked[name] {
-		if err := w.cleared.check(name, content, w.limits); err != nil {
+		if err := w.known.check(name, f, w.closure, w.limits); err != nil {
 			return nil, err
 		}
 		w.checked[name] = true
 	}
-	return content, nil
-}
-
-func (w *walk) content(name string) ([]byte, error) {
-	file, err := w.tree.Open(name)
-	if err != nil {
-		return nil, fmt.Errorf("reading %q: %w", name, err)
-	}
-	info, err := file.Stat()
-	if err == nil && info.Size() > w.limits.FileBytes {
-		err = refuse(codeFileSize, name, "%d bytes, more than %d", info.Size(), w.limits.FileBytes)
-	}
-	if err := errors.Join(err, file.Close()); err != nil {
-		return nil, fmt.Errorf("reading %q: %w", name, err)
-	}
-	content, err := fs.ReadFile(w.tree, name)
-	if err != nil {
-		return nil, fmt.Errorf("reading %q: %w", name, err)
-	}
-	if bytes.HasPrefix(content, lfsPointer) {
-		return nil, refuse(codeLFS, name, "a Git LFS pointer, not the file")
-	}
-	return content, nil
+	return f, nil
 }

@@ -11,7 +11,9 @@
 //
 //  1. Closure. The kustomization files are walked, beginning at the component,
 //     and every file that they name is read from the tree, and no other.
-//  2. Build. kustomize runs over those files in memory.
+//  2. Build. kustomize runs over those files in memory: over files and directories
+//     one by one where that makes no difference, so that a [Renderer] need not
+//     build again what did not change.
 //  3. Objects. Each object becomes canonical JSON with a digest.
 //
 // Refused before kustomize runs, because kustomize would follow or do it:

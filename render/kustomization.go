@@ -66,7 +66,7 @@ func (w *walk) follow(at, dir string, k *types.Kustomization) error {
 		}
 	}
 	for _, ref := range slices.Concat(k.Configurations, k.Crds) {
-		if err := w.file(at, dir, ref, true); err != nil {
+		if err := w.aside(at, dir, ref, true); err != nil {
 			return err
 		}
 	}
@@ -74,7 +74,7 @@ func (w *walk) follow(at, dir string, k *types.Kustomization) error {
 		if r.Path == "" {
 			continue
 		}
-		if err := w.file(at, dir, r.Path, true); err != nil {
+		if err := w.aside(at, dir, r.Path, true); err != nil {
 			return err
 		}
 	}
@@ -90,13 +90,14 @@ func (w *walk) resource(at, dir, ref string) error {
 	if err != nil {
 		return err
 	}
-	mode, err := w.lookup(at, name)
+	entry, err := w.lookup(at, name)
 	if err != nil {
 		return err
 	}
-	if mode.IsDir() {
+	if entry.IsDir() {
 		return w.enter(at, name)
 	}
+	w.resources[name] = true
 	return w.file(at, dir, ref, true)
 }
 
@@ -105,14 +106,19 @@ func (w *walk) directory(at, dir, ref string) error {
 	if err != nil {
 		return err
 	}
-	mode, err := w.lookup(at, name)
+	entry, err := w.lookup(at, name)
 	if err != nil {
 		return err
 	}
-	if !mode.IsDir() {
+	if !entry.IsDir() {
 		return refuse(codeMissing, at, "%s is a file, where a directory is wanted", name)
 	}
 	return w.enter(at, name)
+}
+
+// patchesOf are the patches with a target of their own, or none.
+func patchesOf(k *types.Kustomization) []types.Patch {
+	return slices.Concat(k.Patches, k.PatchesJson6902)
 }
 
 // patches follows the files of patches and checks those that stand inline:
@@ -120,7 +126,7 @@ func (w *walk) directory(at, dir, ref string) error {
 func (w *walk) patches(at, dir string, k *types.Kustomization) error {
 	var inline []string
 	files := make([]string, 0, len(k.Patches))
-	for _, p := range slices.Concat(k.Patches, k.PatchesJson6902) {
+	for _, p := range patchesOf(k) {
 		if p.Path != "" {
 			files = append(files, p.Path)
 		}
@@ -133,12 +139,14 @@ func (w *walk) patches(at, dir string, k *types.Kustomization) error {
 		}
 	}
 	for i, text := range inline {
-		if err := checkYAML(fmt.Sprintf("%s (inline patch %d)", at, i+1), []byte(text), w.limits); err != nil {
+		found, err := checkYAML(fmt.Sprintf("%s (inline patch %d)", at, i+1), []byte(text), w.limits)
+		if err != nil {
 			return err
 		}
+		w.touched = w.touched || found.defines || found.marked
 	}
 	for _, ref := range files {
-		if err := w.file(at, dir, ref, true); err != nil {
+		if err := w.aside(at, dir, ref, true); err != nil {
 			return err
 		}
 	}
@@ -163,7 +171,7 @@ func (w *walk) generated(at, dir string, k *types.Kustomization) error {
 			refs = append(refs, fileOf(f))
 		}
 		for _, ref := range refs {
-			if err := w.file(at, dir, ref, false); err != nil {
+			if err := w.aside(at, dir, ref, false); err != nil {
 				return err
 			}
 		}

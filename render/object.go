@@ -16,12 +16,15 @@ import (
 	"sigs.k8s.io/kustomize/api/resmap"
 )
 
+// errSchemaLost says that a schema that was taken out could not be put back.
+var errSchemaLost = errors.New("a schema was not found where it was taken out")
+
 // collect makes objects of what kustomize built for a component.
-func collect(c Component, built resmap.ResMap, limits Limits) ([]Object, error) {
+func collect(c Component, built resmap.ResMap, schemas map[string]json.RawMessage, limits Limits) ([]Object, error) {
 	if built.Size() > limits.Objects {
 		return nil, refuse(codeObjectCount, c.Path, "%d objects, more than %d", built.Size(), limits.Objects)
 	}
-	objects := make([]Object, 0, built.Size())
+	objects, restored := make([]Object, 0, built.Size()), 0
 	for _, r := range built.Resources() {
 		value, err := plainValue(r.YNode())
 		if err != nil {
@@ -31,11 +34,18 @@ func collect(c Component, built resmap.ResMap, limits Limits) ([]Object, error) 
 		if !ok {
 			return nil, refuse(codeObject, c.Path, "an object that is not a mapping")
 		}
+		restored += restore(content, schemas)
 		o, err := newObject(c, content, limits)
 		if err != nil {
 			return nil, err
 		}
+		if bytes.Contains(o.json, []byte(markPrefix)) && schemas != nil {
+			return nil, errSchemaLost
+		}
 		objects = append(objects, o)
+	}
+	if restored < len(schemas) {
+		return nil, errSchemaLost
 	}
 	slices.SortFunc(objects, func(a, b Object) int { return a.id.Compare(b.id) })
 	return objects, nil

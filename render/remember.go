@@ -1,88 +1,73 @@
 package render
 
 import (
+	"container/list"
 	"crypto/sha256"
-	"slices"
 	"sync"
 )
 
-// built remembers the objects of components.
+// built remembers the objects of components and of pieces of them.
 type built struct {
 	mu      sync.Mutex
-	objects map[builtKey][]Object
-	// order has the keys, the least recently used one first.
-	order []builtKey
+	objects map[builtKey]*list.Element
+	// order has the memories, the one that was used last in front.
+	order list.List
+	bytes int
 }
 
-// builtKey is all that the objects of a component depend on.
+// builtKey is all that the objects of a component, or of a piece of one, depend on.
 type builtKey struct {
 	component Component
 	files     [sha256.Size]byte
 	limits    Limits
 }
 
-// builtMost is how many components are remembered: a few revisions of a factory.
-const builtMost = 32
+type memory struct {
+	key     builtKey
+	objects []Object
+	bytes   int
+}
+
+// What is remembered at most. A component has the objects of its pieces, so they
+// are counted twice and held once.
+const (
+	builtMost  = 16384
+	builtBytes = 256 << 20
+	// perObject is what an object takes beside its JSON.
+	perObject = 512
+)
 
 func (b *built) recall(key builtKey) ([]Object, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	objects, known := b.objects[key]
-	if known {
-		i := slices.Index(b.order, key)
-		b.order = append(slices.Delete(b.order, i, i+1), key)
+	e, known := b.objects[key]
+	if !known {
+		return nil, false
 	}
-	return objects, known
+	b.order.MoveToFront(e)
+	m, _ := e.Value.(*memory)
+	return m.objects, true
 }
 
 func (b *built) remember(key builtKey, objects []Object) {
+	m := &memory{key: key, objects: objects}
+	for _, o := range objects {
+		m.bytes += len(o.json) + perObject
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if _, known := b.objects[key]; known {
+	if _, known := b.objects[key]; known || m.bytes > builtBytes {
 		return
 	}
 	if b.objects == nil {
-		b.objects = map[builtKey][]Object{}
+		b.objects = map[builtKey]*list.Element{}
 	}
-	if len(b.order) == builtMost {
-		delete(b.objects, b.order[0])
-		b.order = slices.Delete(b.order, 0, 1)
+	b.objects[key] = b.order.PushFront(m)
+	b.bytes += m.bytes
+	for b.order.Len() > builtMost || b.bytes > builtBytes {
+		oldest := b.order.Back()
+		m, _ := b.order.Remove(oldest).(*memory)
+		delete(b.objects, m.key)
+		b.bytes -= m.bytes
 	}
-	b.objects[key] = objects
-	b.order = append(b.order, key)
-}
-
-// cleared remembers which YAML was found to be bearable, by its digest.
-type cleared struct {
-	mu   sync.Mutex
-	seen map[clearedKey]struct{}
-}
-
-type clearedKey struct {
-	file   [sha256.Size]byte
-	limits Limits
-}
-
-// clearedMost bounds the memory; when it is reached, everything is forgotten.
-const clearedMost = 4096
-
-// check is checkYAML for a file that may have been checked before.
-func (c *cleared) check(at string, text []byte, limits Limits) error {
-	key := clearedKey{sha256.Sum256(text), limits}
-	c.mu.Lock()
-	_, known := c.seen[key]
-	c.mu.Unlock()
-	if known {
-		return nil
-	}
-	if err := checkYAML(at, text, limits); err != nil {
-		return err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.seen == nil || len(c.seen) >= clearedMost {
-		c.seen = map[clearedKey]struct{}{}
-	}
-	c.seen[key] = struct{}{}
-	return nil
 }

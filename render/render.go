@@ -1,6 +1,8 @@
 package render
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -17,8 +19,8 @@ func Render(tree fs.FS, overlay string, components []Component, limits Limits) (
 // that one whose files are the same is not built again. The zero value is ready;
 // it may be used by many goroutines.
 type Renderer struct {
-	built   built
-	cleared cleared
+	built built
+	known known
 }
 
 // Render renders components of a tree, as the function of that name does.
@@ -30,8 +32,10 @@ func (r *Renderer) Render(tree fs.FS, overlay string, components []Component, li
 	}
 	m := Manifests{components: placed}
 	owner := map[ID]string{}
-	for _, c := range placed {
-		objects, err := r.component(tree, c, limits)
+	built, errs := make([][]Object, len(placed)), make([]error, len(placed))
+	each(len(placed), func(i int) { built[i], errs[i] = r.component(tree, placed[i], limits) })
+	for i, c := range placed {
+		objects, err := built[i], errs[i]
 		if err != nil {
 			return Manifests{}, err
 		}
@@ -82,16 +86,75 @@ func (r *Renderer) component(tree fs.FS, c Component, limits Limits) ([]Object, 
 	if objects, known := r.built.recall(key); known {
 		return objects, nil
 	}
-	built, err := build(c, files)
+	objects, assembled, err := r.assemble(c, files, limits)
 	if err != nil {
 		return nil, err
 	}
-	objects, err := collect(c, built, limits)
+	if !assembled {
+		return r.whole(c, files, limits)
+	}
+	r.built.remember(key, objects)
+	return objects, nil
+}
+
+// whole has kustomize build a closure, unless it did so before.
+func (r *Renderer) whole(c Component, files closure, limits Limits) ([]Object, error) {
+	key := builtKey{component: c, files: files.digest(), limits: limits}
+	if objects, known := r.built.recall(key); known {
+		return objects, nil
+	}
+	objects, ok, err := r.light(c, files, limits)
+	if !ok && err == nil {
+		objects, err = complete(c, files, limits)
+	}
 	if err != nil {
 		return nil, err
 	}
 	r.built.remember(key, objects)
 	return objects, nil
+}
+
+// complete gives kustomize everything.
+func complete(c Component, files closure, limits Limits) ([]Object, error) {
+	built, err := build(c, files, nil)
+	if err != nil {
+		return nil, err
+	}
+	return collect(c, built, nil, limits)
+}
+
+// light gives kustomize everything but schemas. It is not ok where there are none,
+// where something might miss them, and where anything is wrong.
+func (r *Renderer) light(c Component, files closure, limits Limits) ([]Object, bool, error) {
+	if !files.untouched() {
+		return nil, false, nil
+	}
+	instead, schemas := map[string][]byte{}, map[string]json.RawMessage{}
+	for name := range files.resources {
+		if !files.files[name].defines || files.asides[name] {
+			continue
+		}
+		text, err := files.content(name)
+		if err != nil {
+			return nil, false, err
+		}
+		instead[name] = r.known.withoutSchemas(name, text, limits, schemas)
+	}
+	if len(schemas) == 0 {
+		return nil, false, nil
+	}
+	var no *Refusal
+	built, err := build(c, files, instead)
+	if err == nil {
+		var objects []Object
+		if objects, err = collect(c, built, schemas, limits); err == nil {
+			return objects, true, nil
+		}
+	}
+	if errors.As(err, &no) || errors.Is(err, errSchemaLost) {
+		return nil, false, nil
+	}
+	return nil, false, err
 }
 
 // sum is the digest of the manifests: each object with its component and stage.

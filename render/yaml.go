@@ -2,15 +2,16 @@ package render
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"regexp"
-	"runtime"
+	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
-	"golang.org/x/sync/errgroup"
 
 	"millwright.dev/millwright/internal/visible"
 )
@@ -23,57 +24,139 @@ var separator = regexp.MustCompile(`\n---.*\n`)
 // checkYAML refuses YAML that kustomize would choke on (rows D11, D12, D15), or
 // that shows its reviewers something else than it means. It parses without
 // expanding anything.
-func checkYAML(at string, text []byte, limits Limits) error {
+func checkYAML(at string, text []byte, limits Limits) (facts, error) {
+	return new(known).checked(at, text, limits)
+}
+
+// checked is checkYAML, which remembers documents.
+func (k *known) checked(at string, text []byte, limits Limits) (facts, error) {
 	if hidden := visible.Deceptive(text); hidden != nil {
-		return refuse(codeYAML, at, "%v", hidden)
+		return facts{}, refuse(codeYAML, at, "%v", hidden)
 	}
-	text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
+	documents, _, err := k.documents(at, bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n")), limits)
+	if err != nil {
+		return facts{}, err
+	}
+	var all facts
+	for _, d := range documents {
+		all.instructs = all.instructs || d.instructs
+		all.defines = all.defines || d.defines
+		all.marked = all.marked || d.marked
+	}
+	return all, nil
+}
+
+// documents cuts a file as kustomize does and checks what it is cut into; gaps are
+// what stands in between.
+func (k *known) documents(at string, text []byte, limits Limits) (documents []document, gaps [][]byte, err error) {
 	cuts := separator.FindAllIndex(text, limits.Documents)
 	if len(cuts) >= limits.Documents {
-		return refuse(codeDocuments, at, "more than %d documents", limits.Documents)
+		return nil, nil, refuse(codeDocuments, at, "more than %d documents", limits.Documents)
 	}
-	var (
-		group errgroup.Group
-		from  int
-		errs  = make([]error, len(cuts)+1)
-	)
-	group.SetLimit(runtime.GOMAXPROCS(0))
+	documents = make([]document, len(cuts)+1)
+	errs := make([]error, len(cuts)+1)
+	from := 0
 	for i, cut := range append(cuts, []int{len(text), len(text)}) {
-		document := text[from:cut[0]]
+		documents[i].text = text[from:cut[0]]
+		gaps = append(gaps, text[cut[0]:cut[1]])
 		from = cut[1]
-		group.Go(func() error {
-			errs[i] = checkDocument(at, document, limits)
-			return nil
-		})
 	}
-	_ = group.Wait() // the functions only return nil
+	each(len(documents), func(i int) { errs[i] = k.document(at, &documents[i], limits) })
 	for _, err := range errs {
 		if err != nil {
-			return err // the first of the file, whichever came first
+			return nil, nil, err // the first of the file, whichever came first
 		}
 	}
+	return documents, gaps, nil
+}
+
+// document is a part of a file.
+type document struct {
+	text []byte
+	read
+}
+
+// read is what was found in a document.
+type read struct {
+	facts
+	lifted *lifted
+}
+
+// document checks a document that may have been checked before.
+func (k *known) document(at string, d *document, limits Limits) error {
+	key := bearableKey{sha256.Sum256(d.text), limits}
+	k.mu.Lock()
+	found, seen := k.read[key]
+	k.mu.Unlock()
+	if !seen {
+		var err error
+		if found, err = checkDocument(at, d.text, limits); err != nil {
+			return err
+		}
+		k.mu.Lock()
+		k.keep(key, found)
+		k.mu.Unlock()
+	}
+	d.read = found
 	return nil
 }
 
+// facts are what was found of YAML that is bearable.
+type facts struct {
+	// instructs says that it may say something to kustomize itself, beside what it
+	// declares to a cluster.
+	instructs bool
+	// defines says that it may be about a definition, marked that a schema may have
+	// been taken out of it.
+	defines, marked bool
+}
+
 // checkDocument parses a document and weighs it.
-func checkDocument(at string, document []byte, limits Limits) error {
+func checkDocument(at string, document []byte, limits Limits) (f read, err error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(document))
 	for seen := 0; ; seen++ {
 		var node yaml.Node
 		err := decoder.Decode(&node)
 		if errors.Is(err, io.EOF) {
-			return nil
+			return f, nil
 		}
 		if err != nil {
-			return refuse(codeYAML, at, "%v", err)
+			return f, refuse(codeYAML, at, "%v", err)
 		}
 		if seen > 0 {
-			return refuse(codeYAML, at, "a document ends where kustomize does not see it, and would drop what follows")
+			return f, refuse(codeYAML, at, "a document ends where kustomize does not see it, and would drop what follows")
 		}
 		if err := checkNode(at, &node, limits); err != nil {
-			return err
+			return f, err
+		}
+		f.facts = factsOf(&node)
+		if f.defines && !f.instructs && !f.marked && !bytes.HasPrefix(document, []byte("%")) {
+			f.lifted = lift(&node)
 		}
 	}
+}
+
+func factsOf(n *yaml.Node) facts {
+	return facts{
+		instructs: contains(n, instructs),
+		defines:   contains(n, func(text string) bool { return text == definition }),
+		marked:    contains(n, func(text string) bool { return strings.Contains(text, markPrefix) }),
+	}
+}
+
+// contains looks at every scalar. An alias repeats one that stands in the document
+// too.
+func contains(n *yaml.Node, is func(string) bool) bool {
+	if n.Kind == yaml.ScalarNode {
+		return is(n.Value)
+	}
+	return slices.ContainsFunc(n.Content, func(c *yaml.Node) bool { return contains(c, is) })
+}
+
+// instructs finds the names of annotations by which kustomize is told what to do
+// with an object, or notes down what it did.
+func instructs(text string) bool {
+	return strings.Contains(text, "config.kubernetes.io") || strings.Contains(text, "config.k8s.io") && !strings.HasPrefix(text, "kustomize.config.k8s.io/v1")
 }
 
 func checkNode(at string, node *yaml.Node, limits Limits) error {

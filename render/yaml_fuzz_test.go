@@ -23,7 +23,7 @@ func FuzzYAMLLimits(f *testing.F) {
 	}
 	limits := Limits{Depth: 8, AliasNodes: 1, AliasBytes: 1, Documents: 100}.withDefaults()
 	f.Fuzz(func(t *testing.T, text []byte) {
-		if err := checkYAML("fuzz", text, limits); err != nil {
+		if _, err := checkYAML("fuzz", text, limits); err != nil {
 			var refused *Refusal
 			if !errors.As(err, &refused) {
 				t.Fatalf("not a refusal: %v", err)

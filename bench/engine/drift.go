@@ -131,6 +131,11 @@ func (b *benchmark) drift(ctx context.Context, f *floor, entries []entry) error 
 	return b.quiet(ctx, entries)
 }
 
+// between is the rest after a single rogue write: what is measured is how long one
+// lasts, not how long one waits for what follows from the one before. Many at once
+// are measured by themselves.
+const between = 500 * time.Millisecond
+
 // restore has a rogue act, the party told, and takes the time from the rogue's
 // answer to the restored object.
 func (b *benchmark) restore(ctx context.Context, e entry, r rogue, workload string, tell func(context.Context) error) error {
@@ -155,6 +160,7 @@ func (b *benchmark) restore(ctx context.Context, e entry, r rogue, workload stri
 		return fmt.Errorf("%s, %s: %w", e.name, r.what, m.err)
 	}
 	took := max(m.at.Sub(began), 0).Seconds()
+	time.Sleep(between)
 	fmt.Fprintf(b.log, "  %-10s %s: %s put back after %.1f ms\n", e.name, workload, r.what, took*1e3)
 	b.sample(workload, e.name, took)
 	b.sample(workload+" "+r.what, e.name, took)

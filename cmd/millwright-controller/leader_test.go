@@ -79,10 +79,11 @@ func TestALeaderThatWasStoppedWritesNothingWhenItGoesOn(t *testing.T) { // rows 
 	old := w.start(nil, one.flags...)
 	<-reached
 	w.must(old.Signal(syscall.SIGSTOP))
-	written := len(changed(one.proxy))
+	stopped, written := time.Now(), len(changed(one.proxy))
 	w.start(nil, two.flags...)
 	w.applied(commit)
 	w.audit(1)
+	time.Sleep(time.Until(stopped.Add(long(0, 5*time.Minute))))
 	w.must(old.Signal(syscall.SIGCONT))
 	close(release)
 	w.ended(old)
@@ -289,14 +290,18 @@ func TestDriftDuringAPartitionIsPutBackAfterIt(t *testing.T) { // row L05
 		before := len(changed(w.proxy))
 		w.edit("c-03", "drifted")
 		w.must(w.client.Delete(t.Context(), &corev1.ConfigMap{ObjectMeta: metaOf(w.namespace+"-work", "c-04")}))
-		time.Sleep(3 * time.Second)
+		time.Sleep(long(3*time.Second, 10*time.Minute))
 		if n := len(changed(w.proxy)); n != before || w.values()["drifted"] != 1 {
 			t.Errorf("the API server %s, and something got through", how)
 		}
 		heal()
 		healed := time.Now()
 		w.until("drift is put back", func() bool { return w.values()["one"] == small })
-		t.Logf("when the API server that %s is back: put back after %v", how, time.Since(healed))
+		took := time.Since(healed).Round(time.Millisecond)
+		t.Logf("when the API server that %s is back: put back after %v", how, took)
+		if soaks() && took > 2*time.Second {
+			t.Errorf("drift was put back %v after the API server that %s was back", took, how)
+		}
 	}
 	w.promises("one", small, 1)
 }

@@ -63,6 +63,8 @@ func run(ctx context.Context, o options, log io.Writer) error {
 	if err != nil {
 		return err
 	}
+	impatient := rest.CopyConfig(cfg)
+	bePatient(cfg)
 	held, err := newLease(cfg, o, time.Now)
 	if err != nil {
 		return err
@@ -89,7 +91,11 @@ func run(ctx context.Context, o options, log io.Writer) error {
 	if err := r.Register(m, wake); err != nil {
 		return err
 	}
-	if err := addServers(m, o, setup, wake); err != nil {
+	answers, err := reconciler.Versions(impatient)
+	if err != nil {
+		return err
+	}
+	if err := addServers(m, o, setup.Client, answers, wake); err != nil {
 		return err
 	}
 	logger.Info("starting", "version", version)
@@ -114,6 +120,7 @@ func restConfig(path string) (*rest.Config, error) {
 	}
 	cfg.UserAgent = "millwright-controller/" + version
 	cfg.QPS = -1 // priority and fairness in the API server decides, not a number of ours
+	rereadAuthority(cfg)
 	return cfg, nil
 }
 
@@ -187,7 +194,7 @@ func newSetup(cfg *rest.Config, m manager.Manager, o options, wake chan<- event.
 	}
 	setup := &reconciler.Setup{
 		Client: m.GetClient(), Reader: m.GetAPIReader(), Cache: m.GetCache(), REST: cfg, DataDir: o.dataDir, Trust: trust,
-		Policy: policy.Runner{Path: engine}, Release: version, Clock: time.Now, Version: versions,
+		Policy: policy.Runner{Path: engine, MemoryLimit: boundMemory(memoryLimit("/proc", "/sys/fs/cgroup"))}, Ahead: true, Release: version, Clock: time.Now, Version: versions,
 		Events: m.GetEventRecorder("millwright-controller"), Metrics: metrics, Watcher: watcher,
 		Workers: o.workers, Shard: o.shard, Interrupt: o.interrupt,
 	}
@@ -255,12 +262,14 @@ func keyFrom(path string) (*attest.Key, error) {
 	return &key, nil
 }
 
-func addServers(m manager.Manager, o options, setup *reconciler.Setup, wake chan<- event.GenericEvent) error {
+// addServers adds what listens. answers asks the API server, and does not wait for
+// one that is away: a controller without it is not ready.
+func addServers(m manager.Manager, o options, c client.Client, answers func(context.Context) (string, error), wake chan<- event.GenericEvent) error {
 	if err := m.AddHealthzCheck("ping", healthz.Ping); err != nil {
 		return fmt.Errorf("adding the health check: %w", err)
 	}
 	ready := func(r *http.Request) error {
-		_, err := setup.Version(r.Context())
+		_, err := answers(r.Context())
 		return err
 	}
 	if err := m.AddReadyzCheck("api-server", ready); err != nil {
@@ -272,7 +281,7 @@ func addServers(m manager.Manager, o options, setup *reconciler.Setup, wake chan
 	enqueue := reconciler.Waker(wake)
 	handler := source.PokeHandler(func(namespace, name string) bool {
 		key := types.NamespacedName{Namespace: namespace, Name: name}
-		if !reconciler.Known(setup.Client, key) {
+		if !reconciler.Known(c, key) {
 			return false
 		}
 		enqueue(key, render.ID{})

@@ -2,14 +2,8 @@ package main
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"io/fs"
 	"log"
 	"maps"
 	"net/http"
@@ -26,24 +20,17 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
 
 	"millwright.dev/millwright/e2e/gittest"
 	"millwright.dev/millwright/e2e/registrytest"
 	"millwright.dev/millwright/gitverify/sigstoretest"
 	"millwright.dev/millwright/reconciler"
-	"millwright.dev/millwright/reconciler/api"
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
 	"millwright.dev/millwright/reconciler/attest"
+	"millwright.dev/millwright/reconciler/factorytest"
 	"millwright.dev/millwright/reconciler/faultproxy"
 	"millwright.dev/millwright/reconciler/kubetest"
 	"millwright.dev/millwright/render/policy/policytest"
@@ -56,24 +43,25 @@ import (
 const (
 	childMark  = "MILLWRIGHT_TEST_CONTROLLER"
 	childPoint = "MILLWRIGHT_TEST_KILL_AT" // "POINT#N": SIGKILL at the Nth time
+	childGroup = "MILLWRIGHT_TEST_GROUP"   // the folder of a control group to work in
 )
 
 func TestMain(m *testing.M) {
 	if os.Getenv(childMark) != "" {
 		os.Exit(child())
 	}
-	ctrl.SetLogger(logr.Discard())
-	os.Exit(kubetest.Main(withSigstore{m}))
+	os.Exit(factorytest.Main(m))
 }
-
-type withSigstore struct{ m *testing.M }
-
-func (w withSigstore) Run() int { return sigstoretest.Main(w.m) }
 
 // child is main, with a way to die.
 func child() int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	if dir := os.Getenv(childGroup); dir != "" {
+		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte("0"), 0o600); err != nil {
+			return 3
+		}
+	}
 	signal.Ignore(syscall.SIGXFSZ) // a write over the limit is to fail as on a full disk
 	opts, err := parse(os.Args[1:], os.Stderr)
 	if err != nil {
@@ -154,7 +142,8 @@ func newWorld(t *testing.T, name string, registry *registrytest.Server) *world {
 	if registry != nil {
 		w.frontRegistry(registry)
 	}
-	w.connect()
+	w.client, err = factorytest.Connect(t.Context(), w.cluster.Config(), w.namespace)
+	w.must(err)
 	w.seed()
 	w.create()
 	return w
@@ -206,58 +195,18 @@ func (w *world) frontRegistry(registry *registrytest.Server) {
 }
 
 func (w *world) writeKey() {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	key, text, err := factorytest.Key()
 	w.must(err)
-	der, err := x509.MarshalPKCS8PrivateKey(private)
-	w.must(err)
-	text := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 	w.must(os.WriteFile(w.path("key.pem"), text, 0o600))
-	w.key, err = attest.ParseKey(text, nil)
-	w.must(err)
+	w.key = key
 }
 
-func (w *world) connect() {
-	scheme := runtime.NewScheme()
-	w.must(clientgoscheme.AddToScheme(scheme))
-	w.must(apiextensionsv1.AddToScheme(scheme))
-	w.must(v1alpha1.AddToScheme(scheme))
-	var err error
-	w.client, err = client.New(w.cluster.Config(), client.Options{Scheme: scheme})
-	w.must(err)
-	w.must(fs.WalkDir(api.CRDs, ".", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		data, err := api.CRDs.ReadFile(path)
-		w.must(err)
-		var crd apiextensionsv1.CustomResourceDefinition
-		w.must(yaml.Unmarshal(data, &crd))
-		return ignoreExisting(w.client.Create(w.t.Context(), &crd))
-	}))
-	w.must(w.client.Create(w.t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.namespace}}))
-}
-
-func ignoreExisting(err error) error {
-	if apierrors.IsAlreadyExists(err) {
-		return nil
-	}
-	return err
-}
-
-// create makes the Factory, as soon as its definition is served.
+// create makes the Factory.
 func (w *world) create() {
-	f := &v1alpha1.Factory{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "factory", Labels: map[string]string{"shard": w.namespace}},
-		Spec: v1alpha1.FactorySpec{
-			Source: v1alpha1.SourceSpec{
-				URL: w.git.RepoURL("factory"), Ref: "refs/heads/main", Interval: metav1.Duration{Duration: time.Second},
-			},
-			Verify: v1alpha1.VerifySpec{Anchor: w.anchor}, Environment: "local",
-			Attest: v1alpha1.AttestSpec{Signer: "Key", Repository: w.repository},
-			Prune:  v1alpha1.PruneSpec{MaxObjects: 5, MaxPercent: 50},
-		},
-	}
-	w.until("the Factory can be created", func() bool { return w.client.Create(w.t.Context(), f.DeepCopy()) == nil })
+	f := factorytest.Factory(w.namespace, w.git.RepoURL("factory"), w.anchor)
+	f.Labels = map[string]string{"shard": w.namespace}
+	f.Spec.Source.Interval, f.Spec.Attest.Repository = metav1.Duration{Duration: time.Second}, w.repository
+	w.must(factorytest.Create(w.t.Context(), w.client, f))
 }
 
 // until waits for something with a deadline for busy machines.
@@ -280,7 +229,7 @@ func (w *world) write(path, text string) {
 // seed writes the first tree and pins it.
 func (w *world) seed() {
 	w.write("factory-config/factory.yaml", factoryConfig)
-	w.write("factory-config/trust/policy.yaml", fmt.Sprintf(trustPolicy, w.sigstore.IssuerURL(sigstoretest.Person)))
+	w.write("factory-config/trust/policy.yaml", factorytest.Policy(1, w.sigstore.IssuerURL(sigstoretest.Person)))
 	w.write("overlays/local/base/kustomization.yaml", "resources: [objects.yaml]\n")
 	w.write("overlays/local/base/objects.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: "+w.namespace+"-work}\n")
 	w.write("overlays/local/app/kustomization.yaml", "resources: [objects.yaml]\n")
@@ -454,27 +403,4 @@ func (w *world) audit(records int) {
 	}
 }
 
-const factoryConfig = `apiVersion: millwright.dev/v1alpha1
-kind: FactoryConfig
-metadata: {name: test}
-spec:
-  environments:
-  - name: local
-    overlay: overlays/local
-    health: {mode: Unknown, reason: no kubelet runs here}
-  components:
-  - {name: base, path: base, drift: correct}
-  - {name: app, path: app, dependsOn: [base], drift: correct}
-`
-
-const trustPolicy = `apiVersion: millwright.dev/v1alpha1
-kind: TrustPolicy
-metadata: {name: factory}
-spec:
-  version: 1
-  repository: millwright.dev/test
-  identities:
-  - {name: alice, person: alice, issuer: %[1]q, subject: alice@factory.example, roles: [maintainer]}
-  rules:
-  - {name: everything, paths: ["**"], role: maintainer, threshold: 1}
-`
+const factoryConfig = factorytest.Config

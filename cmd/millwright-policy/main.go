@@ -1,7 +1,8 @@
 // Command millwright-policy tests rendered manifests against the policies among
 // them: one request on standard input, one verdict on standard output, then it
-// ends. People do not call it; render/policy does, once for each test, without
-// environment, in namespaces without network, with a deadline and a memory
+// ends. A request may come in two parts, so that the process is ready when the
+// second, what is to be tested, comes. People do not call it; render/policy does,
+// once for each test, without environment, in namespaces without network, with a deadline and a memory
 // limit, because a policy is a program that somebody else wrote. Where the kernel
 // has Landlock it gives up files and connections itself before it reads.
 //
@@ -49,11 +50,19 @@ func run(ctx context.Context, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	request, err := policy.DecodeRequest(bufio.NewReaderSize(in, 1<<20))
+	request, rest, err := policy.OpenRequest(bufio.NewReaderSize(in, 1<<20))
 	if err != nil {
 		return err
 	}
-	verdict, err := engine.Test(ctx, request)
+	ready, err := engine.Prepare(ctx, request)
+	if err != nil {
+		return err
+	}
+	more, err := rest() // may take as long as nothing is pushed
+	if err != nil {
+		return err
+	}
+	verdict, err := ready.Test(ctx, more)
 	if err != nil {
 		return err
 	}

@@ -96,19 +96,19 @@ func (v *rbacVerb) run(a *app) error {
 }
 
 func (v *rbacVerb) compute() (rights.Rights, error) {
-	m, err := v.render(v.root)
+	m, recreates, err := v.render(v.root)
 	if err != nil {
 		return rights.Rights{}, err
 	}
 	var leaving rights.Leaving
 	if v.leaving != "" {
-		before, err := v.render(v.leaving)
+		before, _, err := v.render(v.leaving)
 		if err != nil {
 			return rights.Rights{}, fmt.Errorf("the tree before: %w", err)
 		}
 		leaving = before.Objects()
 	}
-	r, err := rights.Compute(m, v.accounts, leaving)
+	r, err := rights.Compute(m, v.accounts, leaving, recreates)
 	switch {
 	case errors.Is(err, rights.ErrUnknownKind):
 		err = unknown{"KindUnknown", "add the definition of the kind to the component that installs it", err}
@@ -118,17 +118,17 @@ func (v *rbacVerb) compute() (rights.Rights, error) {
 	return r, err
 }
 
-func (v *rbacVerb) render(root string) (render.Manifests, error) {
+func (v *rbacVerb) render(root string) (render.Manifests, rights.Recreates, error) {
 	dir, err := os.OpenRoot(root)
 	if err != nil {
-		return render.Manifests{}, fmt.Errorf("opening the tree: %w", err)
+		return render.Manifests{}, nil, fmt.Errorf("opening the tree: %w", err)
 	}
 	defer dir.Close()
 	rendered, err := reconciler.Render(&render.Renderer{}, dir.FS(), v.environment)
 	if err != nil {
-		return render.Manifests{}, err
+		return render.Manifests{}, nil, err
 	}
-	return rendered.Manifests(), nil
+	return rendered.Manifests(), rendered.Recreates, nil
 }
 
 const (

@@ -34,7 +34,7 @@ func (d *demo) begin(ctx context.Context) error {
 	if d.anchor, err = d.site.Repository(ctx, d.alice); err != nil {
 		return err
 	}
-	if err := d.site.Install(ctx); err != nil {
+	if err := d.site.InstallRestricted(ctx); err != nil {
 		return err
 	}
 	engine, err := d.policyEngine(ctx)
@@ -46,6 +46,10 @@ func (d *demo) begin(ctx context.Context) error {
 	}
 	d.screen.act("A machine becomes a factory floor: every server is real, on 127.0.0.1, in one temporary folder")
 	d.introduce()
+	all := words("kubectl auth can-i * * --as=system:serviceaccount:" + localfactory.Namespace + ":millwright-controller")
+	if err := d.doExit(ctx, d.operator, 1, all); err != nil {
+		return err
+	}
 	return d.site.WriteFactory(d.factory())
 }
 
@@ -76,7 +80,8 @@ func (d *demo) introduce() {
 		{"Sigstore", "OpenID issuers, Fulcio with CT log, Rekor, timestamp authority"},
 		{"registry, Git", "OCI with the referrers API; smart HTTP"},
 		{"repository", "one commit " + d.anchor[:12] + ", the anchor: alice and bob may sign"},
-		{"controller", "millwright-controller, with a token for " + localfactory.Subject},
+		{"controller", "millwright-controller, which signs as " + localfactory.Subject},
+		{"rights", "no administrator: it may look, and act as an account for each component"},
 	} {
 		d.screen.print("  %-15s %s\n", row[0], row[1])
 	}

@@ -32,7 +32,7 @@ var layers = []layer{
 
 // kits are for tests and the demonstration. A product that can start a
 // pretended Fulcio, or build programs, is one accident away from doing so.
-var kits = []string{"gitverify/sigstoretest", "gitverify/forgekey/forgekeytest", "gitverify/tufroot/tuftest", "reconciler/kubetest", "reconciler/faultproxy", "render/policy/policytest", "tools/", "bench/", "e2e", "e2e/"}
+var kits = []string{"gitverify/sigstoretest", "gitverify/forgekey/forgekeytest", "gitverify/tufroot/tuftest", "reconciler/kubetest", "reconciler/factorytest", "reconciler/faultproxy", "render/policy/policytest", "tools/", "bench/", "e2e", "e2e/"}
 
 // links are rules on everything that ends up in a binary, not only on imports.
 var links = []struct {

@@ -76,7 +76,10 @@ func (m *mutators) load(ctx context.Context, e *Engine, kind string) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, e.opts.RequestTimeout)
 	defer cancel()
-	list, err := e.dynamic.Resource(r.GroupVersionResource).List(ctx, metav1.ListOptions{})
+	// What the API server has in its cache will do: a list of this moment waits
+	// there for up to a tenth of a second if nothing of the kind has happened lately.
+	// One that is only being registered is found by the next look.
+	list, err := e.dynamic.Resource(r.GroupVersionResource).List(ctx, metav1.ListOptions{ResourceVersion: "0"})
 	if err != nil {
 		m.unknown = true
 		return

@@ -83,7 +83,7 @@ func (r *run) putOff(changes []plan.Change, reason, why string) {
 }
 
 func resultOf(c plan.Change) Result {
-	res := Result{ID: c.ID, Component: c.Component, Op: c.Op, Drift: c.Drift, Live: c.Live, Differences: c.Differences}
+	res := Result{ID: c.ID, Component: c.Component, Op: c.Op, Drift: c.Drift, Live: c.Live, Differences: c.Differences, Unseen: c.Unseen}
 	if c.Declared != nil {
 		res.Declared = c.Declared.Digest()
 	}

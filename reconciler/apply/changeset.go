@@ -44,6 +44,8 @@ type Result struct {
 	// Retry says that the same write may succeed later without a new revision.
 	Retry       bool              `json:"retry,omitempty"`
 	Differences []plan.Difference `json:"differences,omitempty"`
+	// Unseen says that it was written without a look at it before.
+	Unseen bool `json:"-"`
 }
 
 // ChangeSet is what one plan did.

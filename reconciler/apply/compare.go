@@ -85,7 +85,7 @@ func (w *observing) compare(ctx context.Context, o *render.Object, owned bool) (
 	}
 	c.seen, err = client.Get(ctx, id.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return plan.Live{State: plan.Absent}, nil
+		return plan.Live{State: plan.Absent, Ignore: c.ignore}, nil
 	}
 	if err != nil {
 		return plan.Live{State: plan.Unknown, Detail: explain(err, id).message}, err
@@ -114,7 +114,7 @@ func (w *observing) compare(ctx context.Context, o *render.Object, owned bool) (
 		return refused(c.live, err, id), err
 	}
 	if c.want.GetUID() != c.seen.GetUID() {
-		return plan.Live{State: plan.Absent}, nil // deleted between the two requests
+		return plan.Live{State: plan.Absent, Ignore: c.ignore}, nil // deleted between the two requests
 	}
 	if err := c.judge(ctx); err != nil {
 		return refused(c.live, err, id), err
@@ -209,7 +209,7 @@ func mutatedBy(names []string) string {
 func (c *comparison) extras(ctx context.Context) error {
 	declared := c.object.Unstructured().Object
 	ignored := func(path string) bool { return c.ignored(path) || plan.Expected(c.object.ID(), path, declared) }
-	found := plan.Extras(c.seen.Object, plan.Ownership{Before: c.seen.GetManagedFields(), After: c.want.GetManagedFields()}, c.engine.manager(c.object.Component()), ignored)
+	found := plan.Extras(c.seen.Object, plan.Ownership{Before: c.seen.GetManagedFields(), After: c.want.GetManagedFields()}, c.engine.manager(c.object.Component()), c.exact, ignored)
 	if len(found) == 0 {
 		return nil
 	}

@@ -13,7 +13,9 @@
 //
 // Observe asks for metadata only, one consistent LIST per kind, and dry-runs
 // only objects whose declaration or live object is not as recorded; in sync
-// means no other request. The LIST is consistent (no resourceVersion=0): a
+// means no other request. Kinds whose objects somebody watched since they were
+// recorded ([Heed].Untouched) are not listed, and of those whose declaration is
+// another one nothing is asked before they are written. The LIST is consistent (no resourceVersion=0): a
 // stale answer right after our own writes would look like drift (G15). Apply
 // sends one server-side apply per change and reads metadata back.
 //
@@ -55,7 +57,8 @@
 // # What it refuses
 //
 // It never deletes after a failure in the same plan, never deletes another
-// object than the observed one (UID precondition), never strips a finalizer,
+// object than the observed one (UID precondition), never strips a finalizer
+// off an object that is being deleted,
 // and never puts field values into errors or results. Errors returned by its
 // methods mean "could not tell"; what is wrong with single objects is in the
 // [ChangeSet].
@@ -145,14 +148,19 @@ type Engine struct {
 	accounts map[string]clients
 	// stored is what the inventory records hold, as far as this engine knows.
 	stored map[string]map[render.ID]plan.Entry
+	// seen is the same with newer versions of objects, where they were seen since.
+	seen map[string]map[render.ID]plan.Entry
 	// versions are those of the records that this engine read first or wrote last.
 	versions map[string]string
+	// rebuilt are the lists that an inventory was just rebuilt from: they need not be
+	// read again to observe what is in them.
+	rebuilt map[kindKey]listing
 	// proven remembers comparisons that found nothing to change.
 	proven map[render.ID]finding
 	// established remembers definitions that were seen Established.
 	established map[string]bool
 	// waits are the health gates that are waited for.
-	waits map[string]waiting
+	waits map[string]Wait
 
 	// beforeWrite lets tests stop the engine dead between two writes.
 	beforeWrite func(render.ID) error
@@ -178,11 +186,12 @@ func New(cfg *rest.Config, opts Options) (*Engine, error) {
 	e := &Engine{
 		opts:        opts.withDefaults(),
 		clock:       clock.RealClock{}.Now,
-		waits:       map[string]waiting{},
+		waits:       map[string]Wait{},
 		cfg:         cfg,
 		http:        client,
 		accounts:    map[string]clients{},
 		stored:      map[string]map[render.ID]plan.Entry{},
+		seen:        map[string]map[render.ID]plan.Entry{},
 		versions:    map[string]string{},
 		proven:      map[render.ID]finding{},
 		established: map[string]bool{},

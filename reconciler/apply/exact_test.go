@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -270,4 +271,53 @@ func newCertificate(t *testing.T) []byte {
 		t.Fatal(err)
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+// TestLabelsAndFinalizersThatOthersAddToWhatGuardsTheClusterGo is about metadata:
+// a label selects an object, an annotation switches it off, a finalizer keeps it
+// from being deleted, an owner takes it along.
+func TestLabelsAndFinalizersThatOthersAddToWhatGuardsTheClusterGo(t *testing.T) { // row F05
+	t.Parallel()
+	s := newSite(t, "metadata")
+	s.namespace("metadata")
+	m := s.component(clusterRole, admissionPolicy, configMap("NAME", "plain", "x"))
+	s.converge(m)
+	extra := map[string]any{"metadata": map[string]any{
+		"labels": map[string]any{"evil": "yes"}, "annotations": map[string]any{"evil/off": "yes"}, "finalizers": []any{"evil.example.org/stays"},
+		"ownerReferences": []any{map[string]any{"apiVersion": "v1", "kind": "Namespace", "name": "metadata", "uid": string(s.get(namespaces, "", "metadata").GetUID())}},
+	}}
+	s.edit(clusterRoles, "", "metadata", "rogue", extra)
+	s.edit(validatingPolicies, "", "metadata", "rogue", extra)
+	s.edit(configMaps, "metadata", "plain", "rogue", map[string]any{"metadata": map[string]any{"labels": map[string]any{"mine": "yes"}}})
+	if o := s.get(validatingPolicies, "", "metadata"); len(o.GetFinalizers()) != 1 || len(o.GetOwnerReferences()) != 1 {
+		t.Fatal("nothing was added to the policy")
+	}
+	p, set := s.pass(m)
+	if len(p.Changes()) != 2 || len(set.Corrected()) != 2 || !set.Complete() {
+		t.Fatalf("%s%s", p.Text(), describe(set))
+	}
+	for _, c := range p.Changes() {
+		var paths []string
+		for _, d := range c.Differences {
+			if paths = append(paths, d.Path); d.Manager != "rogue" {
+				t.Errorf("%s at %s is by %q", plan.Name(c.ID), d.Path, d.Manager)
+			}
+		}
+		for _, want := range []string{".metadata.labels", ".metadata.annotations", ".metadata.finalizers", ".metadata.ownerReferences"} {
+			if !slices.ContainsFunc(paths, func(p string) bool { return strings.HasPrefix(p, want) }) {
+				t.Errorf("%s: %s is not among %v", plan.Name(c.ID), want, paths)
+			}
+		}
+	}
+	for _, o := range []*unstructured.Unstructured{s.get(clusterRoles, "", "metadata"), s.get(validatingPolicies, "", "metadata")} {
+		if len(o.GetFinalizers())+len(o.GetOwnerReferences()) > 0 || o.GetLabels()["evil"] != "" || o.GetAnnotations()["evil/off"] != "" {
+			t.Errorf("%s %s still has what was added: %v", o.GetKind(), o.GetName(), o.Object["metadata"])
+		}
+	}
+	if s.get(configMaps, "metadata", "plain").GetLabels()["mine"] != "yes" {
+		t.Error("the label of an ordinary object was taken away")
+	}
+	s.inSync(m)
+	s.restart()
+	s.inSync(m)
 }

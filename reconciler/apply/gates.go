@@ -35,10 +35,30 @@ type GateResult struct {
 	Waived int
 }
 
-// waiting remembers since when a gate is waited for, over passes of a process.
-type waiting struct {
-	manifests string
-	since     time.Time
+// Wait remembers since when a gate is waited for, and for which manifests.
+type Wait struct {
+	Manifests string
+	Since     time.Time
+}
+
+// Waits are the gates that are waited for, for who wants to go on in another
+// process.
+func (e *Engine) Waits() map[string]Wait {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return maps.Clone(e.waits)
+}
+
+// Recall takes over what [Engine.Waits] of another process said. What is in the
+// future is not believed.
+func (e *Engine) Recall(waits map[string]Wait) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for name, w := range waits {
+		if !w.Since.After(e.clock()) {
+			e.waits[name] = w
+		}
+	}
 }
 
 // gateOf looks at a gate, once in each round: what of the component was not
@@ -69,7 +89,7 @@ func (r *run) lookAt(ctx context.Context, gate plan.HealthGate) (GateResult, err
 		}
 		return g, nil
 	}
-	h, err := r.engine.healthOf(ctx, gate)
+	h, err := r.engine.healthOf(ctx, gate, r.uid)
 	if err != nil {
 		return g, err
 	}
@@ -118,9 +138,16 @@ func (r *run) unapplied(component string) (problem string, failed bool) {
 	return problem, false
 }
 
+// uid is that of an object as this run has made or found it.
+func (r *run) uid(id render.ID) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.inv.Entries[id].UID
+}
+
 // healthOf judges what a component declares.
-func (e *Engine) healthOf(ctx context.Context, gate plan.HealthGate) (Health, error) {
-	j := Judging{Mode: HealthObserve, Checks: map[string][]check{gate.Component: gate.Checks}}
+func (e *Engine) healthOf(ctx context.Context, gate plan.HealthGate, uid func(render.ID) string) (Health, error) {
+	j := Judging{uid: uid, Mode: HealthObserve, Checks: map[string][]check{gate.Component: gate.Checks}}
 	if gate.Unobserved != "" {
 		j.Mode, j.Why = HealthUnknown, gate.Unobserved
 	}
@@ -132,17 +159,17 @@ func (e *Engine) healthOf(ctx context.Context, gate plan.HealthGate) (Health, er
 }
 
 // overdue fails a gate that is closed for longer than its component may take.
-// Another revision begins to wait anew, and so does another process.
+// Another revision begins to wait anew.
 func (e *Engine) overdue(g GateResult, p plan.Plan) GateResult {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now, within := e.clock(), p.HealthGates()[g.Component].Within
 	w, known := e.waits[g.Component]
-	if !known || w.manifests != p.Manifests() {
-		w = waiting{p.Manifests(), now}
+	if !known || w.Manifests != p.Manifests() {
+		w = Wait{p.Manifests(), now}
 		e.waits[g.Component] = w
 	}
-	if now.Sub(w.since) >= within {
+	if now.Sub(w.Since) >= within {
 		g.State, g.Message = GateFailed, fmt.Sprintf("not healthy after %s: %s", within, g.Message)
 	}
 	return g
@@ -158,7 +185,7 @@ func (e *Engine) opened(component string) {
 func (e *Engine) left(component string, within time.Duration) time.Duration {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return within - e.clock().Sub(e.waits[component].since)
+	return within - e.clock().Sub(e.waits[component].Since)
 }
 
 // await waits until something about a closed gate changes, by watch, but no
@@ -188,7 +215,7 @@ func (r *run) await(ctx context.Context) (again bool, err error) {
 	var wg sync.WaitGroup
 	for name, gate := range closed {
 		wg.Go(func() {
-			if r.engine.follow(bounded, gate) {
+			if r.engine.follow(bounded, gate, r.uid) {
 				cancel()
 			}
 		})
@@ -199,8 +226,8 @@ func (r *run) await(ctx context.Context) (again bool, err error) {
 }
 
 // follow watches the objects of a gate until none keeps it closed or one fails.
-func (e *Engine) follow(ctx context.Context, gate plan.HealthGate) bool {
-	h, err := e.healthOf(ctx, gate)
+func (e *Engine) follow(ctx context.Context, gate plan.HealthGate, uid func(render.ID) string) bool {
+	h, err := e.healthOf(ctx, gate, uid)
 	if err != nil {
 		return false
 	}

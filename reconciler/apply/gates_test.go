@@ -2,7 +2,9 @@ package apply
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -10,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
+	"millwright.dev/millwright/reconciler/kubetest"
 	"millwright.dev/millwright/reconciler/plan"
 	"millwright.dev/millwright/render"
 	"millwright.dev/millwright/render/health"
@@ -236,5 +239,51 @@ func TestACustomKindIsJudgedByItsExpressions(t *testing.T) {
 	h, err := s.HealthWith(t.Context(), m, Judging{Mode: HealthObserve, Checks: map[string][]health.Check{"cel-base": {check}}})
 	if err != nil || h.Verdict != Ready {
 		t.Errorf("%+v, %v", h, err)
+	}
+}
+
+// paths is a transport that writes down what is read but not watched.
+type paths struct {
+	next http.RoundTripper
+	mu   sync.Mutex
+	seen []string
+}
+
+func (p *paths) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Method == http.MethodGet && r.URL.Query().Get("watch") == "" {
+		p.mu.Lock()
+		p.seen = append(p.seen, r.URL.Path)
+		p.mu.Unlock()
+	}
+	return p.next.RoundTrip(r)
+}
+
+// TestAGateReadsNoDefinitionsThatWereJustSeenEstablished is about cost: a list of
+// all definitions is megabytes.
+func TestAGateReadsNoDefinitionsThatWereJustSeenEstablished(t *testing.T) {
+	t.Parallel()
+	p := &paths{}
+	cfg := kubetest.Shared(t).Config()
+	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { p.next = next; return p })
+	s := siteAt(t, cfg, "cheapgate")
+	s.namespace("cheapgate")
+	m := s.components(map[string]string{"cheapgate-base": definition, "cheapgate-after": configMap("NAME", "after", "x")}, "cheapgate-base", "cheapgate-after")
+	rules := plan.Rules{
+		Gates: map[string]plan.Gated{"cheapgate-base": {Within: time.Minute}},
+		After: map[string][]string{"cheapgate-after": {"cheapgate-base"}},
+	}
+	todo, err := s.tryPlan(t.Context(), m, plan.Limits{Rules: rules})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.seen = nil
+	set, err := s.Apply(t.Context(), todo)
+	if err != nil || !set.Complete() || len(set.Gates) != 1 || set.Gates[0].State != GateOpen {
+		t.Fatalf("%v %+v\n%s", err, set.Gates, describe(set))
+	}
+	for _, path := range p.seen {
+		if strings.HasSuffix(path, "/customresourcedefinitions") {
+			t.Errorf("the gate asked for %s", path)
+		}
 	}
 }

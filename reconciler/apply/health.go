@@ -82,6 +82,9 @@ type Judging struct {
 	Why string
 	// Checks judge objects of custom kinds, by component.
 	Checks map[string][]health.Check
+
+	// uid of an object that this run has made: what is recorded of it is older.
+	uid func(render.ID) string
 }
 
 // Health is [Engine.HealthWith] without expressions for custom kinds.
@@ -99,7 +102,7 @@ func (e *Engine) HealthWith(ctx context.Context, m render.Manifests, j Judging) 
 func (e *Engine) judgeAll(ctx context.Context, objects []render.Object, j Judging) (Health, error) {
 	var ask []render.Object
 	h := Health{Components: map[string]Tally{}}
-	definitions, err := e.definitions(ctx, objects)
+	definitions, err := e.definitions(ctx, objects, j)
 	if err != nil {
 		return Health{}, fmt.Errorf("reading the health of definitions: %w", err)
 	}
@@ -269,14 +272,14 @@ func judgeLive(live *unstructured.Unstructured, checks []check) ObjectHealth {
 
 // definitions says which declared definitions are Established. What was seen
 // once is not asked again.
-func (e *Engine) definitions(ctx context.Context, objects []render.Object) (map[string]ObjectHealth, error) {
+func (e *Engine) definitions(ctx context.Context, objects []render.Object, j Judging) (map[string]ObjectHealth, error) {
 	out := map[string]ObjectHealth{}
 	missing := false
 	for _, o := range objects {
 		if !plan.IsDefinition(o.ID()) {
 			continue
 		}
-		if e.isEstablished(o) {
+		if e.isEstablished(o, j) {
 			out[o.ID().Name] = ObjectHealth{Verdict: Ready}
 			continue
 		}
@@ -336,9 +339,15 @@ func (e *Engine) listDefinitions(ctx context.Context) ([]usable, error) {
 
 // isEstablished remembers what was seen: a definition does not lose its names
 // but by being deleted, and then its UID is another one.
-func (e *Engine) isEstablished(o render.Object) bool {
+func (e *Engine) isEstablished(o render.Object, j Judging) bool {
+	uid := ""
+	if j.uid != nil {
+		uid = j.uid(o.ID())
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	uid := e.stored[o.Component()][o.ID()].UID
+	if uid == "" {
+		uid = e.stored[o.Component()][o.ID()].UID
+	}
 	return uid != "" && e.established[uid]
 }

@@ -50,6 +50,13 @@ type Heed struct {
 	Exact func(component string, id render.ID) bool
 	// Sweep looks again at what was found to be out of our hands.
 	Sweep bool
+	// Untouched says of an object that nothing but its status changed since it was
+	// recorded as in the entry: somebody watched it all the while. Nil means that
+	// nobody did. Of such objects nothing is asked.
+	Untouched func(id render.ID, entry plan.Entry) bool
+	// Gone says of an object that it was seen to be gone. Nil means that nobody saw
+	// that.
+	Gone func(id render.ID) bool
 }
 
 func (h Heed) ignore(o *render.Object) []string {
@@ -71,32 +78,31 @@ func (e *Engine) ObserveWith(ctx context.Context, m render.Manifests, inv plan.I
 	w := observing{engine: e, inv: inv, heed: heed, obs: plan.Observation{Inventory: inv, Live: map[render.ID]plan.Live{}}}
 	objects := m.Objects()
 	declared := make(map[render.ID]*render.Object, len(objects))
-	kinds := make([]kindKey, 0, len(objects)+len(inv.Entries))
+	look := make([]wanted, 0, len(objects)+len(inv.Entries))
 	for i := range objects {
-		declared[objects[i].ID()] = &objects[i]
-		kinds = append(kinds, e.keyOf(objects[i].APIVersion(), objects[i].ID()))
+		o := &objects[i]
+		declared[o.ID()] = o
+		if !w.unasked(o) {
+			look = append(look, wanted{o.APIVersion(), o.Component(), o.ID()})
+		}
 	}
 	for id, entry := range inv.Entries {
 		if declared[id] == nil {
-			kinds = append(kinds, e.keyOf(entry.APIVersion, id))
+			look = append(look, wanted{entry.APIVersion, entry.Component, id})
 		}
 	}
-	lists, err := e.lists(ctx, kinds)
-	if err == nil {
-		err = e.awaitFresh(ctx, lists, inv)
-	}
+	of, err := w.look(ctx, look)
+	e.listed(nil)
 	if err != nil {
 		return plan.Observation{}, fmt.Errorf("observing the cluster: %w", err)
 	}
 	var dirty []*render.Object
-	for i := range objects {
-		if w.declared(&objects[i], lists[e.keyOf(objects[i].APIVersion(), objects[i].ID())]) {
-			dirty = append(dirty, &objects[i])
-		}
-	}
-	for id, entry := range inv.Entries {
-		if declared[id] == nil {
-			w.undeclared(id, entry, lists[e.keyOf(entry.APIVersion, id)])
+	for _, x := range look {
+		switch o := declared[x.id]; {
+		case o == nil:
+			w.undeclared(x.id, inv.Entries[x.id], of(x))
+		case w.declared(o, of(x)):
+			dirty = append(dirty, o)
 		}
 	}
 	if err := w.compareAll(ctx, dirty); err != nil {
@@ -117,6 +123,14 @@ func (e *Engine) lists(ctx context.Context, kinds []kindKey) (map[kindKey]listin
 	}
 	var mu sync.Mutex
 	out := make(map[kindKey]listing, len(unique))
+	e.mu.Lock()
+	for k := range unique {
+		if l, read := e.rebuilt[k]; read {
+			out[k] = l
+			delete(unique, k)
+		}
+	}
+	e.mu.Unlock()
 	var away error
 	each(e.opts.Concurrency, slices.Collect(maps.Keys(unique)), func(k kindKey) {
 		l := e.list(ctx, k)
@@ -222,6 +236,7 @@ func (w *observing) declared(o *render.Object, list listing) bool {
 	meta, managed := plan.MetaOf(seen, manager)
 	live := plan.Live{Meta: meta, Managed: managed, Ignore: w.heed.ignore(o)}
 	entry, known := w.inv.Entries[id]
+	foreign := w.heed.exact(o) && plan.Foreign(seen, manager)
 	before, recalled := w.found(o, meta)
 	switch {
 	case seen.DeletionTimestamp != nil:
@@ -230,8 +245,9 @@ func (w *observing) declared(o *render.Object, list listing) bool {
 	case recalled:
 		live = before
 		live.Meta, live.Managed, live.Ignore = meta, managed, w.heed.ignore(o)
-	case known && settled(entry, o, meta) && entry.Ignored == plan.IgnoreDigest(live.Ignore) && (!w.heed.exact(o) || !plan.Foreign(seen, manager)):
+	case known && settled(entry, o, meta) && entry.Ignored == plan.IgnoreDigest(live.Ignore) && !foreign:
 		live.State = plan.InSync
+		w.judged(o, live)
 	case w.heed.Resting != nil && w.heed.Resting(id, o.Digest()):
 		live.State = plan.Resting
 	default:

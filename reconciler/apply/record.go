@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -35,7 +36,14 @@ const (
 // damaged is rebuilt from the field managers of the kinds that the component
 // declares. Components that the manifests no longer have are found by label.
 func (e *Engine) LoadInventory(ctx context.Context, m render.Manifests) (plan.Inventory, error) {
-	inv := plan.Inventory{Entries: map[render.ID]plan.Entry{}, Records: map[string]string{}}
+	e.listed(nil)
+	inv, held, err := e.heldInventory(ctx, m)
+	if err != nil {
+		return plan.Inventory{}, fmt.Errorf("loading the inventory: %w", err)
+	}
+	if held {
+		return inv, nil
+	}
 	records, err := e.listRecords(ctx)
 	if err != nil {
 		return plan.Inventory{}, fmt.Errorf("loading the inventory: %w", err)
@@ -93,14 +101,18 @@ func (e *Engine) loadComponent(ctx context.Context, m render.Manifests, componen
 		}
 		entries = rebuilt
 	}
+	gather(inv, entries)
+	return nil
+}
+
+// gather adds the entries of a component. An object that moved between components
+// may be in two records after a crash; the completed entry is the true one.
+func gather(inv *plan.Inventory, entries map[render.ID]plan.Entry) {
 	for id, entry := range entries {
-		// An object that moved between components may be in two records after a
-		// crash; the completed entry is the true one.
 		if old, double := inv.Entries[id]; !double || old.Pending {
 			inv.Entries[id] = entry
 		}
 	}
-	return nil
 }
 
 // trusts says whether a record is the version that this engine read first or
@@ -148,6 +160,7 @@ func (e *Engine) rebuild(ctx context.Context, m render.Manifests, component stri
 	if err != nil {
 		return nil, err
 	}
+	e.listed(lists)
 	for key, list := range lists {
 		if list.err != nil && all {
 			return nil, list.err
@@ -160,6 +173,21 @@ func (e *Engine) rebuild(ctx context.Context, m render.Manifests, component stri
 		}
 	}
 	return out, nil
+}
+
+// listed keeps lists until the observation that comes next; without any it forgets
+// them.
+func (e *Engine) listed(lists map[kindKey]listing) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if lists == nil || e.rebuilt == nil {
+		e.rebuilt = map[kindKey]listing{}
+	}
+	for key, list := range lists {
+		if list.err == nil {
+			e.rebuilt[key] = list
+		}
+	}
 }
 
 func (e *Engine) records() dynamic.ResourceInterface {
@@ -203,20 +231,31 @@ func (e *Engine) store(ctx context.Context, inv plan.Inventory) (plan.Inventory,
 	if records == nil {
 		records = map[string]string{}
 	}
-	for _, component := range inv.Components() {
+	var mu sync.Mutex
+	problems := map[string]error{}
+	each(e.opts.Concurrency, inv.Components(), func(component string) {
 		entries := inv.Of(component)
-		if stored := e.recall(component); stored != nil && maps.Equal(stored, entries) && records[component] != "" {
-			continue
+		mu.Lock()
+		version := records[component]
+		mu.Unlock()
+		if stored := e.recall(component); stored != nil && maps.Equal(stored, entries) && version != "" {
+			return
 		}
-		version, err := e.storeComponent(ctx, component, entries, records[component])
+		version, err := e.storeComponent(ctx, component, entries, version)
+		mu.Lock()
+		defer mu.Unlock()
 		if err != nil {
-			return inv, fmt.Errorf("storing the inventory of %s: %w", component, err)
+			problems[component] = fmt.Errorf("storing the inventory of %s: %w", component, err)
+			return
 		}
 		records[component] = version
 		e.wrote(component, version)
 		e.remember(component, entries)
+	})
+	inv.Records = records // what was stored is stored, whatever became of the rest
+	for _, component := range slices.Sorted(maps.Keys(problems)) {
+		return inv, problems[component]
 	}
-	inv.Records = records
 	return inv, nil
 }
 
@@ -289,6 +328,7 @@ func (e *Engine) finish(ctx context.Context, inv plan.Inventory) (plan.Inventory
 func (e *Engine) remember(component string, entries map[render.ID]plan.Entry) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	delete(e.seen, component)
 	if entries == nil {
 		delete(e.stored, component)
 		return

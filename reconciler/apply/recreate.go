@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -12,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"millwright.dev/millwright/reconciler/plan"
+	"millwright.dev/millwright/reconciler/rights"
 )
 
 // recreate deletes an object and makes it anew (H14). Before it deletes, the API
@@ -47,15 +47,15 @@ func (e *Engine) recreate(ctx context.Context, c plan.Change, res *Result) error
 }
 
 // rehearse has the API server judge the object as a new one. Dry-run stores
-// nothing, and the name is one that no object has.
+// nothing, and the name is one that no object has and that the component's
+// account may use.
 func (e *Engine) rehearse(ctx context.Context, c plan.Change) error {
 	r, err := e.served.lookup(ctx, c.APIVersion, c.ID.Kind)
 	if err != nil {
 		return err
 	}
 	u := c.Declared.Unstructured()
-	name := c.ID.Name
-	u.SetName(strings.TrimRight(name[:min(len(name), 40)], "-.") + "-rehearsal-" + fmt.Sprintf("%04x", int(jitter()*(1<<16))))
+	u.SetName(rights.Rehearsal(c.ID.Name))
 	raw, err := json.Marshal(u.Object)
 	if err != nil {
 		return fmt.Errorf("encoding it under another name: %w", err)

@@ -1,8 +1,10 @@
 package apply
 
 import (
+	"cmp"
 	"context"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -166,6 +168,7 @@ func (r *run) batch(ctx context.Context, b plan.Batch, changes []plan.Change) er
 	limit := r.engine.opts.Concurrency
 	if b.Gate == plan.GateFoundations {
 		limit = r.engine.opts.DefinitionConcurrency
+		changes = largestFirst(changes)
 	}
 	each(limit, changes, func(c plan.Change) { r.change(ctx, c) })
 	if r.away != nil {
@@ -175,6 +178,21 @@ func (r *run) batch(ctx context.Context, b plan.Batch, changes []plan.Change) er
 		return r.gate(ctx, changes)
 	}
 	return nil
+}
+
+// largestFirst puts definitions that cost the API server most in front, so that
+// none of them is what everything waits for in the end, and namespaces, which cost
+// nothing, before them.
+func largestFirst(changes []plan.Change) []plan.Change {
+	size := func(c plan.Change) int {
+		if c.Declared == nil || !plan.IsDefinition(c.ID) {
+			return math.MaxInt
+		}
+		return c.Declared.Size()
+	}
+	changes = slices.Clone(changes)
+	slices.SortStableFunc(changes, func(a, b plan.Change) int { return cmp.Compare(size(b), size(a)) })
+	return changes
 }
 
 // stageFailed says whether anything of a stage was refused, by a dry-run when it

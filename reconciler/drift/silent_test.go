@@ -137,3 +137,41 @@ func TestCurrentMeansThatNothingMoved(t *testing.T) {
 		t.Error("current while we write")
 	}
 }
+
+func TestUntouchedMeansThatAWatchSawNothingButStatus(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, kubetest.Shared(t).Config(), "untouched")
+	s.apply("ConfigMap", "untouched", "a", `{"data":{"k":"v"}}`)
+	s.apply("Deployment", "untouched", "web", deployment)
+	settings := render.ID{Kind: "ConfigMap", Namespace: "untouched", Name: "a"}
+	web := render.ID{Group: "apps", Kind: "Deployment", Namespace: "untouched", Name: "web"}
+	says := func(id render.ID) bool { return s.watcher.Untouched(s.key)(id, s.inv.Entries[id]) }
+	if says(settings) {
+		t.Error("untouched before anything was tracked")
+	}
+	s.track()
+	wait(t, "all is seen", func() bool { return says(settings) && says(web) })
+	other := s.inv.Entries[settings]
+	other.ResourceVersion = "1"
+	if s.watcher.Untouched(s.key)(settings, other) {
+		t.Error("untouched since something that was never recorded")
+	}
+	_, err := s.client.Resource(kinds["Deployment"]).Namespace("untouched").Patch(t.Context(), "web", types.MergePatchType,
+		[]byte(`{"status":{"replicas":1}}`), metav1.PatchOptions{}, "status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "the status is seen", func() bool { return !s.watcher.Current(s.key) })
+	if !says(web) {
+		t.Error("a status counts")
+	}
+	s.write("ConfigMap", "untouched", "a", `{"data":{"k":"evil"}}`, "rogue")
+	wait(t, "the edit is seen", func() bool { return !says(settings) })
+	if !says(web) {
+		t.Error("an edit of one counts for another")
+	}
+	s.watcher.Hold(s.key, s.inv)
+	if says(web) {
+		t.Error("untouched while we write")
+	}
+}

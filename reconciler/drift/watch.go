@@ -107,8 +107,8 @@ func (k *kindWatch) run(ctx context.Context) {
 		if k.watcher.opts.Restarted != nil {
 			k.watcher.opts.Restarted(k.kind, err.Error())
 		}
-		if began {
-			wait = k.watcher.opts.Retry
+		if began || errors.Is(err, context.DeadlineExceeded) {
+			wait = k.watcher.opts.Retry // the attempt itself took its time
 		}
 		sleep(ctx, wait)
 		wait = min(2*wait, maxRetry)
@@ -213,6 +213,9 @@ func (k *kindWatch) id(o *metav1.PartialObjectMetadata) render.ID {
 }
 
 func (k *kindWatch) saw(o *metav1.PartialObjectMetadata, gone bool) {
+	if gone {
+		k.watcher.blame(k.id(o), o)
+	}
 	k.watcher.saw(k.id(o), func(factory types.NamespacedName, component string) sighting {
 		meta, _ := plan.MetaOf(o, plan.FieldManager(factory.String(), component))
 		return sighting{meta: meta, gone: gone, terminating: o.DeletionTimestamp != nil}

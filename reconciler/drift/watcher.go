@@ -82,15 +82,18 @@ type factory struct {
 	// moved are the objects of which a newer version than the recorded one was
 	// seen, whatever is new in it.
 	moved map[render.ID]string
+	// causes are why objects went away, as far as that is known.
+	causes map[render.ID]cause
 }
 
 // suspicion is the newest sighting of an object that does not fit, and whether
 // the factory was woken for it. It is woken once for each: what it did not put
 // right then (a finalizer that holds an object, a drift mode that only reports)
-// must not keep it awake.
+// must not keep it awake. What it was woken for before it came to Track was
+// looked at.
 type suspicion struct {
 	sighting
-	told bool
+	told, looked bool
 }
 
 // New returns a watcher that watches nothing yet.
@@ -176,6 +179,7 @@ func (w *Watcher) Track(key types.NamespacedName, inv plan.Inventory) {
 	w.mu.Lock()
 	f := w.factory(key)
 	f.inv, f.held = inv, false
+	f.forgive()
 	for id, version := range f.moved {
 		if !newer(version, inv.Entries[id].ResourceVersion) {
 			delete(f.moved, id)
@@ -188,11 +192,11 @@ func (w *Watcher) Track(key types.NamespacedName, inv plan.Inventory) {
 			delete(f.suspects, id)
 			continue
 		}
-		if !entry.Pending && !s.told && !f.rests[id] {
+		if s.looked = s.told; !entry.Pending && !s.told && !f.rests[id] {
 			s.told = true
-			f.suspects[id] = s
 			woken = append(woken, id)
 		}
+		f.suspects[id] = s
 	}
 	w.adjust()
 	w.mu.Unlock()
@@ -243,22 +247,48 @@ func (w *Watcher) Current(key types.NamespacedName) bool {
 	return true
 }
 
-// Held counts the times that a watch broke, and says whether every object of a
-// factory is watched. Between two answers with one count and a yes each, no
-// event can have been missed.
-func (w *Watcher) Held(key types.NamespacedName) (breaks uint64, whole bool) {
+// Untouched says of which objects of a factory nothing but their status can have
+// changed since they were recorded as in an entry: their kind is watched, the watch
+// has begun with a list and was not silent for too long, and it saw nothing else.
+// Of all others it says no, and whoever gets that has to look for himself.
+func (w *Watcher) Untouched(key types.NamespacedName) func(render.ID, plan.Entry) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	f := w.factories[key]
-	if w.ctx == nil || w.ctx.Err() != nil || f == nil || len(f.inv.Entries) == 0 {
-		return w.breaks, false
+	if w.ctx == nil || w.ctx.Err() != nil || f == nil || f.held {
+		return func(render.ID, plan.Entry) bool { return false }
 	}
+	known := make(map[render.ID]plan.Entry, len(f.inv.Entries))
 	for id, entry := range f.inv.Entries {
-		if k := w.watches[f.place(id)]; entry.Pending || k == nil || !k.synced {
-			return w.breaks, false
+		_, suspect := f.suspects[id]
+		k := w.watches[f.place(id)]
+		if !suspect && !f.rests[id] && !entry.Pending && k != nil && k.synced {
+			known[id] = entry
 		}
 	}
-	return w.breaks, true
+	return func(id render.ID, entry plan.Entry) bool {
+		recorded, ok := known[id]
+		return ok && recorded == entry
+	}
+}
+
+// Seen are the objects of a factory that were seen not to be as recorded since
+// somebody looked at them, and whether they were seen to be gone. Those at rest are
+// not among them.
+func (w *Watcher) Seen(key types.NamespacedName) map[render.ID]bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f := w.factories[key]
+	if f == nil || f.held {
+		return nil
+	}
+	out := map[render.ID]bool{}
+	for id, s := range f.suspects {
+		if !f.rests[id] && !s.looked {
+			out[id] = s.gone
+		}
+	}
+	return out
 }
 
 // newer says whether one resource version is after another; where that cannot
@@ -281,7 +311,7 @@ func (w *Watcher) Watches() int {
 func (w *Watcher) factory(key types.NamespacedName) *factory {
 	f := w.factories[key]
 	if f == nil {
-		f = &factory{suspects: map[render.ID]suspicion{}, moved: map[render.ID]string{}}
+		f = &factory{suspects: map[render.ID]suspicion{}, moved: map[render.ID]string{}, causes: map[render.ID]cause{}}
 		w.factories[key] = f
 	}
 	return f
@@ -340,7 +370,7 @@ func (w *Watcher) saw(id render.ID, look func(factory types.NamespacedName, comp
 			continue
 		}
 		tell := !f.held && !entry.Pending && !f.rests[id]
-		f.suspects[id] = suspicion{s, tell}
+		f.suspects[id] = suspicion{sighting: s, told: tell}
 		if tell {
 			woken = append(woken, key)
 		}

@@ -20,6 +20,7 @@
 package faultproxy
 
 import (
+	"crypto/tls"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -49,6 +50,8 @@ type Proxy struct {
 	log       []*Seen
 	// parted is closed when a partition is healed; nil while there is none.
 	parted chan struct{}
+	// identity is what Rotate gave; nil before.
+	identity *identity
 }
 
 // Start begins to pass requests on as the user of cfg.
@@ -65,6 +68,7 @@ func start(cfg *rest.Config) (*Proxy, error) {
 	p.server = httptest.NewUnstartedServer(http.HandlerFunc(p.serve))
 	p.server.Listener = &door{p.server.Listener, p}
 	p.server.EnableHTTP2 = true
+	p.server.TLS = &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: p.identify}
 	p.server.Config.ErrorLog = log.New(io.Discard, "", 0) // connections that break are what is tried
 	p.server.StartTLS()
 	return p, nil

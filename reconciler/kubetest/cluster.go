@@ -4,7 +4,7 @@
 // There is an API server and nothing else. No controller runs, so a deleted
 // namespace stays Terminating, nothing is garbage collected, service accounts
 // get no default, and no pod ever starts: tests say what they need of these by
-// writing it themselves.
+// writing it themselves, or start a controller with [Cluster.StartControllers].
 //
 // Most tests take the cluster that [Shared] starts once per test process, and a
 // namespace of their own in it. Tests that stop the server or look at all of its
@@ -60,6 +60,7 @@ type Cluster struct {
 	pki             *pki
 	admin           *rest.Config
 	etcd, apiserver *process.Process
+	controllers     *process.Process
 }
 
 // readyWithin is how long a server may take to start: about 3 s on an idle
@@ -125,6 +126,7 @@ func (c *Cluster) Etcd() *process.Process { return c.etcd }
 // Stop ends both: the API server first, since one whose etcd is gone does not
 // end when asked.
 func (c *Cluster) Stop() {
+	c.controllers.Stop(3 * time.Second)
 	c.StopAPIServer()
 	c.etcd.Stop(3 * time.Second)
 }

@@ -140,7 +140,7 @@ func (c *Cluster) ServiceAccount(ctx context.Context, namespace, name string, li
 // to a file.
 func (c *Cluster) WriteKubeconfig(path string, access *rest.Config) error {
 	b, err := clientcmd.Write(clientcmdapi.Config{
-		Clusters: map[string]*clientcmdapi.Cluster{"kubetest": {Server: access.Host, CertificateAuthorityData: access.CAData}},
+		Clusters: map[string]*clientcmdapi.Cluster{"kubetest": {Server: access.Host, CertificateAuthorityData: access.CAData, CertificateAuthority: access.CAFile}},
 		AuthInfos: map[string]*clientcmdapi.AuthInfo{"user": {
 			ClientCertificateData: access.CertData, ClientKeyData: access.KeyData, Token: access.BearerToken,
 		}},

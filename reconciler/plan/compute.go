@@ -15,7 +15,7 @@ func Compute(m render.Manifests, obs Observation, limits Limits) (Plan, error) {
 		obs:    obs,
 		rules:  limits.Rules,
 		stages: map[string]int{},
-		plan:   Plan{manifests: m.Digest(), intent: obs.Inventory.clone(), restore: len(obs.Inventory.Rebuilt) > 0},
+		plan:   Plan{manifests: m.Digest(), before: obs.Inventory, intent: obs.Inventory.clone(), restore: len(obs.Inventory.Rebuilt) > 0},
 	}
 	for _, c := range m.Components() {
 		b.stages[c.Name] = c.Stage
@@ -67,7 +67,7 @@ func (b *builder) declare(o *render.Object) {
 	case Absent:
 		gone := Live{Ignore: live.Ignore}
 		if drifted(o, entry) {
-			gone.Differences = []Difference{{Path: "."}}
+			gone.Differences = append([]Difference{{Path: "."}}, live.Differences...)
 		}
 		b.write(o, Create, gone, entry, false)
 	case Differs:
@@ -139,7 +139,7 @@ func (b *builder) write(o *render.Object, op Op, live Live, entry Entry, owned b
 	c := Change{
 		ID: o.ID(), Op: op, Component: o.Component(), Stage: b.stages[o.Component()], APIVersion: o.APIVersion(),
 		Declared: o, Live: live.Meta, Owned: owned, Drift: drifted(o, entry), Differences: live.Differences,
-		Remove: live.Extras, Ignore: live.Ignore, Kept: live.Kept, Detail: live.Detail, phase: phase, rank: rank,
+		Remove: live.Extras, Ignore: live.Ignore, Kept: live.Kept, Detail: live.Detail, Unseen: live.Unseen, phase: phase, rank: rank,
 	}
 	switch entry.Component {
 	case o.Component():

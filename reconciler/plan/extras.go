@@ -22,12 +22,13 @@ type Extra struct {
 }
 
 // Foreign says whether somebody else owns fields of an object that we do not
-// own, metadata and status aside. It needs no more than managed fields, and
-// takes them for what they are: written by the API server.
+// own, status aside; of the metadata labels, annotations, finalizers and owner
+// references count. It needs no more than managed fields, and takes them for what
+// they are: written by the API server.
 func Foreign(o metav1.Object, manager string) bool {
 	own := ownSets(o.GetManagedFields(), manager)
 	for _, set := range strangers(o.GetManagedFields(), manager) {
-		if beyond(set.fields, own, 0) {
+		if beyond(content(set.fields, true), own, 0) {
 			return true
 		}
 	}
@@ -83,18 +84,46 @@ func below(sets []map[string]any, key string) (next []map[string]any, owned bool
 	return next, owned
 }
 
-// serverRoots are the parts of an object that are no content.
-func serverRoot(key string) bool {
-	return key == "f:metadata" || key == "f:status" || key == "f:apiVersion" || key == "f:kind"
+// content leaves out of what somebody owns the parts that are no content of the
+// object: all of the metadata, or all but what others read decisions from.
+func content(set map[string]any, metadata bool) map[string]any {
+	out := map[string]any{}
+	for key, child := range set {
+		switch key {
+		case "f:status", "f:apiVersion", "f:kind":
+		case keyMetadata:
+			if kept := guiding(child); metadata && len(kept) > 0 {
+				out[key] = kept
+			}
+		default:
+			out[key] = child
+		}
+	}
+	return out
+}
+
+const keyMetadata = "f:metadata"
+
+// guiding are the parts of the metadata by which objects are selected, switched
+// off, held back from deletion, or deleted with others.
+func guiding(metadata any) map[string]any {
+	out := map[string]any{}
+	m, _ := metadata.(map[string]any)
+	for _, key := range []string{"f:labels", "f:annotations", "f:finalizers", "f:ownerReferences"} {
+		if child, there := m[key]; there {
+			out[key] = child
+		}
+	}
+	return out
 }
 
 func beyond(set map[string]any, own []map[string]any, depth int) bool {
 	for key, child := range set {
-		if key == "." || depth == 0 && serverRoot(key) {
+		if key == "." {
 			continue
 		}
 		next, owned := below(own, key)
-		if len(next) == 0 {
+		if len(next) == 0 && (depth != 0 || key != keyMetadata) {
 			return true
 		}
 		m, _ := child.(map[string]any)
@@ -110,14 +139,14 @@ func beyond(set map[string]any, own []map[string]any, depth int) bool {
 type Ownership struct{ Before, After []metav1.ManagedFieldsEntry }
 
 // Extras lists the fields of a live object that others own and that are not
-// declared, each once, as far up as nothing below is ours. ignored says which
-// of them are not looked at.
-func Extras(live map[string]any, fields Ownership, manager string, ignored func(path string) bool) []Extra {
+// declared, each once, as far up as nothing below is ours. Metadata counts where
+// it is asked for. ignored says which fields are not looked at.
+func Extras(live map[string]any, fields Ownership, manager string, metadata bool, ignored func(path string) bool) []Extra {
 	own := ownSets(fields.After, manager)
 	x := extras{ignored: ignored, seen: map[string]bool{}}
 	for _, s := range strangers(fields.Before, manager) {
 		x.by = s.entry
-		x.walk(spot{value: live}, s.fields, own)
+		x.walk(spot{value: live}, content(s.fields, metadata), own)
 	}
 	slices.SortFunc(x.out, func(a, b Extra) int { return comparePointers(b.Pointer, a.Pointer) })
 	return x.out
@@ -157,7 +186,7 @@ func (s spot) step(key string) (spot, bool) {
 
 func (x *extras) walk(at spot, set map[string]any, own []map[string]any) {
 	for _, key := range slices.Sorted(maps.Keys(set)) {
-		if key == "." || at.depth == 0 && serverRoot(key) {
+		if key == "." {
 			continue
 		}
 		to, there := at.step(key)
@@ -167,7 +196,7 @@ func (x *extras) walk(at spot, set map[string]any, own []map[string]any) {
 		next, owned := below(own, key)
 		child, _ := set[key].(map[string]any)
 		switch {
-		case len(next) == 0:
+		case len(next) == 0 && (at.depth != 0 || key != keyMetadata):
 			x.found(to)
 		case !owned && len(child) > 0:
 			x.walk(to, child, next)

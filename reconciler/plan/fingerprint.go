@@ -45,6 +45,9 @@ func MetaOf(o metav1.Object, manager string) (Meta, bool) {
 		}
 	}
 	_ = enc.Encode([]any{m.Generation, o.GetLabels(), o.GetAnnotations()})
+	if len(o.GetFinalizers())+len(o.GetOwnerReferences()) > 0 {
+		_ = enc.Encode([]any{o.GetFinalizers(), o.GetOwnerReferences()})
+	}
 	m.Fingerprint = hex.EncodeToString(h.Sum(nil)[:16])
 	return m, managed
 }

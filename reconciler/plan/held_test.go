@@ -90,7 +90,7 @@ func TestWhatOthersAddedIsFoundAndNothingElse(t *testing.T) { // row F05
 		"a field that is ignored":                  {managed("rogue", "Update", `{"f:spec":{"f:ignored":{}}}`), ""},
 	} {
 		fields := []metav1.ManagedFieldsEntry{own, c.by}
-		found := Extras(tree(t, live), Ownership{fields, fields}, us, func(path string) bool { return path == ".spec.ignored" })
+		found := Extras(tree(t, live), Ownership{fields, fields}, us, false, func(path string) bool { return path == ".spec.ignored" })
 		got := make([]string, 0, len(found))
 		for _, x := range found {
 			got = append(got, x.Pointer)

@@ -12,8 +12,8 @@ type Meta struct {
 	UID             string `json:"uid,omitempty"`
 	ResourceVersion string `json:"resourceVersion,omitempty"`
 	Generation      int64  `json:"generation,omitempty"`
-	// Fingerprint covers generation, our managed fields, labels and
-	// annotations: equal fingerprints of a kind that counts generations mean
+	// Fingerprint covers generation, our managed fields, labels, annotations,
+	// finalizers and owner references: equal fingerprints of a kind that counts generations mean
 	// that only the status moved.
 	Fingerprint string `json:"fingerprint,omitempty"`
 }
@@ -94,7 +94,8 @@ type Live struct {
 	State State
 	Meta  Meta
 	// Managed says that our field manager owns some of its fields.
-	Managed     bool
+	Managed bool
+	// Differences of what is Absent are what is known of why it is gone.
 	Differences []Difference
 	// Extras are fields that others added and that have to go.
 	Extras []Extra
@@ -106,6 +107,9 @@ type Live struct {
 	Remarks []Remark
 	// Detail explains Unknown and Rejected.
 	Detail string
+	// Unseen says that nobody looked: it differs because the declaration is another,
+	// and was watched since it was applied.
+	Unseen bool
 }
 
 // Observation is the live state of declared ∪ inventory at one time.

@@ -99,6 +99,9 @@ type Change struct {
 	Kept   bool
 	// Detail says why the fields that differ are not known, where they are not.
 	Detail string
+	// Unseen says that the object was not looked at before: if it cannot be written,
+	// that has to be made up for.
+	Unseen bool
 	// Needs names the changed definitions and namespaces without which this
 	// change cannot succeed.
 	Needs []render.ID
@@ -161,6 +164,7 @@ type Plan struct {
 	changes   []Change
 	blocked   []Blocked
 	remarks   []Blocked
+	before    Inventory
 	intent    Inventory
 	restore   bool
 	declared  int
@@ -185,6 +189,9 @@ func (p Plan) Remarks() []Blocked { return append([]Blocked(nil), p.remarks...) 
 // was ours and everything that is about to be, the latter marked Pending.
 // For an empty plan it is the inventory as it is, with what was seen just now.
 func (p Plan) Inventory() Inventory { return p.intent.clone() }
+
+// Before is the inventory as it was stored when the plan was made.
+func (p Plan) Before() Inventory { return p.before }
 
 // RestoreInventory says that the stored inventory is not what it should be
 // (rebuilt, or interrupted before it was completed) even if no object changes.

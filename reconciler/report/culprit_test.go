@@ -19,6 +19,9 @@ func TestADriftIsToldAsFarAsTheObjectTells(t *testing.T) {
 		"ConfigMap ns/x was changed at .data.a; put back": {Paths: []string{".data.a"}},
 		"ConfigMap ns/x was changed; put back":            {},
 		"ConfigMap ns/x was deleted; put back":            {Paths: []string{"."}},
+		"ConfigMap ns/x was deleted with what it was made to depend on by kubectl (Update) at .metadata.ownerReferences; put back": {
+			Manager: "kubectl", Operation: "Update", Paths: []string{".", ".metadata.ownerReferences"},
+		},
 	} {
 		d.Object = "ConfigMap ns/x"
 		if got := driftEvent(d).Message; got != want {

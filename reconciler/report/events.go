@@ -36,22 +36,36 @@ func appliedEvent(a v1alpha1.Applied) Event {
 func driftEvent(d v1alpha1.DriftRecord) Event {
 	message := OneLine(d.Object + " was changed " + Culprit(d))
 	if Deleted(d) {
-		message = d.Object + " was deleted"
+		message = d.Object + " was " + Culprit(d)
 	}
 	return driftWarning(ReasonDriftCorrected, message+"; put back")
+}
+
+func lostEvent(l Loss) Event {
+	of := "in it"
+	if l.Kind != "" {
+		of = "of the kind " + l.Kind
+	}
+	return driftWarning(ReasonDataLost, fmt.Sprintf(
+		"%s was deleted and is there again, without anything that was %s: %d declared objects are made anew, what nobody declared is lost", l.Object, of, l.Declared))
 }
 
 func driftWarning(reason, message string) Event {
 	return Event{Type: corev1.EventTypeWarning, Reason: reason, Action: actionCorrect, Message: OneLine(message)}
 }
 
-// Deleted says that the whole object was gone. Nobody is named then: field
-// managers go with the object.
-func Deleted(d v1alpha1.DriftRecord) bool { return len(d.Paths) == 1 && d.Paths[0] == "." }
+// Deleted says that the whole object was gone. Who did it is known only of what
+// was collected with another object: field managers go with the object.
+func Deleted(d v1alpha1.DriftRecord) bool { return len(d.Paths) > 0 && d.Paths[0] == "." }
 
 // Culprit says who changed what and when, as far as the object told: "by
 // kubectl (Update, 2026-11-26T12:00:00Z) at .data.key", or that it was deleted.
 func Culprit(d v1alpha1.DriftRecord) string {
+	if Deleted(d) && len(d.Paths) > 1 {
+		by := d
+		by.Paths = d.Paths[1:]
+		return "deleted with what it was made to depend on " + Culprit(by)
+	}
 	if Deleted(d) {
 		return "deleted"
 	}
@@ -81,6 +95,9 @@ func Events(before, after *v1alpha1.Factory, o Outcome) []Event {
 		}
 	}
 	out = append(out, newAlarms(before, after)...)
+	for _, l := range o.Lost {
+		out = append(out, lostEvent(l))
+	}
 	out = append(out, driftEvents(before, o)...)
 	now, was := after.Status.Applied, before.Status.Applied
 	if now != nil && now.Attestation != "" && (was == nil || was.Attestation != now.Attestation) {

@@ -18,6 +18,7 @@ type Metrics struct {
 	refusals *prometheus.CounterVec
 	drift    *prometheus.CounterVec
 	open     *prometheus.GaugeVec
+	lost     *prometheus.CounterVec
 	managers managers
 	stages   *prometheus.HistogramVec
 	ready    *prometheus.GaugeVec
@@ -36,6 +37,7 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "millwright_refusals_total", Help: "Passes whose tip was not accepted, by reason."}, with("reason")),
 		drift:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "millwright_drift_corrected_total", Help: "Objects that were put back, by who changed them."}, with("component", "kind", "manager")),
 		open:     prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "millwright_drift_open", Help: "Objects that are not kept as they are declared, by reason."}, with("reason")),
+		lost:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "millwright_data_lost_total", Help: "Definitions and namespaces that were deleted with all that they held, and put back."}, factory),
 		stages: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "millwright_stage_duration_seconds", Help: "Time spent in a stage of the pipeline.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 4, 9),
@@ -47,7 +49,7 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 	}
 	// No series where the trusted root is a file: a file does not expire.
 	m.trust = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "millwright_trusted_root_expiry_timestamp_seconds", Help: "When the metadata of the trusted root expires."}, nil)
-	for _, c := range []prometheus.Collector{m.passes, m.refusals, m.drift, m.open, m.stages, m.ready, m.objects, m.sequence, m.age, m.trust} {
+	for _, c := range []prometheus.Collector{m.passes, m.refusals, m.drift, m.open, m.lost, m.stages, m.ready, m.objects, m.sequence, m.age, m.trust} {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("registering metrics: %w", err)
 		}
@@ -61,7 +63,7 @@ func (m *Metrics) Forget(key types.NamespacedName) {
 	for _, c := range []interface {
 		DeletePartialMatch(labels prometheus.Labels) int
 	}{
-		m.passes, m.refusals, m.drift, m.open, m.stages, m.ready, m.objects, m.sequence, m.age,
+		m.passes, m.refusals, m.drift, m.open, m.lost, m.stages, m.ready, m.objects, m.sequence, m.age,
 	} {
 		c.DeletePartialMatch(gone)
 	}
@@ -72,6 +74,9 @@ func (m *Metrics) drifts(key types.NamespacedName, o Outcome) {
 	for _, d := range o.Drifts {
 		kind, _, _ := strings.Cut(d.Object, " ")
 		m.drift.WithLabelValues(key.Namespace, key.Name, d.Component, kind, m.managers.label(d.Manager)).Inc()
+	}
+	if len(o.Lost) > 0 {
+		m.lost.WithLabelValues(key.Namespace, key.Name).Add(float64(len(o.Lost)))
 	}
 	m.open.DeletePartialMatch(prometheus.Labels{"namespace": key.Namespace, "factory": key.Name})
 	for _, d := range o.Open {
@@ -130,7 +135,7 @@ func (m *Metrics) Outcome(key types.NamespacedName, f *v1alpha1.Factory, o Outco
 		}
 	}
 	m.passes.WithLabelValues(key.Namespace, key.Name, answer).Inc()
-	if o.Refused != nil {
+	if o.Refused != nil && !o.Mended { // else it is what another pass said
 		m.refusals.WithLabelValues(key.Namespace, key.Name, o.Refused.Problem.Reason).Inc()
 	}
 	m.drifts(key, o)

@@ -40,6 +40,7 @@ const (
 	ReasonEvidenceHeld         = "EvidenceHeld"
 	ReasonAttested             = "Attested"
 	ReasonDriftCorrected       = "DriftCorrected"
+	ReasonDataLost             = "DataLost"
 	ReasonDriftReported        = "DriftReported"
 	ReasonHealthUnobserved     = "HealthUnobserved"
 	ReasonHealthCheckFailed    = "HealthCheckFailed"
@@ -118,6 +119,7 @@ func own() []Reason {
 		{ReasonHealthCheckFailed, "", CouldNotTell, "look at the objects that the message names"},
 		{ReasonAttestationFailed, "", CouldNotTell, "check Fulcio, Rekor and the identity token; the revision stays applied and is attested on the next pass"},
 		{ReasonEvidenceHeld, "", CouldNotTell, "restore what the message names; the revision is begun when its verdict is on record, and the one in force is kept meanwhile"},
+		{ReasonDataLost, "", CouldNotTell, "find out who deleted it; restore from a backup what nobody declared, such as runs and their results"},
 		{ReasonChainBroken, "", No, "an AppliedRevision does not verify, does not link to the one before, or is gone: run millwright audit and find out who wrote it"},
 		{ReasonSpecInvalid, "", No, "correct the field of the Factory that the message names"},
 		{ReasonControllerIncomplete, "", CouldNotTell, "start the controller with the flag that the message names"},

@@ -38,14 +38,28 @@ type Outcome struct {
 	Health Health
 	// Drifts are the corrections of this pass.
 	Drifts []v1alpha1.DriftRecord
+	// Lost are definitions and namespaces that were deleted with all that they held.
+	Lost []Loss
 	// Open are the objects that are not kept as they are declared, and why.
 	Open []v1alpha1.OpenDrift
 	// Swept is the sweep of this pass, if there was one.
 	Swept *v1alpha1.Sweep
 	// Trust is what is known of the accepted history.
 	Trust *Trust
+	// Mended says that the pass only put drift back and asked the source nothing.
+	Mended bool
 	// PoliciesTested is how many policies allowed the accepted tip.
 	PoliciesTested int
+}
+
+// Loss is a definition or a namespace that went away and is there again. What was
+// of its kind or in it went with it (H03).
+type Loss struct {
+	Object string
+	// Kind is the kind that a definition defines, empty for a namespace.
+	Kind string
+	// Declared is how many declared objects went with it.
+	Declared int
 }
 
 // StageProblem is a problem and the condition of the stage it came from.
@@ -125,13 +139,15 @@ func markAccepted(f *v1alpha1.Factory, o Outcome) {
 
 func markRefused(f *v1alpha1.Factory, o Outcome) {
 	f.Status.Refused = nil
-	conditions.Delete(f, v1alpha1.ConditionStalled)
+	if o.Refused == nil || o.Refused.Problem.Class != No {
+		conditions.Delete(f, v1alpha1.ConditionStalled)
+	}
 	if o.Refused == nil {
 		return
 	}
 	mark(f, *o.Refused)
 	p := o.Refused.Problem
-	if p.Class == No {
+	if p.Class == No { // still or anew: a condition that is set again as it was keeps its time
 		f.Status.Refused = &v1alpha1.Refused{Reason: p.Reason, Code: p.Code, Commit: p.Commit, Path: p.Path, Detail: p.Detail, Hint: p.Hint, Needs: p.Needs}
 		conditions.MarkStalled(f, p.Reason, "%s", p.Text())
 	}

@@ -109,14 +109,25 @@ type Account struct {
 // deletes them, and may do no more with them.
 type Leaving []render.Object
 
+// Recreates says of which objects the engine may make another one in their
+// place; nil means none. Before it deletes one, it has the new one judged under
+// the name that [Rehearsal] gives.
+type Recreates func(component string, id render.ID) bool
+
+// Rehearsal is the name under which a new object is tried before the old one is
+// deleted. Nothing is stored under it.
+func Rehearsal(name string) string {
+	return strings.TrimRight(name[:min(len(name), 40)], "-.") + "-rehearsal"
+}
+
 // Compute says what each component of the manifests needs.
-func Compute(m render.Manifests, accounts Accounts, leaving Leaving) (Rights, error) {
+func Compute(m render.Manifests, accounts Accounts, leaving Leaving, recreates Recreates) (Rights, error) {
 	objects := m.Objects()
 	known, err := kindsOf(slices.Concat(objects, leaving))
 	if err != nil {
 		return Rights{}, err
 	}
-	w := work{accounts: accounts, kinds: known, grants: grantsOf(objects), policies: policiesOf(objects), of: map[string]*holding{}, controller: newHolding()}
+	w := work{accounts: accounts, kinds: known, grants: grantsOf(objects), recreates: recreates, policies: policiesOf(objects), of: map[string]*holding{}, controller: newHolding()}
 	for _, c := range m.Components() {
 		if accounts.Of(c.Name) == accounts.Controller {
 			return Rights{}, fmt.Errorf("%w: component %s and the controller are both %s", ErrAccounts, c.Name, accounts.Controller)
@@ -146,6 +157,7 @@ type work struct {
 	accounts   Accounts
 	kinds      kinds
 	grants     grants
+	recreates  Recreates
 	policies   map[policyKey]*unstructured.Unstructured
 	of         map[string]*holding
 	controller *holding
@@ -167,6 +179,11 @@ func (w *work) declared(o render.Object) error {
 	h := w.of[o.Component()]
 	for _, verb := range []string{verbGet, verbCreate, verbPatch, verbDelete} {
 		h.add(id.Namespace, permission{verb: verb, group: id.Group, resource: r.plural, name: id.Name})
+	}
+	if w.recreates != nil && w.recreates(o.Component(), id) {
+		for _, verb := range []string{verbCreate, verbPatch} {
+			h.add(id.Namespace, permission{verb: verb, group: id.Group, resource: r.plural, name: Rehearsal(id.Name)})
+		}
 	}
 	w.observe(id, r)
 	if id.Group == rbacv1.GroupName {

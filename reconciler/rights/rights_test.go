@@ -40,7 +40,7 @@ func accounts() Accounts {
 
 func compute(t *testing.T, m render.Manifests, leaving Leaving) Rights {
 	t.Helper()
-	r, err := Compute(m, accounts(), leaving)
+	r, err := Compute(m, accounts(), leaving, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,11 +117,11 @@ func TestACustomKindIsFoundByItsDefinitionAndAnyOtherIsUnknown(t *testing.T) {
 	goose := doc("farm.example.org/v1", "Goose", "a", "martha", "")
 	r := compute(t, declare(t, "kinds", definition, "birds", goose), nil)
 	wantLines(t, r.Components[1], "a: "+all+" on resources [geese] of groups [farm.example.org] named [martha]")
-	if _, err := Compute(declare(t, "birds", goose), accounts(), nil); !errors.Is(err, ErrUnknownKind) || !strings.Contains(err.Error(), "Goose.farm.example.org a/martha") {
+	if _, err := Compute(declare(t, "birds", goose), accounts(), nil, nil); !errors.Is(err, ErrUnknownKind) || !strings.Contains(err.Error(), "Goose.farm.example.org a/martha") {
 		t.Errorf("a kind that nothing defines: %v", err)
 	}
 	stolen := strings.ReplaceAll(definition, "group: farm.example.org, scope: Namespaced, names: {kind: Goose", "group: apps, scope: Cluster, names: {kind: Deployment")
-	if _, err := Compute(declare(t, "birds", stolen), accounts(), nil); err == nil {
+	if _, err := Compute(declare(t, "birds", stolen), accounts(), nil, nil); err == nil {
 		t.Error("a definition may say where Deployments are served")
 	}
 }
@@ -253,7 +253,7 @@ func TestWhatLeavesMayBeDeletedAndNoMore(t *testing.T) {
 
 func TestAComponentIsNotTheController(t *testing.T) {
 	t.Parallel()
-	if _, err := Compute(declare(t, "controller", doc("v1", "ConfigMap", "a", "b", "")), accounts(), nil); !errors.Is(err, ErrAccounts) {
+	if _, err := Compute(declare(t, "controller", doc("v1", "ConfigMap", "a", "b", "")), accounts(), nil, nil); !errors.Is(err, ErrAccounts) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -65,6 +65,12 @@ func faulty(in io.Reader, out io.Writer) int {
 		answer.Policies = nil
 	case "other-policy":
 		answer.Policies[0].Digest = Digest([]byte("another"))
+	case "count-more":
+		answer.Policies[0].Matched = 1
+	case "match-elsewhere":
+		answer.Policies[0].Matched, answer.Matches[0] = 1, []int{2}
+	case "match-nothing":
+		answer.Matches = nil
 	case "hide-failure":
 		answer.Policies[0].Failed = 1
 	case "twice":
@@ -84,6 +90,7 @@ func honest(req Request) Verdict {
 	for _, raw := range req.Policies {
 		o, _ := Identify(raw)
 		v.Policies = append(v.Policies, PolicyResult{Name: o.PolicyName(), Kind: o.Kind, Digest: Digest(raw)})
+		v.Matches = append(v.Matches, []int{})
 	}
 	return v
 }
@@ -167,6 +174,9 @@ func TestAProcessThatDoesNotAnswerTheQuestionIsNeverAPass(t *testing.T) {
 		"it left out a policy":                  {"drop-policies", "on 0 policies, asked were 1"},
 		"it tested another policy":              {"other-policy", "is not on policy p"},
 		"it counts failures without naming any": {"hide-failure", "names none"},
+		"it counts matches without naming any":  {"count-more", "names something else"},
+		"it matched what was not asked about":   {"match-elsewhere", "names something else"},
+		"it does not say what matched":          {"match-nothing", "what they matched"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

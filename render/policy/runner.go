@@ -6,10 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os/exec"
 	"path/filepath"
-	"runtime"
-	"strconv"
+	"slices"
 	"time"
 )
 
@@ -53,25 +51,52 @@ type Runner struct {
 // The objects are complete manifests in JSON. An error means "could not tell"
 // and is worth another try; a no is in the verdict ([Verdict.Refusal]).
 func (r Runner) Test(ctx context.Context, objects []json.RawMessage) (Verdict, error) {
+	v, err := r.test(ctx, objects)
+	v.Matches = nil
+	return v, err
+}
+
+func (r Runner) test(ctx context.Context, objects []json.RawMessage) (Verdict, error) {
 	r = r.withDefaults()
+	q, err := r.question(objects)
+	if err != nil {
+		return Verdict{}, err
+	}
+	in, err := encoded(q.request)
+	if err != nil {
+		return Verdict{}, err
+	}
+	out, isolation, err := r.run(ctx, in)
+	if err != nil {
+		return Verdict{}, fmt.Errorf("%w: %w", ErrCouldNotTell, err)
+	}
+	return q.verdict(out, isolation)
+}
+
+func (r Runner) question(objects []json.RawMessage) (question, error) {
 	if !filepath.IsAbs(r.Path) {
-		return Verdict{}, fmt.Errorf("%w: the path %q of the policy process is not absolute", ErrCouldNotTell, r.Path)
+		return question{}, fmt.Errorf("%w: the path %q of the policy process is not absolute", ErrCouldNotTell, r.Path)
 	}
 	q, err := ask(r.User, objects)
 	if err != nil {
-		return Verdict{}, fmt.Errorf("%w: %w", ErrCouldNotTell, err)
+		return question{}, fmt.Errorf("%w: %w", ErrCouldNotTell, err)
 	}
+	return q, nil
+}
+
+func encoded(document any) ([]byte, error) {
 	var in bytes.Buffer
-	if err := Encode(&in, q.request); err != nil {
-		return Verdict{}, fmt.Errorf("%w: %w", ErrCouldNotTell, err)
+	if err := Encode(&in, document); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrCouldNotTell, err)
 	}
 	if in.Len() > MaxRequest {
-		return Verdict{}, fmt.Errorf("%w: the manifests are %d bytes, the limit is %d", ErrCouldNotTell, in.Len(), MaxRequest)
+		return nil, fmt.Errorf("%w: the manifests are %d bytes, the limit is %d", ErrCouldNotTell, in.Len(), MaxRequest)
 	}
-	out, isolation, err := r.run(ctx, in.Bytes())
-	if err != nil {
-		return Verdict{}, fmt.Errorf("%w: %w", ErrCouldNotTell, err)
-	}
+	return in.Bytes(), nil
+}
+
+// verdict takes an answer for what it is: one to this question, or none.
+func (q question) verdict(out []byte, isolation string) (Verdict, error) {
 	v, err := DecodeVerdict(bytes.NewReader(out))
 	if err != nil {
 		return Verdict{}, fmt.Errorf("%w: %w", ErrCouldNotTell, err)
@@ -110,11 +135,17 @@ func (q question) answeredBy(v Verdict) error {
 	if len(v.Policies) != len(q.expected) {
 		return fmt.Errorf("the verdict is on %d policies, asked were %d", len(v.Policies), len(q.expected))
 	}
+	if len(v.Matches) != len(v.Policies) {
+		return fmt.Errorf("the verdict says of %d policies what they matched, asked were %d", len(v.Matches), len(v.Policies))
+	}
 	failed := 0
 	for i, want := range q.expected {
 		got := v.Policies[i]
 		if got.Name != want.Name || got.Kind != want.Kind || got.Digest != want.Digest {
 			return fmt.Errorf("result %d of the verdict is not on policy %s (%s)", i, want.Name, want.Digest)
+		}
+		if outside := func(at int) bool { return at < 0 || at >= v.Objects }; got.Matched != len(v.Matches[i]) || slices.ContainsFunc(v.Matches[i], outside) {
+			return fmt.Errorf("the verdict counts what policy %s matched, and names something else", want.Name)
 		}
 		failed += got.Failed
 	}
@@ -141,38 +172,13 @@ func (r Runner) run(ctx context.Context, in []byte) ([]byte, string, error) {
 
 // attempt runs the process once; started says whether it came to life.
 func (r Runner) attempt(ctx context.Context, in []byte, isolation string) (out []byte, started bool, err error) {
-	// The kernel sends the parent death signal when the thread that forked
-	// ends, not the process: the thread must stay ours until the child is gone.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-
-	stdout, stderr := &bounded{limit: MaxVerdict}, &bounded{limit: maxStderr}
-	cmd := exec.CommandContext(ctx, r.Path, "-memory-limit", strconv.FormatInt(r.MemoryLimit, 10))
-	// The caller's environment holds credentials and proxies; "/" is a
-	// directory that the process cannot take anything from.
-	cmd.Env, cmd.Dir = []string{}, "/"
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(in), stdout, stderr
-	cmd.Cancel = func() error { return killGroup(cmd.Process) }
-	cmd.WaitDelay = time.Second
-	confine(cmd, isolation)
-
-	if err := cmd.Start(); err != nil {
-		return nil, false, fmt.Errorf("start policy process: %w", err)
+	c, err := r.start(isolation)
+	if err != nil {
+		return nil, false, err
 	}
-	limitErr := limitMemory(cmd.Process, r.MemoryLimit)
-	err = cmd.Wait()
-	switch {
-	case ctx.Err() != nil:
-		return nil, true, fmt.Errorf("policy process was ended after at most %s: %w", r.Timeout, ctx.Err())
-	case stdout.over:
-		return nil, true, fmt.Errorf("policy process answered more than %d bytes", MaxVerdict)
-	case err != nil:
-		// Go programs that run out of memory do not always manage to say so.
-		return nil, true, fmt.Errorf("policy process (memory limit %d MiB): %w: %s", r.MemoryLimit>>20, err, Printable(stderr.buf.String()))
-	case limitErr != nil:
-		return nil, true, fmt.Errorf("limit memory of policy process: %w", limitErr)
-	}
-	return stdout.buf.Bytes(), true, nil
+	close(c.told)
+	out, err = c.ask(ctx, in)
+	return out, true, err
 }
 
 // bounded keeps the first bytes of a stream and drops the rest, so that the

@@ -5,51 +5,48 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 )
 
 // Manifest is a rendered object with the digest of its bytes, which the caller
-// has computed already.
+// has computed already. JSON gives the bytes; it is called for objects that are not
+// known and for those that are asked about.
 type Manifest struct {
 	Digest string
-	JSON   json.RawMessage
+	JSON   func() []byte
 }
 
 // Tester tests the revisions of one factory one after the other, as [Runner]
-// does, but asks only about objects that changed since the last revision that
-// passed. Policies judge each object by itself, so what they said of the others
-// stands, as long as everything that an answer depends on is the same: the
-// policies, the namespaces, the definitions and Tekton's configuration. When one
-// of these changes, or when anything is found wrong, everything is asked again.
+// does, but asks only about objects of which it does not know what the policies
+// say. Policies judge each object by itself, so what they said of it stands, as
+// long as everything that an answer depends on is the same: the policies, the
+// namespaces, the definitions and Tekton's configuration. When one of these
+// changes, or when anything is found wrong, everything is asked again.
 //
 // What a policy says of the whole is counted (how many objects it matched), so
-// the counts of the changed objects as they were are taken away, and those of
-// the objects as they are added.
+// it is kept for each object how often each policy matched it.
 //
 // The zero value knows of no revision.
 type Tester struct {
 	mu   sync.Mutex
 	last *passed
-	// answers are the newest verdicts on parts of a revision.
-	answers []answer
+	// next is the process that waits for the next test.
+	next   *prepared
+	closed bool
 }
 
 // passed is a revision of which nothing was found wrong.
 type passed struct {
 	set     set
 	verdict Verdict
+	// matched is how often each tested policy matched an object, by the object's
+	// digest. Objects of earlier revisions are among them, as long as what answers
+	// depend on has not changed since.
+	matched map[string][]int
 }
 
-// answer is a verdict on exactly these objects.
-type answer struct {
-	asked   string
-	verdict Verdict
-}
-
-// mostAnswers is how many are remembered: what a commit changed is often what
-// the commit before changed.
-const mostAnswers = 4
+// mostMatched bounds what is known of objects that are not declared any more.
+const mostMatched = 10_000
 
 // set is the objects of a revision in their order.
 type set struct {
@@ -80,13 +77,14 @@ func (t *Tester) Test(ctx context.Context, r Runner, objects []Manifest) (Verdic
 			return Verdict{}, err
 		}
 		if told {
-			t.last = &passed{set: now, verdict: v}
+			t.last.set, t.last.verdict = now, v
 			return clone(v), nil
 		}
 	}
-	v, err := r.Test(ctx, now.raw())
+	v, err := r.test(ctx, now.raw())
 	if err == nil && v.clean() {
-		t.last = &passed{set: now, verdict: v}
+		t.last = &passed{set: now, verdict: v, matched: map[string][]int{}}
+		t.last.learn(now, v)
 	}
 	return clone(v), err
 }
@@ -113,7 +111,8 @@ func (t *Tester) read(objects []Manifest) (set, error) {
 }
 
 func partOf(m Manifest) (part, error) {
-	o, err := Identify(m.JSON)
+	raw := m.JSON()
+	o, err := Identify(raw)
 	if err != nil {
 		return part{}, err
 	}
@@ -128,7 +127,7 @@ func partOf(m Manifest) (part, error) {
 				Labels map[string]string `json:"labels"`
 			} `json:"metadata"`
 		}
-		if err := json.Unmarshal(m.JSON, &c); err != nil {
+		if err := json.Unmarshal(raw, &c); err != nil {
 			return part{}, err
 		}
 		p.context = c.Metadata.Labels["app.kubernetes.io/part-of"] == "tekton-pipelines"
@@ -138,7 +137,7 @@ func partOf(m Manifest) (part, error) {
 				Group string `json:"group"`
 			} `json:"spec"`
 		}
-		if err := json.Unmarshal(m.JSON, &d); err != nil {
+		if err := json.Unmarshal(raw, &d); err != nil {
 			return part{}, err
 		}
 		p.defines = d.Spec.Group
@@ -146,77 +145,91 @@ func partOf(m Manifest) (part, error) {
 	return p, nil
 }
 
-// difference asks about what changed. It does not tell when what changed is what
-// other answers depend on, or when anything is not as clean as it was.
+// difference asks about what is not known. It does not tell when what changed is
+// what other answers depend on, or when anything is not as clean as it was.
 func (t *Tester) difference(ctx context.Context, r Runner, now set) (v Verdict, told bool, err error) {
 	if !slices.Equal(t.last.set.context(), now.context()) {
 		return Verdict{}, false, nil
 	}
-	gone, come := t.last.set.without(now), now.without(t.last.set)
-	if len(gone)+len(come) == 0 && len(now.parts) == len(t.last.set.parts) {
-		return t.last.verdict, true, nil
-	}
-	groups := map[string]bool{}
-	for _, p := range append(slices.Clone(gone), come...) {
+	for _, p := range append(t.last.set.without(now), now.without(t.last.set)...) {
 		if p.defines != "" {
 			return Verdict{}, false, nil
 		}
-		groups[p.group] = true
 	}
-	before, err := t.about(ctx, r, t.last.set.around(gone, groups))
-	if err != nil {
-		return Verdict{}, false, err
+	v = t.last.verdict
+	if unknown, groups := t.last.unknown(now); len(unknown) > 0 {
+		asked := now.around(unknown, groups)
+		found, err := t.ask(ctx, r, asked)
+		if err != nil {
+			return Verdict{}, false, err
+		}
+		if !found.clean() || !found.of(v) {
+			return Verdict{}, false, nil
+		}
+		t.last.learn(asked, found)
+		v.Isolation = found.Isolation
 	}
-	after, err := t.about(ctx, r, now.around(come, groups))
-	if err != nil {
-		return Verdict{}, false, err
-	}
-	v, told = exchange(t.last.verdict, before, after)
-	v.Objects = len(now.parts)
-	return v, told, nil
+	t.last.forget(now)
+	return t.last.sum(v, now), true, nil
 }
 
-// about asks about a part of a revision, unless it did so before.
-func (t *Tester) about(ctx context.Context, r Runner, s set) (Verdict, error) {
-	asked := s.digest()
-	for _, a := range t.answers {
-		if a.asked == asked {
-			return a.verdict, nil
+// unknown are the objects of which it is not known what the policies say, and the
+// groups of their kinds.
+func (l *passed) unknown(now set) (some []part, groups map[string]bool) {
+	groups = map[string]bool{}
+	for _, p := range now.parts {
+		if _, known := l.matched[p.Digest]; !known {
+			some = append(some, p)
+			groups[p.group] = true
 		}
 	}
-	v, err := r.Test(ctx, s.raw())
-	if err != nil {
-		return Verdict{}, err
-	}
-	if len(t.answers) == mostAnswers {
-		t.answers = t.answers[1:]
-	}
-	t.answers = append(t.answers, answer{asked, v})
-	return v, nil
+	return some, groups
 }
 
-// exchange is the verdict on the whole with the counts of one part in place of
-// those of another.
-func exchange(whole, before, after Verdict) (Verdict, bool) {
-	out := clone(whole)
-	for _, v := range []Verdict{before, after} {
-		if !v.clean() || v.APIVersion != whole.APIVersion || v.Engine != whole.Engine || len(v.Policies) != len(whole.Policies) {
-			return Verdict{}, false
+// learn keeps what a verdict says of objects.
+func (l *passed) learn(asked set, v Verdict) {
+	for _, p := range asked.parts {
+		l.matched[p.Digest] = make([]int, len(v.Matches))
+	}
+	for policy, places := range v.Matches {
+		for _, at := range places {
+			l.matched[asked.parts[at].Digest][policy]++
 		}
 	}
-	for i := range out.Policies {
-		p, b, a := &out.Policies[i], before.Policies[i], after.Policies[i]
-		for _, other := range []PolicyResult{b, a} {
-			if other.Name != p.Name || other.Kind != p.Kind || other.Digest != p.Digest || other.NotTested != p.NotTested {
-				return Verdict{}, false
+}
+
+// forget lets go of objects that are not declared any more when there are many.
+func (l *passed) forget(now set) {
+	if len(l.matched) > mostMatched+len(now.parts) {
+		for digest := range l.matched {
+			if _, declared := now.byDigest[digest]; !declared {
+				delete(l.matched, digest)
 			}
 		}
-		if p.Matched += a.Matched - b.Matched; p.Matched < 0 {
-			return Verdict{}, false
+	}
+}
+
+// sum is a verdict with the counts of these objects.
+func (l *passed) sum(v Verdict, now set) Verdict {
+	v = clone(v)
+	v.Objects, v.Matches = len(now.parts), nil
+	for i := range v.Policies {
+		v.Policies[i].Matched = 0
+	}
+	for _, p := range now.parts {
+		for policy, n := range l.matched[p.Digest] {
+			v.Policies[policy].Matched += n
 		}
 	}
-	out.Isolation = after.Isolation
-	return out, true
+	return v
+}
+
+// of says whether two verdicts are of the same engine on the same policies.
+func (v Verdict) of(other Verdict) bool {
+	return v.APIVersion == other.APIVersion && v.Engine == other.Engine &&
+		slices.EqualFunc(v.Policies, other.Policies, func(a, b PolicyResult) bool {
+			return a.Name == b.Name && a.Kind == b.Kind && a.Digest == b.Digest && a.NotTested == b.NotTested
+		})
 }
 
 // clean says that nothing at all was found.
@@ -227,6 +240,7 @@ func (v Verdict) clean() bool {
 
 // clone keeps what is remembered from who gets it.
 func clone(v Verdict) Verdict {
+	v.Matches = nil
 	v.Policies = slices.Clone(v.Policies)
 	v.Violations = slices.Clone(v.Violations)
 	v.Warnings = slices.Clone(v.Warnings)
@@ -256,33 +270,29 @@ func (s set) context() []string {
 }
 
 // around is the set with nothing but some parts and what answers about them
-// depend on.
+// depend on. What all answers depend on comes first.
 func (s set) around(some []part, groups map[string]bool) set {
 	wanted := map[string]bool{}
 	for _, p := range some {
 		wanted[p.Digest] = true
 	}
-	var out set
+	var out, rest set
 	for _, p := range s.parts {
-		if p.context || wanted[p.Digest] || p.defines != "" && groups[p.defines] {
+		switch {
+		case p.context:
 			out.parts = append(out.parts, p)
+		case wanted[p.Digest], p.defines != "" && groups[p.defines]:
+			rest.parts = append(rest.parts, p)
 		}
 	}
+	out.parts = append(out.parts, rest.parts...)
 	return out
 }
 
 func (s set) raw() []json.RawMessage {
 	out := make([]json.RawMessage, 0, len(s.parts))
 	for _, p := range s.parts {
-		out = append(out, p.JSON)
+		out = append(out, p.JSON())
 	}
 	return out
-}
-
-func (s set) digest() string {
-	var b strings.Builder
-	for _, p := range s.parts {
-		b.WriteString(p.Digest + "\n")
-	}
-	return Digest([]byte(b.String()))
 }

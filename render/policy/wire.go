@@ -13,10 +13,11 @@ import (
 
 //go:generate cp wire.go ../../cmd/millwright-policy/internal/policy/wire.go
 
-// Versions of the two documents on the pipe. A side that meets another version
+// Versions of the documents on the pipe. A side that meets another version
 // stops: an answer to a question that was not asked proves nothing.
 const (
 	RequestVersion = "millwright.dev/policy-request/v1"
+	RestVersion    = "millwright.dev/policy-request-rest/v1"
 	VerdictVersion = "millwright.dev/policy-verdict/v1"
 )
 
@@ -47,6 +48,15 @@ type Request struct {
 	Policies []json.RawMessage `json:"policies"`
 	// Objects is everything that was rendered, the policies included.
 	Objects []json.RawMessage `json:"objects"`
+	// More says that a [Rest] follows, perhaps much later. The process makes its
+	// tests ready meanwhile. It answers once, to both together.
+	More bool `json:"more,omitempty"`
+}
+
+// Rest has more objects of a request, none of which is tested as a policy.
+type Rest struct {
+	APIVersion string            `json:"apiVersion"`
+	Objects    []json.RawMessage `json:"objects"`
 }
 
 // Object names a rendered object.
@@ -121,18 +131,47 @@ type Verdict struct {
 	Warnings []Violation `json:"warnings"`
 	// Omitted counts violations and warnings beyond [MaxViolations].
 	Omitted int `json:"omitted"`
+	// Matches has for each policy the places in the request of the objects that it
+	// matched, each as often as that is counted. It is for who asked, and not part
+	// of what is told of a revision.
+	Matches [][]int `json:"matches,omitempty"`
 }
 
-// DecodeRequest reads one request and nothing after it.
+// DecodeRequest reads one request with its rest, and nothing after it.
 func DecodeRequest(r io.Reader) (Request, error) {
-	var req Request
-	if err := decode(r, MaxRequest, &req); err != nil {
-		return Request{}, fmt.Errorf("read policy request: %w", err)
+	req, rest, err := OpenRequest(r)
+	if err != nil {
+		return Request{}, err
+	}
+	more, err := rest()
+	req.Objects, req.More = append(req.Objects, more...), false
+	return req, err
+}
+
+// OpenRequest reads a request, and returns what reads its rest. Nothing follows.
+func OpenRequest(r io.Reader) (req Request, rest func() ([]json.RawMessage, error), err error) {
+	s := newStream(r, MaxRequest)
+	if err := s.next(&req); err != nil {
+		return Request{}, nil, fmt.Errorf("read policy request: %w", err)
 	}
 	if req.APIVersion != RequestVersion {
-		return Request{}, fmt.Errorf("read policy request: version %q, want %q", Printable(req.APIVersion), RequestVersion)
+		return Request{}, nil, fmt.Errorf("read policy request: version %q, want %q", Printable(req.APIVersion), RequestVersion)
 	}
-	return req, nil
+	return req, func() ([]json.RawMessage, error) {
+		var more Rest
+		if req.More {
+			if err := s.next(&more); err != nil {
+				return nil, fmt.Errorf("read the rest of a policy request: %w", err)
+			}
+			if more.APIVersion != RestVersion {
+				return nil, fmt.Errorf("read the rest of a policy request: version %q, want %q", Printable(more.APIVersion), RestVersion)
+			}
+		}
+		if err := s.end(); err != nil {
+			return nil, fmt.Errorf("read policy request: %w", err)
+		}
+		return more.Objects, nil
+	}, nil
 }
 
 // DecodeVerdict reads one verdict and nothing after it.
@@ -147,26 +186,47 @@ func DecodeVerdict(r io.Reader) (Verdict, error) {
 	return v, nil
 }
 
-// decode refuses unknown fields, a second document and more than limit bytes:
-// both ends are ours, so anything unexpected means that they are not a pair.
+// decode reads one document and nothing after it.
 func decode(r io.Reader, limit int64, into any) error {
+	s := newStream(r, limit)
+	if err := s.next(into); err != nil {
+		return err
+	}
+	return s.end()
+}
+
+// stream reads documents that follow each other. It refuses unknown fields, a
+// document too many and more than limit bytes: both ends are ours, so anything
+// unexpected means that they are not a pair.
+type stream struct {
+	from  *io.LimitedReader
+	json  *json.Decoder
+	limit int64
+}
+
+func newStream(r io.Reader, limit int64) stream {
 	lr := &io.LimitedReader{R: r, N: limit + 1}
 	d := json.NewDecoder(lr)
 	d.DisallowUnknownFields()
-	err := d.Decode(into)
-	if lr.N <= 0 {
-		return fmt.Errorf("larger than %d bytes", limit)
+	return stream{lr, d, limit}
+}
+
+func (s stream) next(into any) error {
+	err := s.json.Decode(into)
+	if s.from.N <= 0 {
+		return fmt.Errorf("larger than %d bytes", s.limit)
 	}
-	if err != nil {
-		return err
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+	return err
+}
+
+func (s stream) end() error {
+	if _, err := s.json.Token(); !errors.Is(err, io.EOF) {
 		return errors.New("something follows the document")
 	}
 	return nil
 }
 
-// Encode writes a request or a verdict with a newline at its end.
+// Encode writes a document with a newline at its end.
 func Encode(w io.Writer, document any) error {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

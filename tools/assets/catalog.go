@@ -33,6 +33,7 @@ func catalog() []asset {
 		{module: "tools/redis", pkg: ".", names: []string{"redis"}, version: "miniredis 2.40.0", minutes: 1},
 		{module: "tools/registry", pkg: ".", names: []string{"registry"}, minutes: 1},
 		{module: "tools/kube", pkg: ".", names: []string{"kube", "kube-apiserver", "etcd", "kubectl"}, version: "1.36.3 with etcd 3.6.8", ldflags: kubeVersion, minutes: 5},
+		{module: "tools/controllers", pkg: ".", names: []string{"kube-controller-manager"}, version: "1.36.3", ldflags: kubeVersion, minutes: 3},
 		{module: "cmd/millwright-policy", pkg: ".", names: []string{"millwright-policy"}, minutes: 4},
 		{module: "tools/lint", pkg: ".", names: []string{"golangci-lint"}, version: "2.15.0", minutes: 3},
 		{module: "bench/peers/flux-source-controller", pkg: "github.com/fluxcd/source-controller", names: []string{"flux-source-controller"}, version: "1.9.6", minutes: 4, optIn: true},

@@ -12,44 +12,93 @@ package engine
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"runtime/debug"
 	"slices"
 	"strings"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
 
 	"millwright.dev/millwright/cmd/millwright-policy/internal/policy"
 )
 
 // Test answers a request.
 func Test(ctx context.Context, req policy.Request) (policy.Verdict, error) {
-	objects, err := decodeObjects(req.Objects)
+	p, err := Prepare(ctx, req)
 	if err != nil {
 		return policy.Verdict{}, err
 	}
-	v := policy.Verdict{
-		APIVersion: policy.VerdictVersion, Engine: engineVersion(), Objects: len(objects.list),
-		Policies: []policy.PolicyResult{}, Violations: []policy.Violation{}, Warnings: []policy.Violation{},
+	return p.Test(ctx, nil)
+}
+
+// Prepared are the policies of a request, compiled, with the objects of its first
+// part.
+type Prepared struct {
+	tests []test
+	set   *objects
+	asked *outside
+	user  authenticationv1.UserInfo
+}
+
+// Prepare does what can be done before the rest of a request is known. It tries
+// the policies on the objects that it has and forgets what they say, since much of
+// the engine is only made when it is first used.
+func Prepare(ctx context.Context, req policy.Request) (*Prepared, error) {
+	p := &Prepared{set: newObjects(), asked: newOutside(), user: user(req.User)}
+	if err := p.set.add(req.Objects); err != nil {
+		return nil, err
 	}
-	asked := newOutside()
 	seen := map[string]bool{}
 	for _, raw := range req.Policies {
-		t, err := compile(raw, objects, asked)
+		t, err := compile(raw, p.set, p.asked)
 		if err != nil {
-			return policy.Verdict{}, err
+			return nil, err
 		}
 		if key := t.result.Kind + "/" + t.result.Name; seen[key] {
 			t.result.Invalid = "another policy has the same name"
 		} else {
 			seen[key] = true
 		}
-		if t.result.Invalid == "" && t.result.NotTested == "" {
-			if err := t.run(ctx, objects, user(req.User), &v); err != nil {
+		p.tests = append(p.tests, t)
+	}
+	if req.More {
+		p.try(ctx)
+	}
+	return p, nil
+}
+
+// try runs copies of the tests: what they count is not counted.
+func (p *Prepared) try(ctx context.Context) {
+	p.set.resolve()
+	for _, t := range p.tests {
+		if t.runs() {
+			_ = t.run(ctx, *p.set, p.user, &policy.Verdict{}) // the real run says what is wrong
+		}
+	}
+	p.asked.take()
+}
+
+// Test answers a request with the rest of its objects.
+func (p *Prepared) Test(ctx context.Context, more []json.RawMessage) (policy.Verdict, error) {
+	if err := p.set.add(more); err != nil {
+		return policy.Verdict{}, err
+	}
+	p.set.resolve()
+	v := policy.Verdict{
+		APIVersion: policy.VerdictVersion, Engine: engineVersion(), Objects: len(p.set.list),
+		Policies: []policy.PolicyResult{}, Violations: []policy.Violation{}, Warnings: []policy.Violation{},
+	}
+	for _, t := range p.tests {
+		if t.runs() {
+			if err := t.run(ctx, *p.set, p.user, &v); err != nil {
 				return policy.Verdict{}, err
 			}
 		}
 		v.Policies = append(v.Policies, t.result)
+		v.Matches = append(v.Matches, t.matched)
 	}
-	tekton, err := validateTekton(ctx, objects)
+	tekton, err := validateTekton(ctx, *p.set)
 	if err != nil {
 		return policy.Verdict{}, err
 	}

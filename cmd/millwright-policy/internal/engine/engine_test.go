@@ -265,3 +265,39 @@ func TestMoreViolationsThanAreListedAreCounted(t *testing.T) {
 		t.Errorf("listed %d, omitted %d, failed %d", len(v.Violations), v.Omitted, v.Policies[0].Failed)
 	}
 }
+
+// Trying the policies beforehand leaves nothing behind, and where a request is cut
+// makes no difference.
+func TestARequestInTwoPartsHasTheVerdictOfOneInOne(t *testing.T) {
+	policies := documents(t, about("told", "object.data.k == 'v'", "")+"\n---\n"+about("broken", "object.data.none == 'v'", ""))
+	objects := documents(t, configMap+"\n---\n"+strings.ReplaceAll(configMap, "{k: v}", "{k: x}")+
+		"\n---\n{apiVersion: v1, kind: Namespace, metadata: {name: ns}}\n---\n{apiVersion: v1, kind: Secret, metadata: {name: s, namespace: ns}}")
+	want, err := Test(t.Context(), request(policies, objects))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(want.Violations) == 0 {
+		t.Fatal("nothing is found, so nothing is compared")
+	}
+	for cut := range len(objects) + 1 {
+		first := request(policies, objects[:cut])
+		first.More = true
+		p, err := Prepare(t.Context(), first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := p.Test(t.Context(), objects[cut:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, places := range got.Matches { // they count places in another order
+			if len(places) != len(want.Matches[i]) {
+				t.Errorf("cut after %d, policy %d matched %v", cut, i, places)
+			}
+		}
+		got.Matches = want.Matches
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("cut after %d (-want +got):\n%s", cut, diff)
+		}
+	}
+}

@@ -31,11 +31,13 @@ type test struct {
 	policy policiesv1beta1.ValidatingPolicyLike
 	engine vpolengine.Engine
 	asked  *outside
+	// matched are the places of the objects that were counted.
+	matched []int
 }
 
 // compile makes a test of a policy's bytes. A policy that is not one is a
 // result, not an error: the same bytes will never be better.
-func compile(raw json.RawMessage, set objects, asked *outside) (test, error) {
+func compile(raw json.RawMessage, set *objects, asked *outside) (test, error) {
 	ref, err := policy.Identify(raw)
 	if err != nil {
 		return test{}, fmt.Errorf("policy: %w", err)
@@ -87,9 +89,12 @@ func decodePolicy(raw json.RawMessage, ref policy.Object) (policiesv1beta1.Valid
 	return p, nil
 }
 
+// runs says whether there is anything to be evaluated.
+func (t *test) runs() bool { return t.result.Invalid == "" && t.result.NotTested == "" }
+
 // run evaluates the policy for every object and notes what it says.
 func (t *test) run(ctx context.Context, set objects, who authenticationv1.UserInfo, v *policy.Verdict) error {
-	for _, o := range set.list {
+	for i, o := range set.list {
 		if ns := t.policy.GetNamespace(); ns != "" && ns != o.ref.Namespace {
 			continue
 		}
@@ -102,10 +107,14 @@ func (t *test) run(ctx context.Context, set objects, who authenticationv1.UserIn
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		before := t.result.Matched
 		for _, p := range response.Policies {
 			for _, rule := range p.Rules {
 				t.note(o, rule, v)
 			}
+		}
+		for range t.result.Matched - before {
+			t.matched = append(t.matched, i)
 		}
 		if question := t.asked.take(); question != "" {
 			t.result.NotTested = policy.Printable("asks the cluster: " + question)

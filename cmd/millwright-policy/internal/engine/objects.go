@@ -29,34 +29,42 @@ type object struct {
 type objects struct {
 	list       []object
 	namespaces map[string]*corev1.Namespace
+	plurals    map[schema.GroupKind]string
 }
 
-func decodeObjects(raws []json.RawMessage) (objects, error) {
-	set := objects{namespaces: map[string]*corev1.Namespace{}}
-	plurals := map[schema.GroupKind]string{}
+func newObjects() *objects {
+	return &objects{namespaces: map[string]*corev1.Namespace{}, plurals: map[schema.GroupKind]string{}}
+}
+
+// add decodes objects.
+func (s *objects) add(raws []json.RawMessage) error {
 	for i, raw := range raws {
 		ref, err := policy.Identify(raw)
 		if err != nil {
-			return objects{}, fmt.Errorf("object %d: %w", i, err)
+			return fmt.Errorf("object %d: %w", i, err)
 		}
 		var content map[string]any
 		if err := utiljson.Unmarshal(raw, &content); err != nil {
-			return objects{}, fmt.Errorf("object %s: %w", ref, err)
+			return fmt.Errorf("object %s: %w", ref, err)
 		}
 		u := &unstructured.Unstructured{Object: content}
 		o := object{ref: ref, raw: raw, content: u, kind: u.GroupVersionKind(), namespace: ref.Namespace}
 		if ref.Group == "" && ref.Kind == "Namespace" {
-			if err := set.addNamespace(&o); err != nil {
-				return objects{}, err
+			if err := s.addNamespace(&o); err != nil {
+				return err
 			}
 		}
-		notePlural(plurals, u)
-		set.list = append(set.list, o)
+		notePlural(s.plurals, u)
+		s.list = append(s.list, o)
 	}
-	for i := range set.list {
-		set.list[i].resource = resourceOf(set.list[i].kind, plurals)
+	return nil
+}
+
+// resolve finds the resources of all objects, which definitions among them name.
+func (s *objects) resolve() {
+	for i := range s.list {
+		s.list[i].resource = resourceOf(s.list[i].kind, s.plurals)
 	}
-	return set, nil
 }
 
 // addNamespace gives a Namespace the label that the API server gives every one,
@@ -79,7 +87,7 @@ func (s *objects) addNamespace(o *object) error {
 
 // namespace is nil for one that is not rendered: the engine then knows its name
 // only, which is all that we know.
-func (s objects) namespace(name string) *corev1.Namespace { return s.namespaces[name] }
+func (s *objects) namespace(name string) *corev1.Namespace { return s.namespaces[name] }
 
 // notePlural learns the resource name of a custom kind from its definition.
 func notePlural(plurals map[schema.GroupKind]string, u *unstructured.Unstructured) {

@@ -1,0 +1,234 @@
+package render
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"maps"
+	"regexp"
+	"slices"
+
+	"go.yaml.in/yaml/v3"
+	"sigs.k8s.io/kustomize/api/types"
+)
+
+// Most of a factory's bytes are the schemas of resource definitions, and most of
+// the time that kustomize takes it copies them. Where nothing in a component can
+// read or change a schema, kustomize is given a mark in its place, and the schema
+// is put back into what it makes of the definition. That is so unless a patch or a
+// replacement may meet a definition, or a configuration or a label says itself
+// which fields there are. Whatever goes wrong, it is done again with the schemas in
+// place.
+
+const (
+	markPrefix = "millwright.dev/schema-"
+	definition = "CustomResourceDefinition"
+	// worthLifting is the size of schemas from which on it saves more than it costs.
+	worthLifting = 2 << 10
+)
+
+// lifted is a definition without its schemas, as JSON, and these by their marks.
+type lifted struct {
+	text    []byte
+	schemas map[string]json.RawMessage
+}
+
+// lift takes the schemas out of a document, which it changes; nil if it is no
+// definition or not as simple as they are.
+func lift(doc *yaml.Node) *lifted {
+	if doc.Kind != yaml.DocumentNode || len(doc.Content) != 1 || !simple(doc) {
+		return nil
+	}
+	root := doc.Content[0]
+	if kind := field(root, "kind"); kind == nil || (*kind).Value != definition {
+		return nil
+	}
+	versions := field(root, "spec", "versions")
+	if versions == nil || (*versions).Kind != yaml.SequenceNode {
+		return nil
+	}
+	out := &lifted{schemas: map[string]json.RawMessage{}}
+	size := 0
+	for _, version := range (*versions).Content {
+		n := out.take(version)
+		if n == 0 {
+			return nil
+		}
+		size += n
+	}
+	if size < worthLifting || !exact(root) {
+		return nil
+	}
+	out.text = jsonOf(root)
+	if out.text == nil {
+		return nil
+	}
+	return out
+}
+
+// take takes the schema out of a version and says how large it is; 0 if it cannot
+// be taken.
+func (l *lifted) take(version *yaml.Node) int {
+	schema := field(version, "schema")
+	if schema == nil || (*schema).Kind != yaml.MappingNode {
+		return 0
+	}
+	raw := jsonOf(*schema)
+	if raw == nil {
+		return 0
+	}
+	sum := sha256.Sum256(raw)
+	mark := markPrefix + hex.EncodeToString(sum[:])
+	l.schemas[mark] = raw
+	*schema = &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: mark}
+	return len(raw)
+}
+
+// jsonOf is the canonical JSON of a node, nil if it has none.
+func jsonOf(n *yaml.Node) []byte {
+	value, err := plainValue(n)
+	if err != nil {
+		return nil
+	}
+	raw, err := canonicalJSON(value)
+	if err != nil {
+		return nil
+	}
+	return raw
+}
+
+// field finds the place of a value in mappings.
+func field(n *yaml.Node, names ...string) **yaml.Node {
+	place := &n
+	for _, name := range names {
+		at := *place
+		if at.Kind != yaml.MappingNode {
+			return nil
+		}
+		i := 0
+		for i < len(at.Content) && at.Content[i].Value != name {
+			i += 2
+		}
+		if i+1 >= len(at.Content) {
+			return nil
+		}
+		place = &at.Content[i+1]
+	}
+	return place
+}
+
+// simple says that nothing in a document stands for something else.
+func simple(n *yaml.Node) bool {
+	if n.Anchor != "" || n.Kind == yaml.AliasNode || n.Tag == "!!merge" {
+		return false
+	}
+	return !slices.ContainsFunc(n.Content, func(c *yaml.Node) bool { return !simple(c) })
+}
+
+// exact says that every scalar is written as JSON writes it, so that kustomize,
+// which makes text of some values, makes the same of it.
+func exact(n *yaml.Node) bool {
+	if n.Kind == yaml.ScalarNode && n.ShortTag() != "!!str" {
+		value, err := plainScalar(n)
+		if err != nil {
+			return false
+		}
+		text, err := canonicalJSON(value)
+		return err == nil && string(text) == n.Value
+	}
+	return !slices.ContainsFunc(n.Content, func(c *yaml.Node) bool { return !exact(c) })
+}
+
+// untouched says that nothing in a closure may read or change a schema.
+func (c closure) untouched() bool {
+	if c.touched {
+		return false
+	}
+	for name, f := range c.files {
+		if f.marked || f.instructs || c.asides[name] && f.defines {
+			return false
+		}
+	}
+	for _, k := range c.kustomizations {
+		if !leavesSchemas(k) {
+			return false
+		}
+	}
+	return true
+}
+
+// leavesSchemas says that what a kustomization does to others, it does not do to
+// the schemas of definitions.
+func leavesSchemas(k *types.Kustomization) bool {
+	if len(k.Configurations)+len(k.Crds) > 0 {
+		return false
+	}
+	for _, l := range k.Labels {
+		if len(l.FieldSpecs) > 0 {
+			return false
+		}
+	}
+	for _, p := range patchesOf(k) {
+		if p.Target != nil && !elsewhere(p.Target.Kind) {
+			return false // one without a target says in itself what it is for
+		}
+	}
+	for _, r := range k.Replacements {
+		if r.Path != "" || r.Source != nil && !elsewhere(r.Source.Kind) {
+			return false
+		}
+		for _, t := range r.Targets {
+			if t.Select == nil || !elsewhere(t.Select.Kind) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// elsewhere says that a kind, which may be a pattern, is not that of definitions.
+func elsewhere(kind string) bool { return plainKind.MatchString(kind) && kind != definition }
+
+var plainKind = regexp.MustCompile("^[A-Za-z0-9]+$")
+
+// withoutSchemas is what kustomize is given for a file of resources, with the
+// schemas that are not in it.
+func (k *known) withoutSchemas(at string, text []byte, limits Limits, into map[string]json.RawMessage) []byte {
+	text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
+	documents, gaps, err := k.documents(at, text, limits)
+	if err != nil {
+		return text // it was checked: cannot happen
+	}
+	var out bytes.Buffer
+	for i, d := range documents {
+		if i > 0 {
+			out.Write(gaps[i-1])
+		}
+		if d.lifted == nil {
+			out.Write(d.text)
+			continue
+		}
+		out.Write(d.lifted.text)
+		maps.Copy(into, d.lifted.schemas)
+	}
+	return out.Bytes()
+}
+
+// restore puts schemas back, and says how many.
+func restore(content map[string]any, schemas map[string]json.RawMessage) (n int) {
+	if content["kind"] != definition {
+		return 0
+	}
+	spec, _ := content["spec"].(map[string]any)
+	versions, _ := spec["versions"].([]any)
+	for _, v := range versions {
+		version, _ := v.(map[string]any)
+		mark, _ := version["schema"].(string)
+		if schema, found := schemas[mark]; found {
+			version["schema"] = schema
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,142 @@
+package policy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// maxIdle is how long a process waits for a question. After that it would only
+// keep memory from others.
+const maxIdle = 15 * time.Minute
+
+// prepared is a policy process that has the policies, and the objects that answers
+// about others depend on. Like every policy process it answers once, and nothing
+// that it learns gets into another test.
+type prepared struct {
+	runner    Runner
+	child     *child
+	isolation string
+	// told names the objects that the process was told.
+	told    []string
+	objects []json.RawMessage
+	idle    *time.Timer
+}
+
+// prepare starts a process and tells it what is known. An error costs nothing but
+// the time that it would have saved.
+func (r Runner) prepare(told []string, objects []json.RawMessage) (*prepared, error) {
+	r = r.withDefaults()
+	q, err := r.question(objects)
+	if err != nil {
+		return nil, err
+	}
+	q.request.More = true
+	in, err := encoded(q.request)
+	if err != nil {
+		return nil, err
+	}
+	p := &prepared{runner: r, told: told, objects: objects, isolation: IsolationProcess}
+	if isolates {
+		p.isolation = IsolationNetns
+	}
+	p.child, err = r.start(p.isolation)
+	if isolates && namespaceDenied(err) {
+		p.isolation = IsolationProcess
+		p.child, err = r.start(p.isolation)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrCouldNotTell, err)
+	}
+	go p.child.tell(in)
+	p.idle = time.AfterFunc(maxIdle, p.child.end)
+	return p, nil
+}
+
+// test is [Runner.Test] of what the process was told and more objects, none of
+// which is a policy.
+func (p *prepared) test(ctx context.Context, more []json.RawMessage) (Verdict, error) {
+	p.idle.Stop()
+	defer p.child.end()
+	q, err := p.runner.question(slices.Concat(p.objects, more))
+	if err != nil {
+		return Verdict{}, err
+	}
+	rest := Rest{APIVersion: RestVersion, Objects: q.request.Objects[len(p.objects):]}
+	in, err := encoded(rest)
+	if err != nil {
+		return Verdict{}, err
+	}
+	out, err := p.child.ask(ctx, in)
+	if err != nil {
+		return Verdict{}, fmt.Errorf("%w: %w", ErrCouldNotTell, err)
+	}
+	return q.verdict(out, p.isolation)
+}
+
+// is says whether the process was told just this, by this runner.
+func (p *prepared) is(r Runner, told []string) bool {
+	return p.runner == r.withDefaults() && slices.Equal(p.told, told)
+}
+
+func (p *prepared) close() {
+	p.idle.Stop()
+	p.child.end()
+}
+
+// Ready has a process started for the next test and told what answers depend on,
+// unless one waits already: what a revision that passed has of that, the next one
+// most likely has too. Who calls it calls [Tester.Close] in the end. Without it
+// tests take longer, and are the same.
+func (t *Tester) Ready(r Runner) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed || t.last == nil {
+		return
+	}
+	told := t.last.set.context()
+	if t.next != nil && t.next.is(r, told) {
+		return
+	}
+	t.drop()
+	next, err := r.prepare(told, t.last.set.around(nil, nil).raw())
+	if err == nil {
+		t.next = next
+	}
+}
+
+// drop ends the process that waits.
+func (t *Tester) drop() {
+	if t.next != nil {
+		t.next.close()
+		t.next = nil
+	}
+}
+
+// Close ends the process that waits for the next test.
+func (t *Tester) Close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed = true
+	t.drop()
+}
+
+// ask has a part of a revision tested, whose first objects are what others depend
+// on: by the process that waits, where that was
+// told what the part depends on, and otherwise by a new one. What the first could
+// not tell is asked of a new one too, since it may have been ended meanwhile.
+func (t *Tester) ask(ctx context.Context, r Runner, s set) (Verdict, error) {
+	next := t.next
+	if next == nil || !next.is(r, s.context()) {
+		return r.test(ctx, s.raw())
+	}
+	t.next = nil
+	v, err := next.test(ctx, s.raw()[len(next.objects):])
+	if errors.Is(err, ErrCouldNotTell) && ctx.Err() == nil && !errors.Is(err, context.DeadlineExceeded) {
+		return r.test(ctx, s.raw())
+	}
+	return v, err
+}
