@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -20,7 +21,26 @@ type head struct {
 	commit   string
 	digest   string
 	rendered string
-	stored   bool
+	// revision is the sequence of the record of the revision in force, until when
+	// the newest record reaches, and state what it left.
+	revision int64
+	until    time.Time
+	state    string
+	// unstored are the records that the registry has not, the oldest first.
+	unstored []int64
+}
+
+// headFrom is what a record and its statement make the newest.
+func headFrom(r v1alpha1.AppliedRevisionSpec, s attest.Statement) head {
+	place := s.Place()
+	h := head{
+		sequence: r.Sequence, commit: r.Commit, digest: r.Digest, rendered: r.Rendered,
+		revision: r.Sequence, until: place.Until, state: place.State,
+	}
+	if s.Enforcement != nil {
+		h.revision = s.Enforcement.Revision.Sequence
+	}
+	return h
 }
 
 // errChain is a chain that does not hold: a definite no.
@@ -34,7 +54,7 @@ func Chain(ctx context.Context, reader client.Reader, factory client.ObjectKey) 
 	if err != nil {
 		return nil, fmt.Errorf("listing the applied revisions: %w", err)
 	}
-	records := slices.DeleteFunc(list.Items, func(r v1alpha1.AppliedRevision) bool { return r.Spec.Factory != factory.Name })
+	records := slices.DeleteFunc(list.Items, func(r v1alpha1.AppliedRevision) bool { return r.Spec.Factory != factory.Name || !r.Spec.InChain() })
 	slices.SortFunc(records, func(a, b v1alpha1.AppliedRevision) int { return cmp.Compare(a.Spec.Sequence, b.Spec.Sequence) })
 	return records, nil
 }
@@ -90,13 +110,23 @@ func (p *pass) readHead(ctx context.Context) (head, error) {
 	newest := chain[len(chain)-1].Spec
 	// Trust is in the whole record: the same bundle under another sequence
 	// number is a forgery.
-	if newest != p.plant.trustedHead {
-		if err := p.verifyRecord(newest); err != nil {
+	// Another signer in the spec may not have signed it.
+	signers := p.signers()
+	if newest != p.plant.trustedHead || signers != p.plant.signers {
+		statement, err := p.verifyRecord(newest)
+		if err != nil {
 			return head{}, at(v1alpha1.ConditionAttested, chainReason(err), err)
 		}
-		p.plant.trustedHead = newest
+		p.plant.trustedHead, p.plant.trusted, p.plant.signers = newest, headFrom(newest, statement), signers
 	}
-	return head{sequence: newest.Sequence, commit: newest.Commit, digest: newest.Digest, rendered: newest.Rendered, stored: chain[len(chain)-1].Status.Stored}, nil
+	h := p.plant.trusted
+	h.unstored = nil
+	for _, r := range chain {
+		if !r.Status.Stored {
+			h.unstored = append(h.unstored, r.Spec.Sequence)
+		}
+	}
+	return h, nil
 }
 
 func lastSequence(chain []v1alpha1.AppliedRevision) int64 {
@@ -124,35 +154,42 @@ func (p *pass) keep(ctx context.Context, err error) {
 	if !errors.Is(err, errChain) || last == nil || known.Commit != string(last.commit()) || known.Rendered != last.manifests.Digest() {
 		return
 	}
-	p.head = head{sequence: known.Sequence, commit: known.Commit, digest: known.Digest, rendered: known.Rendered, stored: true}
-	p.enforce(ctx, *last)
+	p.head = p.plant.trusted
+	p.head.unstored = nil
+	p.converge(ctx, *last)
 }
 
-func (p *pass) verifyRecord(r v1alpha1.AppliedRevisionSpec) error {
+func (p *pass) verifyRecord(r v1alpha1.AppliedRevisionSpec) (attest.Statement, error) {
 	if attest.Digest([]byte(r.Bundle)) != r.Digest {
-		return fmt.Errorf("%w: record %d has another digest than its bundle", errChain, r.Sequence)
+		return attest.Statement{}, fmt.Errorf("%w: record %d has another digest than its bundle", errChain, r.Sequence)
 	}
-	if p.factory.Spec.Attest.Signer == signerKey && p.plant.setup.public() == nil {
-		return errNoKey
-	}
-	verified, err := attest.VerifyBundle([]byte(r.Bundle), p.plant.material, p.plant.signedBy(p.factory))
+	verified, err := p.plant.verifyRecord(p.factory, []byte(r.Bundle), r.Sequence)
 	var refusal *attest.Refusal
+	if errors.Is(err, errNoKey) {
+		return attest.Statement{}, err
+	}
 	if errors.As(err, &refusal) {
-		return fmt.Errorf("%w: record %d: %w", errChain, r.Sequence, err)
+		return attest.Statement{}, fmt.Errorf("%w: record %d: %w", errChain, r.Sequence, err)
 	}
 	if err != nil {
-		return fmt.Errorf("verifying record %d: %w", r.Sequence, err)
+		return attest.Statement{}, fmt.Errorf("verifying record %d: %w", r.Sequence, err)
 	}
-	predicate := verified.Statement.Predicate
-	if predicate.Sequence != r.Sequence || predicate.Source.Commit != r.Commit || predicate.Rendered.Digest != r.Rendered ||
-		predicate.Factory.Name != p.factory.Name || predicate.Factory.Namespace != p.factory.Namespace ||
-		predicate.Target.ClusterUID != p.plant.cluster.uid || previousOf(predicate) != r.Previous {
-		return fmt.Errorf("%w: record %d is signed, but for another place in the chain, commit, factory or cluster", errChain, r.Sequence)
+	place := verified.Statement.Place()
+	if place.Sequence != r.Sequence || place.Commit != r.Commit || place.Rendered != r.Rendered || place.Factory != p.factoryName() ||
+		place.Target.ClusterUID != p.plant.cluster.uid || previousOf(place) != r.Previous || typeOf(verified.Statement) != r.Type {
+		return attest.Statement{}, fmt.Errorf("%w: record %d is signed, but for another place in the chain, commit, factory or cluster", errChain, r.Sequence)
 	}
-	return nil
+	return verified.Statement, nil
 }
 
-func previousOf(p attest.Predicate) string {
+func typeOf(s attest.Statement) string {
+	if s.Enforcement != nil {
+		return v1alpha1.RecordEnforced
+	}
+	return v1alpha1.RecordApplied
+}
+
+func previousOf(p attest.Place) string {
 	if p.Previous == nil {
 		return ""
 	}

@@ -24,7 +24,8 @@ func (p *pass) observe(ctx context.Context, revision accepted) (plan.Observation
 	if err != nil {
 		return plan.Observation{}, at(v1alpha1.ConditionApplied, report.ReasonObserveFailed, err)
 	}
-	sweep := p.sweepDue()
+	sweep, now := p.sweepDue(), p.mark()
+	p.looked = p.follow().last.at
 	heed := apply.Heed{Resting: p.resting, Ignore: revision.ignores, Exact: revision.exact, Sweep: sweep}
 	if p.plant.setup.Watcher != nil && !p.look { // a preview has none
 		heed.Untouched = p.plant.setup.Watcher.Untouched(p.plant.key)
@@ -38,6 +39,7 @@ func (p *pass) observe(ctx context.Context, revision accepted) (plan.Observation
 	if sweep {
 		p.swept(observation)
 	}
+	p.arrive(revision, now, observation, sweep)
 	return p.explained(observation), nil
 }
 
@@ -57,6 +59,15 @@ func (p *pass) intend(ctx context.Context, revision accepted, todo plan.Plan) er
 		Commit: string(revision.commit()), Sequence: p.head.sequence + 1,
 		Rendered: revision.manifests.Digest(), Started: metav1.NewTime(p.started),
 	}
+	if err := p.decide(ctx, revision); err != nil {
+		return err
+	}
+	if before := p.factory.Status.Intent; before != nil && before.Sequence == intent.Sequence && before.Started.Time.Before(p.started) {
+		intent.Started = before.Started
+	}
+	if s := p.follow(); s.frozen.IsZero() {
+		s.frozen = p.mark().at
+	}
 	p.out.Intent = &intent
 	if err := p.progress(ctx, report.Progress(p.factory, intent, len(todo.Changes()))); err != nil {
 		return at(v1alpha1.ConditionApplied, report.ReasonClusterUnreachable, fmt.Errorf("storing the intent: %w", err))
@@ -71,7 +82,9 @@ func (p *pass) apply(ctx context.Context, revision accepted, todo plan.Plan) (ap
 	if todo.Empty() {
 		p.plant.engine.Saw(todo.Inventory())
 		p.plant.track(todo.Inventory())
-		return p.leave(revision, todo, apply.ChangeSet{Inventory: todo.Inventory()}), nil
+		changes := p.leave(revision, todo, apply.ChangeSet{Inventory: todo.Inventory()})
+		p.changed(revision, p.looked, changes)
+		return changes, nil
 	}
 	p.plant.hold(todo.Inventory())
 	changes, err := p.plant.engine.Apply(ctx, todo)
@@ -80,6 +93,7 @@ func (p *pass) apply(ctx context.Context, revision accepted, todo plan.Plan) (ap
 	p.out.Drifts = driftRecords(changes.Corrected(), p.plant.setup.Clock())
 	p.repaired(changes)
 	changes = p.leave(revision, todo, changes)
+	p.changed(revision, p.looked, changes)
 	if !p.attested(revision) {
 		p.plant.add(changes)
 	}
@@ -177,6 +191,20 @@ func (p *pass) unplanned(ctx context.Context, revision accepted, err error) {
 		return
 	}
 	p.failed(v1alpha1.ConditionApplied, err)
+}
+
+// keepBefore keeps what was applied before a revision that may not be begun.
+func (p *pass) keepBefore(ctx context.Context, revision accepted) {
+	if before := p.waiting(revision); before != nil {
+		p.enforce(ctx, *before)
+		return
+	}
+	if p.attested(revision) || p.head.commit == "" {
+		return
+	}
+	if good, err := p.floor(ctx); err == nil && p.attested(good) {
+		p.enforce(ctx, good)
+	}
 }
 
 // unenforced says that what was applied last cannot be kept, for example

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
 	"millwright.dev/millwright/reconciler/apply"
@@ -21,10 +21,6 @@ import (
 
 const signerKey = "Key"
 
-// storeTimeout bounds the talk with a registry: one that takes a connection
-// and says nothing must not keep drift from being put back.
-const storeTimeout = 2 * time.Minute
-
 var errNoKey = errors.New("spec.attest.signer is Key, but no key was given: start the controller with --attest-key, or millwright plan with --key")
 
 // attest leaves exactly one record of an applied revision, then sees to it
@@ -34,7 +30,9 @@ func (p *pass) attest(ctx context.Context, revision accepted, changes apply.Chan
 	defer p.plant.time("attest")()
 	p.out.Applied = p.applied(revision)
 	err := p.leaveEvidence(ctx, revision, changes)
-	if p.attested(revision) {
+	if p.plant.unrecorded = nil; !p.attested(revision) {
+		p.plant.unrecorded, p.plant.unrecordedAfter = &revision, p.head.digest
+	} else {
 		p.out.Intent, p.plant.good = nil, &revision
 		p.out.Applied.Sequence, p.out.Applied.Attestation = p.head.sequence, p.head.digest
 	}
@@ -44,19 +42,16 @@ func (p *pass) attest(ctx context.Context, revision accepted, changes apply.Chan
 }
 
 func (p *pass) leaveEvidence(ctx context.Context, revision accepted, changes apply.ChangeSet) error {
-	if p.attested(revision) && (p.head.stored || p.factory.Spec.Attest.Repository == "") {
-		return nil
-	}
-	artifact, err := artifactOf(revision, p.factory)
-	if err != nil {
-		return err
-	}
 	if !p.attested(revision) {
+		artifact, err := p.artifact(revision)
+		if err != nil {
+			return err
+		}
 		if err := p.record(ctx, revision, changes, artifact); err != nil {
 			return err
 		}
 	}
-	return p.store(ctx, artifact)
+	return p.store(ctx)
 }
 
 func (p *pass) applied(revision accepted) *v1alpha1.Applied {
@@ -79,6 +74,27 @@ func revisionName(ref string, revision accepted) string {
 	return strings.TrimPrefix(strings.TrimPrefix(ref, "refs/heads/"), tagPrefix) + "@sha1:" + commit[:12]
 }
 
+// artifact packs the manifests of a revision once: its verdict and its record
+// both name it.
+func (p *pass) artifact(revision accepted) (attest.Artifact, error) {
+	key := strings.Join([]string{p.factory.Spec.Source.URL, revision.verification.Ref(), string(revision.commit()), revision.manifests.Digest()}, " ")
+	if p.plant.packed.key == key {
+		return p.plant.packed.artifact, nil
+	}
+	artifact, err := artifactOf(revision, p.factory)
+	if err != nil {
+		return attest.Artifact{}, err
+	}
+	p.plant.packed = packed{key, artifact}
+	return artifact, nil
+}
+
+// packed is an artifact and the revision that it is of.
+type packed struct {
+	key      string
+	artifact attest.Artifact
+}
+
 // artifactOf is the rendered manifests as an OCI artifact, the same bytes for
 // the same revision.
 func artifactOf(revision accepted, f *v1alpha1.Factory) (attest.Artifact, error) {
@@ -92,17 +108,35 @@ func artifactOf(revision accepted, f *v1alpha1.Factory) (attest.Artifact, error)
 	})
 }
 
-// record signs the statement and creates the AppliedRevision.
+// record signs the statement of an applied revision and creates its record.
 func (p *pass) record(ctx context.Context, revision accepted, changes apply.ChangeSet, artifact attest.Artifact) error {
+	decided, err := p.verdict(ctx, revision)
+	if err != nil {
+		return err
+	}
+	statement, lists, err := p.statement(revision, changes, artifact, decided)
+	if err != nil {
+		return err
+	}
+	if err := p.create(ctx, statement, v1alpha1.RecordApplied, artifact, lists.inventory, lists.changes); err != nil {
+		return err
+	}
+	p.plant.pending = nil
+	p.plant.stretch = stretch{
+		after: p.head.digest, from: p.head.until, last: look{at: p.head.until, state: p.head.state},
+		open: map[string]attest.Sighting{}, inventory: changes.Inventory,
+	}
+	return nil
+}
+
+// create signs a statement and makes it the newest record. The record is created
+// under the one name that its sequence number may have.
+func (p *pass) create(ctx context.Context, statement attest.Statement, kind string, artifact attest.Artifact, lists ...attest.List) error {
 	// The API server takes no second record; a log takes any number of signatures.
 	if may := p.plant.setup.MayWrite; may != nil {
 		if err := may(); err != nil {
 			return err
 		}
-	}
-	statement, err := p.statement(revision, changes, artifact)
-	if err != nil {
-		return err
 	}
 	signer, err := p.plant.signer(p.factory)
 	if err != nil {
@@ -112,68 +146,23 @@ func (p *pass) record(ctx context.Context, revision accepted, changes apply.Chan
 	if err != nil {
 		return err
 	}
-	sequence := p.head.sequence + 1
-	object := &v1alpha1.AppliedRevision{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: p.factory.Namespace, Name: v1alpha1.AppliedRevisionName(p.factory.Name, sequence),
-			Labels: map[string]string{v1alpha1.LabelFactory: p.factory.Name},
-		},
-		Spec: v1alpha1.AppliedRevisionSpec{
-			Factory: p.factory.Name, Sequence: sequence, Commit: string(revision.commit()), Rendered: revision.manifests.Digest(),
-			Digest: bundle.Digest, Previous: p.head.digest, Bundle: string(bundle.JSON),
-		},
+	place := statement.Place()
+	spec := v1alpha1.AppliedRevisionSpec{
+		Type: kind, Factory: p.factory.Name, Sequence: place.Sequence, Commit: place.Commit, Rendered: place.Rendered,
+		Digest: bundle.Digest, Previous: p.head.digest, Bundle: string(bundle.JSON),
 	}
-	if err := p.plant.setup.Client.Create(ctx, object); err != nil {
-		p.plant.behind = nil
+	if err := p.createRecord(ctx, v1alpha1.AppliedRevisionName(p.factory.Name, place.Sequence), spec); err != nil {
 		if apierrors.IsAlreadyExists(err) {
-			return fmt.Errorf("record %d exists already: another process attested; the next pass reads it", sequence)
+			return fmt.Errorf("record %d exists already: another process attested; the next pass reads it", place.Sequence)
 		}
-		return fmt.Errorf("creating record %d: %w", sequence, err)
-	}
-	p.head = head{sequence: sequence, commit: string(revision.commit()), digest: bundle.Digest, rendered: object.Spec.Rendered}
-	p.plant.trustedHead, p.plant.pending = object.Spec, nil
-	p.wrote(object)
-	return nil
-}
-
-// store pushes the manifests and the bundle, once. The record's status is the
-// outbox: what is not stored yet is tried again on every pass.
-func (p *pass) store(ctx context.Context, artifact attest.Artifact) error {
-	if p.factory.Spec.Attest.Repository == "" {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	key := client.ObjectKey{Namespace: p.factory.Namespace, Name: v1alpha1.AppliedRevisionName(p.factory.Name, p.head.sequence)}
-	var object v1alpha1.AppliedRevision
-	if err := p.plant.setup.Reader.Get(ctx, key, &object); err != nil {
-		return fmt.Errorf("reading record %d: %w", p.head.sequence, err)
-	}
-	verified, err := attest.VerifyBundle([]byte(object.Spec.Bundle), p.plant.material, p.plant.signedBy(p.factory))
-	if err != nil {
-		return fmt.Errorf("verifying record %d before it is pushed: %w", p.head.sequence, err)
-	}
-	repository, err := attest.OpenRepository(p.factory.Spec.Attest.Repository, attest.RepositoryOptions{})
-	if err != nil {
 		return err
 	}
-	if _, err := repository.Push(ctx, artifact); err != nil {
-		return fmt.Errorf("pushing the manifests: %w", err)
-	}
-	if _, err := repository.Attach(ctx, verified); err != nil {
-		return fmt.Errorf("attaching the attestation: %w", err)
-	}
-	if p.plant.behind != nil {
-		if _, err := repository.AttachLists(ctx, verified, p.plant.behind.inventory, p.plant.behind.changes); err != nil {
-			return fmt.Errorf("attaching the lists: %w", err)
-		}
-	}
-	object.Status = v1alpha1.AppliedRevisionStatus{Stored: true, Reference: repository.Reference(artifact.Digest())}
-	if err := p.plant.setup.Client.Status().Update(ctx, &object); err != nil {
-		return fmt.Errorf("noting that record %d is stored: %w", p.head.sequence, err)
-	}
-	p.head.stored, p.plant.behind = true, nil
-	p.wrote(&object)
+	unstored := p.head.unstored
+	p.head = headFrom(spec, statement)
+	p.head.unstored = append(slices.Clone(unstored), place.Sequence)
+	p.plant.trusted, p.plant.trustedHead = p.head, spec
+	p.plant.outbox.add(place.Sequence, artifact, lists)
+	p.plant.head = p.head
 	return nil
 }
 

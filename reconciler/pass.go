@@ -7,6 +7,7 @@ import (
 
 	"millwright.dev/millwright/gitverify"
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
+	"millwright.dev/millwright/reconciler/attest"
 	"millwright.dev/millwright/reconciler/report"
 	"millwright.dev/millwright/reconciler/source"
 	"millwright.dev/millwright/render"
@@ -23,6 +24,8 @@ type pass struct {
 	started  time.Time
 	out      report.Outcome
 	head     head
+	// looked is when everything was looked at last before this pass.
+	looked time.Time
 	// untrusted is why the trusted root could not be read in this pass, while
 	// an older one is in force: nothing new is accepted.
 	untrusted error
@@ -46,6 +49,8 @@ type accepted struct {
 	// was followed.
 	rulings []gitverify.Ruling
 	tag     gitverify.ID
+	// materials are what the manifests were made of.
+	materials []attest.Descriptor
 	// trust is the digest of the trusted root that it was verified with,
 	// floors the revisions that it was found to descend from.
 	trust  string

@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"context"
+	"errors"
 
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
 	"millwright.dev/millwright/reconciler/plan"
@@ -24,6 +25,7 @@ func (p *pass) run(ctx context.Context) report.Outcome {
 	p.out.PoliciesTested = len(revision.verdict.Policies)
 	if err != nil {
 		p.refused(err)
+		p.publish(ctx)
 		if revision, err = p.lastGood(ctx); err != nil {
 			p.unenforced(err)
 			p.watch(ctx)
@@ -83,12 +85,25 @@ func (p *pass) examine(ctx context.Context, checkout source.Checkout) (accepted,
 	if err != nil {
 		return accepted{}, err
 	}
-	return p.remember(accepted{tag: checkout.Tag, verification: verification, rendered: rendered, rulings: rulings, verdict: verdict}), nil
+	materials, err := p.materials(verification, tree, rendered)
+	if err != nil {
+		return accepted{}, err
+	}
+	return p.remember(accepted{
+		tag: checkout.Tag, verification: verification, rendered: rendered, rulings: rulings, verdict: verdict, materials: materials,
+	}), nil
 }
 
-// enforce makes the cluster what an accepted revision says, and leaves the
-// evidence. An empty plan of an attested revision ends the pass.
+// enforce makes the cluster what an accepted revision says, and leaves a record
+// of how it was kept when one is due.
 func (p *pass) enforce(ctx context.Context, revision accepted) {
+	p.converge(ctx, revision)
+	p.tell(ctx, revision)
+}
+
+// converge makes the cluster what an accepted revision says, and leaves the
+// evidence. An empty plan of an attested revision ends it.
+func (p *pass) converge(ctx context.Context, revision accepted) {
 	p.plant.enforced = revision.name()
 	if p.quiet(revision) {
 		return
@@ -105,6 +120,9 @@ func (p *pass) enforce(ctx context.Context, revision accepted) {
 	}
 	todo = p.damp(todo.LeaveDrift(revision.leavesDrift))
 	if err := p.intend(ctx, revision, todo); err != nil {
+		if errors.Is(err, errHeld) {
+			p.keepBefore(ctx, revision)
+		}
 		p.failed(v1alpha1.ConditionApplied, err)
 		return
 	}

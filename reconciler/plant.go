@@ -56,11 +56,30 @@ type plant struct {
 	beat   beat
 	// pending gathers what was changed for a revision that is not attested yet.
 	pending []apply.Result
-	// behind are the lists of the newest record until the registry has them.
-	behind      *lists
+	// packed are the newest manifests as an artifact.
+	packed packed
+	// outbox are the parcels of records that the registry has not yet.
+	outbox outbox
+	// trusted is what was read out of trustedHead when that was verified.
 	trustedHead v1alpha1.AppliedRevisionSpec
-	cluster     cluster
-	failures    int
+	trusted     head
+	// signers are those that it was verified with.
+	signers string
+	// stretch is what became of the revision in force since the newest record,
+	// record when the next one is due.
+	stretch stretch
+	record  time.Time
+	// unrecorded is a revision that is applied and has no record yet, which would
+	// be the one after the record with the digest unrecordedAfter.
+	unrecorded      *accepted
+	unrecordedAfter string
+	// verdict is the newest that was stored; refusal names the newest refusal that
+	// was put on record, at refusedAt.
+	verdict   verdict
+	refusal   string
+	refusedAt time.Time
+	cluster   cluster
+	failures  int
 	// repairs is what was put back lately, look when the next pass is due because
 	// of it.
 	repairs plan.History
@@ -101,7 +120,7 @@ func newPlant(setup *Setup, key types.NamespacedName) (*plant, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &plant{setup: setup, key: key, store: store, engine: engine, tester: &policy.Tester{}, no: map[gitverify.ID]refusal{}}, nil
+	return &plant{setup: setup, key: key, store: store, engine: engine, tester: &policy.Tester{}, no: map[gitverify.ID]refusal{}, outbox: outbox{}}, nil
 }
 
 // prepare loads what every stage needs: the trusted root, the identity of the
@@ -189,7 +208,7 @@ func (p *plant) believe(data []byte) error {
 	}
 	p.trust, p.material, p.last = digest, material, nil
 	p.newest, p.beat = gitverify.Verification{}, beat{}
-	p.good, p.trustedHead, p.records = nil, v1alpha1.AppliedRevisionSpec{}, nil
+	p.good, p.trustedHead, p.trusted, p.records = nil, v1alpha1.AppliedRevisionSpec{}, head{}, nil
 	return nil
 }
 
@@ -249,12 +268,4 @@ func (p *plant) add(changes apply.ChangeSet) {
 func (p *plant) time(stage string) func() {
 	start := p.setup.Clock()
 	return func() { p.setup.Metrics.Stage(p.key, stage, p.setup.Clock().Sub(start)) }
-}
-
-// signedBy says who must have signed this factory's records.
-func (p *plant) signedBy(f *v1alpha1.Factory) attest.Policy {
-	if f.Spec.Attest.Signer == signerKey {
-		return attest.Policy{Key: p.setup.public(), UnsafeWithoutLog: f.Spec.Attest.Rekor == ""}
-	}
-	return attest.Policy{Identity: attest.Identity{Issuer: f.Spec.Attest.Issuer, Subject: f.Spec.Attest.Subject}}
 }

@@ -10,6 +10,7 @@ import (
 
 	"millwright.dev/millwright/gitverify"
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
+	"millwright.dev/millwright/reconciler/attest"
 	"millwright.dev/millwright/reconciler/plan"
 )
 
@@ -31,7 +32,7 @@ func (p *pass) calm(revision accepted, todo plan.Plan) {
 	p.plant.calm = nil
 	h := p.out.Health
 	well := h.Known && (h.Status == metav1.ConditionTrue || h.Waived)
-	stored := p.head.stored || p.factory.Spec.Attest.Repository == ""
+	stored := len(p.head.unstored) == 0 || p.factory.Spec.Attest.Repository == ""
 	if !todo.Empty() || p.out.Failed != nil || !p.attested(revision) || !stored || !well {
 		return
 	}
@@ -48,7 +49,7 @@ func (p *pass) quiet(revision accepted) bool {
 	if c == nil || c.commit != revision.commit() || c.digest != revision.manifests.Digest() || c.generation != p.factory.Generation {
 		return false
 	}
-	if !p.attested(revision) || p.sweepDue() || !p.plant.setup.Watcher.Current(p.plant.key) {
+	if !p.attested(revision) || p.sweepDue() || p.due() == attest.TriggerSchedule || !p.plant.setup.Watcher.Current(p.plant.key) {
 		return false
 	}
 	if !p.plant.repairs.Wake(p.plant.setup.Clock()).IsZero() {
@@ -96,7 +97,7 @@ func (p *pass) recordVersions(ctx context.Context) map[string]string {
 // sameRecords says whether the records are those that the head was read from,
 // each in the same version.
 func (p *pass) sameRecords(seen map[string]string) bool {
-	return seen != nil && p.plant.records != nil && !p.sweepDue() && maps.Equal(seen, p.plant.records)
+	return seen != nil && p.plant.records != nil && p.plant.signers == p.signers() && !p.sweepDue() && maps.Equal(seen, p.plant.records)
 }
 
 // wrote takes note of a record that this process wrote, and of the head since.

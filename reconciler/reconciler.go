@@ -18,8 +18,10 @@
 // are alarms, and stop nothing.
 //
 // What it refuses: to start a revision that does not descend from the newest
-// attested one; to write before the intent is stored; to attest what is not
-// completely applied; to leave two records of one revision.
+// attested one; to write before the verdict is signed and stored (unless the
+// Factory says that evidence may follow); to attest what is not completely
+// applied; to leave two records of one revision; to leave time out of the
+// records.
 package reconciler
 
 import (
@@ -37,6 +39,7 @@ import (
 
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
 	"millwright.dev/millwright/reconciler/apply"
+	"millwright.dev/millwright/reconciler/attest"
 	"millwright.dev/millwright/reconciler/report"
 )
 
@@ -93,6 +96,7 @@ func (r *Reconciler) pass(ctx context.Context, f *v1alpha1.Factory) (report.Outc
 	key := client.ObjectKeyFromObject(f)
 	out := report.Outcome{Now: r.setup.Clock(), Generation: f.Generation, Intent: f.Status.Intent, Suspended: f.Spec.Suspend}
 	if out.Suspended {
+		r.missed(key)
 		return out, nil
 	}
 	p, err := r.plant(key)
@@ -100,7 +104,7 @@ func (r *Reconciler) pass(ctx context.Context, f *v1alpha1.Factory) (report.Outc
 		out.Failed = &report.StageProblem{Condition: v1alpha1.ConditionSourceVerified, Problem: report.Describe(err, report.ReasonControllerIncomplete)}
 		return out, nil
 	}
-	p.look, p.version = time.Time{}, "" // until the status of this pass is stored
+	p.look, p.record, p.version = time.Time{}, time.Time{}, "" // until the status of this pass is stored
 	walk := &pass{plant: p, factory: f, started: out.Now, out: out, progress: func(ctx context.Context, s v1alpha1.FactoryStatus) error {
 		f.Status = s
 		return r.setup.Client.Status().Update(ctx, f)
@@ -141,6 +145,7 @@ func next(f *v1alpha1.Factory, p *plant, out report.Outcome) reconcile.Result {
 	interval = max(interval, shortest)
 	if p != nil {
 		interval = soonest(interval, out.Now, p.look)
+		interval = soonest(interval, out.Now, p.record)
 	}
 	if out.Mended {
 		return reconcile.Result{RequeueAfter: afterMend}
@@ -176,6 +181,15 @@ func (r *Reconciler) plant(key types.NamespacedName) (*plant, error) {
 	}
 	r.plants[key] = p
 	return p, nil
+}
+
+// missed remembers that nobody looked while the Factory was suspended.
+func (r *Reconciler) missed(key types.NamespacedName) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p := r.plants[key]; p != nil && p.stretch.missed == "" {
+		p.stretch.missed = attest.GapSuspended
+	}
 }
 
 // forget drops the caches of a Factory that is gone. Its objects stay in the

@@ -1,6 +1,9 @@
 package reconciler
 
 import (
+	"cmp"
+	"time"
+
 	"millwright.dev/millwright/gitverify"
 	"millwright.dev/millwright/reconciler/apply"
 	"millwright.dev/millwright/reconciler/attest"
@@ -8,39 +11,75 @@ import (
 )
 
 // statement gathers what the pass knows into the record of an applied revision.
-func (p *pass) statement(revision accepted, changes apply.ChangeSet, artifact attest.Artifact) (attest.Statement, error) {
+func (p *pass) statement(revision accepted, changes apply.ChangeSet, artifact attest.Artifact, decided verdict) (attest.Statement, lists, error) {
 	source, err := p.sourceOf(revision)
 	if err != nil {
-		return attest.Statement{}, err
+		return attest.Statement{}, lists{}, err
 	}
 	behind, err := p.lists(changes.Inventory)
 	if err != nil {
-		return attest.Statement{}, err
+		return attest.Statement{}, lists{}, err
 	}
-	p.plant.behind = &behind
+	began := p.began()
 	predicate := attest.Predicate{
-		Reconciler: attest.Reconciler{ID: p.reconcilerID(), Version: p.plant.setup.Release},
-		Factory:    attest.Factory{Namespace: p.factory.Namespace, Name: p.factory.Name},
-		Target: attest.Target{
-			Environment: p.factory.Spec.Environment, ClusterUID: p.plant.cluster.uid, KubernetesVersion: p.plant.cluster.version,
-		},
-		Sequence: p.head.sequence + 1, Trigger: attest.TriggerCommit, Bootstrap: p.factory.Spec.Attest.Signer == signerKey,
-		StartedOn: p.started, FinishedOn: p.plant.setup.Clock(), Result: attest.ResultApplied,
+		Reconciler: p.reconciler(), Factory: p.factoryName(), Target: p.target(),
+		Sequence: p.head.sequence + 1, Trigger: attest.TriggerCommit, Bootstrap: p.bootstrap(), Previous: p.previous(),
+		StartedOn: began, FinishedOn: latest(p.plant.setup.Clock(), began), Result: attest.ResultApplied,
+		Inputs:     decided.inputs,
 		Source:     source,
 		Rendered:   attest.Rendered{Digest: revision.manifests.Digest(), Objects: len(revision.manifests.Objects())},
 		PolicyTest: policyTestOf(revision),
 		Changes:    p.changesOf(behind.changes),
 		Drift:      attest.NewDrift(p.driftEntries()),
+		State:      inventoryState(changes.Inventory),
 		Health:     attest.Health{Status: string(p.out.Health.Status), Reason: p.out.Health.Reason},
 	}
 	if p.head.sequence == 0 {
 		predicate.Trigger = attest.TriggerBootstrap
 	} else {
-		predicate.Previous = &attest.Previous{Sequence: p.head.sequence, GitCommit: p.head.commit, Attestation: p.head.digest}
+		s := p.follow()
+		enforced := s.until(began, cmp.Or(s.missed, attest.GapUnobserved))
+		predicate.Enforced = &enforced
 	}
-	return attest.NewStatement(attest.Subjects{
+	st, err := attest.NewStatement(attest.Subjects{
 		Artifact: artifact.Digest(), Manifests: artifact.ManifestsDigest(), Inventory: behind.inventory.Digest(),
 	}, predicate)
+	return st, behind, err
+}
+
+func (p *pass) reconciler() attest.Reconciler {
+	return attest.Reconciler{ID: p.reconcilerID(), Version: p.plant.setup.Release}
+}
+
+func (p *pass) factoryName() attest.Factory {
+	return attest.Factory{Namespace: p.factory.Namespace, Name: p.factory.Name}
+}
+
+func (p *pass) target() attest.Target {
+	return attest.Target{Environment: p.factory.Spec.Environment, ClusterUID: p.plant.cluster.uid, KubernetesVersion: p.plant.cluster.version}
+}
+
+func (p *pass) bootstrap() bool { return p.factory.Spec.Attest.Signer == signerKey }
+
+// previous links to the newest record, nil where there is none.
+func (p *pass) previous() *attest.Previous {
+	if p.head.sequence == 0 {
+		return nil
+	}
+	return &attest.Previous{Sequence: p.head.sequence, GitCommit: p.head.commit, Attestation: p.head.digest}
+}
+
+// began is when the first write of the revision was begun, as far as this
+// process or the intent knows, and never before the newest record ends.
+func (p *pass) began() time.Time {
+	at := p.started
+	if s := p.follow(); !s.frozen.IsZero() {
+		at = s.frozen
+	}
+	if intent := p.factory.Status.Intent; intent != nil && intent.Sequence == p.head.sequence+1 && intent.Started.Time.Before(at) {
+		at = intent.Started.Time
+	}
+	return latest(at, p.head.until)
 }
 
 func (p *pass) reconcilerID() string {
@@ -109,33 +148,38 @@ type lists struct{ inventory, changes attest.List }
 func (p *pass) lists(inventory plan.Inventory) (lists, error) {
 	var (
 		out  lists
-		held []attest.ListEntry
 		done []attest.ListEntry
 		err  error
 	)
-	for id, e := range inventory.Entries {
-		held = append(held, attest.ListEntry{
-			APIVersion: e.APIVersion, Kind: id.Kind, Namespace: id.Namespace, Name: id.Name, UID: e.UID, Declared: e.Declared,
-		})
-	}
 	for _, r := range p.plant.pending {
 		done = append(done, attest.ListEntry{
 			APIVersion: inventory.Entries[r.ID].APIVersion, Kind: r.ID.Kind, Namespace: r.ID.Namespace, Name: r.ID.Name,
 			UID: r.Live.UID, Op: string(r.Op), Declared: r.Declared,
 		})
 	}
-	if out.inventory, err = attest.NewList(held); err != nil {
+	if out.inventory, err = inventoryList(inventory); err != nil {
 		return out, err
 	}
 	out.changes, err = attest.NewList(done)
 	return out, err
 }
 
+// inventoryList is the list of the objects that are held.
+func inventoryList(inventory plan.Inventory) (attest.List, error) {
+	held := make([]attest.ListEntry, 0, len(inventory.Entries))
+	for id, e := range inventory.Entries {
+		held = append(held, attest.ListEntry{
+			APIVersion: e.APIVersion, Kind: id.Kind, Namespace: id.Namespace, Name: id.Name, UID: e.UID, Declared: e.Declared,
+		})
+	}
+	return attest.NewList(held)
+}
+
 // changesOf counts what was done for this revision, over all passes since the
 // last record. After a crash in between only what came later is counted: the
 // counts describe work that was seen, the inventory digest describes the state.
 func (p *pass) changesOf(objects attest.List) attest.Changes {
-	c := attest.Changes{Objects: objects.Digest()}
+	c := attest.Changes{Objects: objects.Digest(), Root: objects.Root()}
 	for _, r := range p.plant.pending {
 		switch r.Action {
 		case apply.Created:

@@ -59,7 +59,7 @@ func (f *followed) withheld(factory *v1alpha1.Factory, reason, good string) {
 	}
 }
 
-func TestRowB28AFrozenTrustedRootTakesNothingNewAndStillCorrectsDrift(t *testing.T) { // row B28
+func TestRowB28AFrozenTrustedRootTakesNothingNewAndStillCorrectsDrift(t *testing.T) { // rows B28, J06
 	f := follow(t)
 	f.must(f.client.Refresh(t.Context()))
 	f.setConfig("two")

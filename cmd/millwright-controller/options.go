@@ -17,6 +17,7 @@ type options struct {
 	kubeconfig, namespace, watched     string
 	dataDir, trustedRoot, policyEngine string
 	tokenFile, keyFile, frontierKey    string
+	keyService                         string
 	poke, metrics, health, verifyLog   string
 	pprof                              string
 	leaderElect, debug                 bool
@@ -41,6 +42,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	f.StringVar(&o.policyEngine, "policy-engine", "", "absolute path of the millwright-policy `program` (required)")
 	f.StringVar(&o.tokenFile, "identity-token-file", "", "`file` with the controller's OIDC token or JWT-SVID, read again for every signature")
 	f.StringVar(&o.keyFile, "attest-key", "", "PEM `file` with the ECDSA P-256 private key for factories that sign with a key")
+	f.StringVar(&o.keyService, "attest-kms", "", "`reference` of that key in a key management service instead, such as awskms://…: it is reached through sigstore's plugin sigstore-kms-NAME on the PATH")
 	f.StringVar(&o.frontierKey, "frontier-key-file", "", "`file` with the secret that seals what was verified for the next start, made with mode 0600 when it is not there; empty means that every start verifies anew")
 	f.StringVar(&o.verifyLog, "verify-log", "", "`URL` of a Rekor v1 server that is asked for the log entry of a signature that carries none, where a trust policy has log: online; empty means never")
 	f.StringVar(&o.poke, "poke-addr", "", "`address` for POST /poke/NAMESPACE/NAME; empty means none")
@@ -94,6 +96,8 @@ func (o options) validate(rest []string) error {
 		return errors.New("--data-dir is required")
 	case o.policyEngine == "":
 		return errors.New("--policy-engine is required")
+	case o.keyFile != "" && o.keyService != "":
+		return errors.New("--attest-key and --attest-kms are two places of one key")
 	case o.workers < 1:
 		return errors.New("--workers has to be 1 or more")
 	}

@@ -201,10 +201,8 @@ func newSetup(cfg *rest.Config, m manager.Manager, o options, wake chan<- event.
 	if o.tokenFile != "" {
 		setup.Token = tokenFrom(o.tokenFile)
 	}
-	if o.keyFile != "" {
-		if setup.Key, err = keyFrom(o.keyFile); err != nil {
-			return nil, err
-		}
+	if setup.Key, err = signingKey(o); err != nil {
+		return nil, err
 	}
 	if o.verifyLog != "" {
 		if setup.Log, err = rekorlog.New(o.verifyLog, &http.Client{}); err != nil {
@@ -235,6 +233,21 @@ func tokenFrom(path string) func(context.Context) (string, error) {
 		}
 		return strings.TrimSpace(string(data)), nil
 	}
+}
+
+// signingKey is that of factories that sign with a key; nil where none is given.
+func signingKey(o options) (*attest.Key, error) {
+	switch {
+	case o.keyFile != "":
+		return keyFrom(o.keyFile)
+	case o.keyService != "":
+		key, err := attest.OpenKMS(context.Background(), o.keyService)
+		if err != nil {
+			return nil, fmt.Errorf("--attest-kms: %w", err)
+		}
+		return &key, nil
+	}
+	return nil, nil //nolint:nilnil // no key is an answer
 }
 
 func keyFrom(path string) (*attest.Key, error) {

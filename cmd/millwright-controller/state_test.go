@@ -258,8 +258,13 @@ func (w *world) said() string {
 		var bundle struct {
 			Envelope struct{ Payload []byte } `json:"dsseEnvelope"`
 		}
-		w.must(json.Unmarshal([]byte(r.Spec.Bundle), &bundle))
-		out.Write(bundle.Envelope.Payload)
+		for _, signed := range []string{r.Spec.Bundle, r.Spec.SourceVerification, r.Spec.Provenance} {
+			if signed == "" {
+				continue
+			}
+			w.must(json.Unmarshal([]byte(signed), &bundle))
+			out.Write(bundle.Envelope.Payload)
+		}
 	}
 	for _, part := range []any{events, records, inventory, w.factory()} {
 		data, err := json.Marshal(part)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -72,7 +73,7 @@ func (d *demo) records(ctx context.Context) ([]v1alpha1.AppliedRevision, error) 
 	if err := d.api.List(ctx, &list, client.InNamespace(localfactory.Namespace)); err != nil {
 		return nil, fmt.Errorf("listing the records: %w", err)
 	}
-	return list.Items, nil
+	return slices.DeleteFunc(list.Items, func(r v1alpha1.AppliedRevision) bool { return !r.Spec.InChain() }), nil
 }
 
 // record reads the record with the number, which the registry must have too.

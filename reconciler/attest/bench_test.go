@@ -27,3 +27,24 @@ func BenchmarkNewArtifact(b *testing.B) {
 		b.SetBytes(int64(len(a.File())))
 	}
 }
+
+// What a new revision waits for before its first write, beside one object that
+// is created: three statements, signed by a key and verified.
+func BenchmarkSignCompanions(b *testing.B) {
+	key, err := attest.ParseKey(newKeyPEM(b), nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	signer := attest.KeyFile{Key: key}
+	said, err := attest.NewVerdict(subjects(), repository, commitA, passed())
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		for range 3 {
+			if _, err := signer.SignCompanion(b.Context(), said); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}

@@ -151,7 +151,7 @@ func (a *auditor) link(r Record) {
 
 // statement checks what was signed against the record and its neighbours.
 func (a *auditor) statement(r Record, s Statement) {
-	p := s.Predicate
+	p := s.Place()
 	if p.Sequence != r.Sequence {
 		a.find(r.Sequence, CodeRecordSequence, "the bundle belongs to another record", "signed sequence is %d", p.Sequence)
 	}
@@ -165,14 +165,14 @@ func (a *auditor) statement(r Record, s Statement) {
 	if p.Previous.Attestation != r.Previous {
 		a.find(r.Sequence, CodeChainPrevious, "a record was exchanged or left out", "signed previous is %s and the record says %q", p.Previous.Attestation, r.Previous)
 	}
-	if a.verified != nil && a.verified.Predicate.Sequence == p.Previous.Sequence && a.verified.Commit() != p.Previous.GitCommit {
+	if a.verified != nil && a.verified.Place().Sequence == p.Previous.Sequence && a.verified.Commit() != p.Previous.GitCommit {
 		a.find(r.Sequence, CodeChainCommit, "the chain is not of one history", "signed previous commit is %s and the record before is about %s", p.Previous.GitCommit, a.verified.Commit())
 	}
 }
 
 // place checks that all records are of one factory in one cluster. Without
 // expectations from outside, the first verified record sets them.
-func (a *auditor) place(sequence int64, p Predicate) {
+func (a *auditor) place(sequence int64, p Place) {
 	if a.report.ClusterUID == "" {
 		a.report.ClusterUID = p.Target.ClusterUID
 	}

@@ -17,8 +17,22 @@ import (
 	protocommon "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
 )
 
-// Key is an ECDSA P-256 signing key. Its zero value signs nothing.
-type Key struct{ private *ecdsa.PrivateKey }
+// Key is an ECDSA P-256 signing key, from a file ([ParseKey]) or in a key
+// management service ([OpenKMS]). Its zero value signs nothing.
+type Key struct {
+	private *ecdsa.PrivateKey
+	kept    *kept
+}
+
+func (k Key) public() *ecdsa.PublicKey {
+	switch {
+	case k.kept != nil:
+		return k.kept.public
+	case k.private != nil:
+		return &k.private.PublicKey
+	}
+	return nil
+}
 
 // maxPEM bounds a key file.
 const maxPEM = 64 << 10
@@ -79,18 +93,19 @@ func ParsePublicKey(data []byte) (crypto.PublicKey, error) {
 
 // Public is the public half; nil for the zero value.
 func (k Key) Public() crypto.PublicKey {
-	if k.private == nil {
-		return nil
+	if public := k.public(); public != nil {
+		return public
 	}
-	return &k.private.PublicKey
+	return nil
 }
 
 // PublicPEM is the public half as an auditor needs it.
 func (k Key) PublicPEM() ([]byte, error) {
-	if k.private == nil {
+	public := k.public()
+	if public == nil {
 		return nil, errors.New("there is no key")
 	}
-	der, err := x509.MarshalPKIXPublicKey(&k.private.PublicKey)
+	der, err := x509.MarshalPKIXPublicKey(public)
 	if err != nil {
 		return nil, fmt.Errorf("encoding the public key: %w", err)
 	}
@@ -100,10 +115,11 @@ func (k Key) PublicPEM() ([]byte, error) {
 // Fingerprint is "sha256:<hex>" of the public key: what a statement names as
 // its reconciler when a key signs.
 func (k Key) Fingerprint() (string, error) {
-	if k.private == nil {
+	public := k.public()
+	if public == nil {
 		return "", errors.New("there is no key")
 	}
-	der, err := x509.MarshalPKIXPublicKey(&k.private.PublicKey)
+	der, err := x509.MarshalPKIXPublicKey(public)
 	if err != nil {
 		return "", fmt.Errorf("encoding the public key: %w", err)
 	}
@@ -117,12 +133,12 @@ func (k Key) keypair() (fileKeypair, error) {
 	}
 	block, _ := pem.Decode(pub)
 	sum := sha256.Sum256(block.Bytes)
-	return fileKeypair{key: k.private, pem: string(pub), hint: base64.StdEncoding.EncodeToString(sum[:])}, nil
+	return fileKeypair{key: k, pem: string(pub), hint: base64.StdEncoding.EncodeToString(sum[:])}, nil
 }
 
-// fileKeypair makes a key from a file a sign.Keypair.
+// fileKeypair makes a key a sign.Keypair.
 type fileKeypair struct {
-	key       *ecdsa.PrivateKey
+	key       Key
 	pem, hint string
 }
 
@@ -136,12 +152,15 @@ func (f fileKeypair) GetSigningAlgorithm() protocommon.PublicKeyDetails {
 
 func (f fileKeypair) GetHint() []byte                  { return []byte(f.hint) }
 func (f fileKeypair) GetKeyAlgorithm() string          { return "ECDSA" }
-func (f fileKeypair) GetPublicKey() crypto.PublicKey   { return &f.key.PublicKey }
+func (f fileKeypair) GetPublicKey() crypto.PublicKey   { return f.key.Public() }
 func (f fileKeypair) GetPublicKeyPem() (string, error) { return f.pem, nil }
 
-func (f fileKeypair) SignData(_ context.Context, data []byte) ([]byte, []byte, error) {
+func (f fileKeypair) SignData(ctx context.Context, data []byte) ([]byte, []byte, error) {
+	if f.key.kept != nil {
+		return f.key.kept.sign(ctx, data)
+	}
 	sum := sha256.Sum256(data)
-	sig, err := ecdsa.SignASN1(rand.Reader, f.key, sum[:])
+	sig, err := ecdsa.SignASN1(rand.Reader, f.key.private, sum[:])
 	if err != nil {
 		return nil, nil, fmt.Errorf("signing: %w", err)
 	}

@@ -1,6 +1,7 @@
 package attest_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -55,11 +56,16 @@ func serveRegistry(t *testing.T, opts ...registry.Option) string {
 	return strings.TrimPrefix(srv.URL, "http://")
 }
 
+// recorder signs records.
+type recorder interface {
+	Sign(ctx context.Context, s attest.Statement) (attest.Bundle, error)
+}
+
 // link says how one record of a test chain differs from the ordinary.
 type link func(*attest.Predicate)
 
 // chain signs n records, each linked to the one before.
-func chain(t *testing.T, signer attest.Signer, n int, change ...link) []attest.Record {
+func chain(t *testing.T, signer recorder, n int, change ...link) []attest.Record {
 	t.Helper()
 	var records []attest.Record
 	for i := 1; i <= n; i++ {

@@ -96,8 +96,8 @@ func (r *Repository) AttachLists(ctx context.Context, v Verified, lists ...List)
 	return r.put(newReferrer(listMediaType, described[0], described[1:],
 		v1.Descriptor{MediaType: subject.MediaType, Digest: subject.Digest, Size: subject.Size},
 		map[string]string{
-			"org.opencontainers.image.created": s.Predicate.FinishedOn.Format(time.RFC3339),
-			"dev.millwright.sequence":          fmt.Sprint(s.Predicate.Sequence),
+			"org.opencontainers.image.created": s.Place().Until.Format(time.RFC3339),
+			"dev.millwright.sequence":          fmt.Sprint(s.Place().Sequence),
 		}), opts)
 }
 

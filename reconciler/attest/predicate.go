@@ -37,13 +37,23 @@ type Predicate struct {
 	FinishedOn time.Time `json:"finishedOn"`
 	Result     string    `json:"result"`
 	// Previous is the record before; nil for the first only.
-	Previous   *Previous  `json:"previous,omitempty"`
+	Previous *Previous `json:"previous,omitempty"`
+	// Enforced says how the revision before was kept from its record to StartedOn;
+	// nil in the first record.
+	Enforced *Stretch `json:"enforced,omitempty"`
+	// Inputs are the statements that were made of the revision before its first
+	// write: verification of the source, provenance, verdict.
+	Inputs     []Input    `json:"inputs,omitempty"`
 	Source     Source     `json:"source"`
 	Rendered   Rendered   `json:"rendered"`
 	PolicyTest PolicyTest `json:"policyTest"`
 	Changes    Changes    `json:"changes"`
 	Drift      Drift      `json:"drift"`
-	Health     Health     `json:"health"`
+	// State is the digest of the versions of all objects after the pass: the
+	// record after is joined to this one, across a restart too, if the first look
+	// found them again.
+	State  string `json:"state,omitempty"`
+	Health Health `json:"health"`
 }
 
 // Reconciler is who made the record.
@@ -172,8 +182,10 @@ type Changes struct {
 	Pruned    int `json:"pruned"`
 	Unchanged int `json:"unchanged"`
 	Failed    int `json:"failed"`
-	// Objects is the digest of the list of changed objects ([NewList]).
+	// Objects is the digest of the list of changed objects ([NewList]), Root that
+	// of the Merkle tree over its lines ([List.Prove]).
 	Objects string `json:"objects"`
+	Root    string `json:"root"`
 }
 
 // Drift is what was found different from the declaration without a commit

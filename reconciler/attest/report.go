@@ -33,8 +33,11 @@ type Audited struct {
 }
 
 func (l *Audited) fill(v Verified) {
-	p := v.Statement.Predicate
-	l.Verified, l.Result, l.Trigger, l.LogIndex = true, p.Result, p.Trigger, v.LogIndex
+	p := v.Statement.Place()
+	l.Verified, l.Result, l.Trigger, l.LogIndex = true, v.Statement.Predicate.Result, p.Trigger, v.LogIndex
+	if v.Statement.Enforcement != nil {
+		l.Result = "Enforced"
+	}
 	l.Signer = v.Identity.Subject
 	if l.Signer == "" {
 		l.Signer = p.Reconciler.ID

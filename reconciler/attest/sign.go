@@ -38,6 +38,7 @@ func NewBundle(data []byte) Bundle {
 // told whether the services will sign; retry.
 type Signer interface {
 	Sign(ctx context.Context, s Statement) (Bundle, error)
+	SignCompanion(ctx context.Context, c Companion) (Bundle, error)
 }
 
 // Services are the parts of a Sigstore that a signature goes through.
@@ -69,26 +70,38 @@ type Keyless struct {
 
 // Sign asks Fulcio for a certificate, signs, logs and verifies.
 func (k Keyless) Sign(ctx context.Context, s Statement) (Bundle, error) {
-	if k.Token == nil || k.Services.Rekor == "" {
-		return Bundle{}, errors.New("keyless signing needs a token source, Fulcio and Rekor")
+	if k.Services.Rekor == "" {
+		return Bundle{}, errors.New("keyless signing needs Rekor")
+	}
+	keypair, opts, err := k.prepare(ctx)
+	if err != nil {
+		return Bundle{}, err
+	}
+	return signStatement(s, keypair, opts, k.TrustedRoot, Policy{Identity: k.Identity})
+}
+
+// prepare makes a key that lives for one signature, and what certifies it.
+func (k Keyless) prepare(ctx context.Context) (sign.Keypair, sign.BundleOptions, error) {
+	if k.Token == nil {
+		return nil, sign.BundleOptions{}, errors.New("keyless signing needs a token source and Fulcio")
 	}
 	if err := requireConfidential("Fulcio", k.Services.Fulcio); err != nil {
-		return Bundle{}, err
+		return nil, sign.BundleOptions{}, err
 	}
 	keypair, err := sign.NewEphemeralKeypair(nil)
 	if err != nil {
-		return Bundle{}, fmt.Errorf("making an ephemeral key: %w", err)
+		return nil, sign.BundleOptions{}, fmt.Errorf("making an ephemeral key: %w", err)
 	}
 	token, err := k.Token(ctx)
 	if err != nil {
-		return Bundle{}, fmt.Errorf("asking for an identity token: %w", err)
+		return nil, sign.BundleOptions{}, fmt.Errorf("asking for an identity token: %w", err)
 	}
 	opts := k.Services.options(ctx)
 	opts.CertificateProvider = sign.NewFulcio(&sign.FulcioOptions{
 		BaseURL: k.Services.Fulcio, Timeout: k.Services.timeout(), Transport: k.Services.transport(ctx),
 	})
 	opts.CertificateProviderOptions = &sign.CertificateProviderOptions{IDToken: token}
-	return signStatement(s, keypair, opts, k.TrustedRoot, Policy{Identity: k.Identity})
+	return keypair, opts, nil
 }
 
 // KeyFile signs with a private key, for a factory that has no workload
@@ -119,11 +132,7 @@ func signStatement(s Statement, keypair sign.Keypair, opts sign.BundleOptions, t
 	if err != nil {
 		return Bundle{}, err
 	}
-	pb, err := sign.Bundle(&sign.DSSEData{Data: payload, PayloadType: payloadType}, keypair, opts)
-	if err != nil {
-		return Bundle{}, fmt.Errorf("signing the statement: %w", err)
-	}
-	bundle, err := encodeBundle(pb)
+	bundle, err := signPayload(payload, keypair, opts)
 	if err != nil {
 		return Bundle{}, err
 	}
@@ -134,6 +143,26 @@ func signStatement(s Statement, keypair sign.Keypair, opts sign.BundleOptions, t
 		return Bundle{}, errors.New("verifying the new bundle before it is stored: " + err.Error())
 	}
 	return bundle, nil
+}
+
+// signCompanion does the same for a companion.
+func signCompanion(c Companion, keypair sign.Keypair, opts sign.BundleOptions, trusted root.TrustedMaterial, policy Policy) (Bundle, error) {
+	bundle, err := signPayload(c.payload, keypair, opts)
+	if err != nil {
+		return Bundle{}, err
+	}
+	if _, err := VerifyCompanion(bundle.JSON, trusted, policy); err != nil {
+		return Bundle{}, errors.New("verifying the new bundle before it is stored: " + err.Error())
+	}
+	return bundle, nil
+}
+
+func signPayload(payload []byte, keypair sign.Keypair, opts sign.BundleOptions) (Bundle, error) {
+	pb, err := sign.Bundle(&sign.DSSEData{Data: payload, PayloadType: payloadType}, keypair, opts)
+	if err != nil {
+		return Bundle{}, fmt.Errorf("signing the statement: %w", err)
+	}
+	return encodeBundle(pb)
 }
 
 // encodeBundle removes the white space that protojson varies on purpose.

@@ -21,6 +21,7 @@ const (
 	MaxPaths     = 10
 	maxManagers  = 5
 	maxPolicies  = 200
+	maxInputs    = 10
 	maxText      = 512
 )
 
@@ -33,13 +34,24 @@ const (
 	subjectInventory = "inventory"
 )
 
-// Statement is an in-toto Statement v1 about one applied revision.
-// [NewStatement] and [DecodeStatement] make valid ones.
+// Statement is an in-toto Statement v1 that is a record of the chain: about one
+// applied revision, or about a stretch of its enforcement. [NewStatement],
+// [NewEnforcement] and [DecodeStatement] make valid ones.
 type Statement struct {
+	Type          string
+	Subject       []Subject
+	PredicateType string
+	// Predicate is that of an applied revision, and counts where Enforcement is nil.
+	Predicate   Predicate
+	Enforcement *Enforcement
+}
+
+// wire is a statement as it is signed.
+type wire[P any] struct {
 	Type          string    `json:"_type"`
 	Subject       []Subject `json:"subject"`
 	PredicateType string    `json:"predicateType"`
-	Predicate     Predicate `json:"predicate"`
+	Predicate     P         `json:"predicate"`
 }
 
 // Subject is one thing that the statement is about.
@@ -92,7 +104,11 @@ func (s Statement) Encode() ([]byte, error) {
 	if err := s.validate(); err != nil {
 		return nil, fmt.Errorf("checking the statement: %w", err)
 	}
-	out, err := encode(s)
+	var form any = wire[Predicate]{s.Type, s.Subject, s.PredicateType, s.Predicate}
+	if s.Enforcement != nil {
+		form = wire[*Enforcement]{s.Type, s.Subject, s.PredicateType, s.Enforcement}
+	}
+	out, err := encode(form)
 	if err != nil {
 		return nil, fmt.Errorf("encoding the statement: %w", err)
 	}
@@ -110,12 +126,9 @@ func DecodeStatement(data []byte) (Statement, error) {
 	if len(data) > MaxStatement {
 		return Statement{}, refuse(CodeStatementInvalid, hint, "statement of %d bytes is larger than %d", len(data), MaxStatement)
 	}
-	var s Statement
-	if err := decodeStrict(data, &s); err != nil {
-		return Statement{}, refuse(CodeStatementInvalid, hint, "%v", err)
-	}
-	if s.PredicateType != PredicateType {
-		return Statement{}, refuse(CodeBundlePredicate, "another kind of statement", "predicate type is %q", s.PredicateType)
+	s, err := decode(data)
+	if err != nil {
+		return Statement{}, err
 	}
 	again, err := s.Encode()
 	if err != nil {
@@ -127,11 +140,37 @@ func DecodeStatement(data []byte) (Statement, error) {
 	return s, nil
 }
 
-// Commit is the revision that was applied.
-func (s Statement) Commit() string { return s.Predicate.Source.Commit }
+// decode reads the form that the predicate type asks for.
+func decode(data []byte) (Statement, error) {
+	const hint = "the statement was not made by a reconciler of this version"
+	var head struct {
+		PredicateType string `json:"predicateType"`
+	}
+	if err := json.Unmarshal(data, &head); err != nil {
+		return Statement{}, refuse(CodeStatementInvalid, hint, "decoding JSON: %v", err)
+	}
+	switch head.PredicateType {
+	case PredicateType:
+		var w wire[Predicate]
+		if err := decodeStrict(data, &w); err != nil {
+			return Statement{}, refuse(CodeStatementInvalid, hint, "%v", err)
+		}
+		return Statement{Type: w.Type, Subject: w.Subject, PredicateType: w.PredicateType, Predicate: w.Predicate}, nil
+	case EnforcementType:
+		var w wire[*Enforcement]
+		if err := decodeStrict(data, &w); err != nil {
+			return Statement{}, refuse(CodeStatementInvalid, hint, "%v", err)
+		}
+		return Statement{Type: w.Type, Subject: w.Subject, PredicateType: w.PredicateType, Enforcement: w.Predicate}, nil
+	}
+	return Statement{}, refuse(CodeBundlePredicate, "another kind of statement", "predicate type is %q", head.PredicateType)
+}
+
+// Commit is the revision that is in force after the record.
+func (s Statement) Commit() string { return s.Place().Commit }
 
 // Artifact is the digest of the OCI artifact with the manifests, "sha256:<hex>".
-func (s Statement) Artifact() string { return s.Predicate.Rendered.Artifact }
+func (s Statement) Artifact() string { return s.Place().Artifact }
 
 // NewRange bounds a list of verified commits, oldest first.
 func NewRange(commits []Commit) (Range, error) {

@@ -1,6 +1,7 @@
 package attest_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -47,11 +48,12 @@ func predicate(t *testing.T) attest.Predicate {
 		},
 		Rendered:   attest.Rendered{Digest: digest("b"), Objects: 161},
 		PolicyTest: attest.PolicyTest{Policies: []attest.TestedPolicy{{Name: "require-digests", Digest: digest("c"), Matched: 12}}},
-		Changes:    attest.Changes{Created: 160, Corrected: 1, Objects: digest("d")},
+		Changes:    attest.Changes{Created: 160, Corrected: 1, Objects: digest("d"), Root: digest("6")},
 		Drift: attest.NewDrift([]attest.DriftEntry{{
 			Object: "v1/ConfigMap/tekton-pipelines/feature-flags", Paths: []string{".data.coschedule"},
 			Managers: []string{"kubectl-edit"}, Action: "corrected",
 		}}),
+		State:  digest("7"),
 		Health: attest.Health{Status: "Unknown", Reason: "no node runs the workloads"},
 	}
 }
@@ -251,6 +253,7 @@ func list(t *testing.T, entries ...attest.ListEntry) attest.List {
 func TestStatementNeverContainsObjectValues(t *testing.T) {
 	t.Parallel()
 	noPlaceForValues(t, reflect.TypeFor[attest.Predicate](), "predicate")
+	noPlaceForValues(t, reflect.TypeFor[attest.Enforcement](), "enforcement")
 	const canary = "canary-7f3a"
 	p := predicate(t)
 	p.Drift = attest.NewDrift([]attest.DriftEntry{{
@@ -296,42 +299,43 @@ func noPlaceForValues(t *testing.T, typ reflect.Type, at string) {
 	}
 }
 
-func TestDocumentedExampleIsAStatementOfThisVersion(t *testing.T) {
+func TestDocumentedExamplesAreStatementsOfThisVersion(t *testing.T) {
 	t.Parallel()
 	const page = "../../docs/attestation.md"
 	data, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
 	}
-	before, rest, ok1 := strings.Cut(string(data), "<!-- example -->\n```json\n")
-	example, after, ok2 := strings.Cut(rest, "\n```\n<!-- end -->")
-	if !ok1 || !ok2 {
-		t.Fatal("the example's marks are gone")
-	}
-	want, err := json.MarshalIndent(statement(t), "", "  ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if *update {
-		page2 := before + "<!-- example -->\n```json\n" + string(want) + "\n```\n<!-- end -->" + after
-		if err := os.WriteFile(page, []byte(page2), 0o600); err != nil {
+	text := string(data)
+	for mark, s := range map[string]attest.Statement{"example": statement(t), "example of enforcement": enforced(t, enforcement())} {
+		canonical, err := s.Encode()
+		if err != nil {
 			t.Fatal(err)
 		}
-		return
+		if _, err := attest.DecodeStatement(canonical); err != nil {
+			t.Error(err)
+		}
+		var want bytes.Buffer
+		if err := json.Indent(&want, canonical, "", "  "); err != nil {
+			t.Fatal(err)
+		}
+		before, rest, ok1 := strings.Cut(text, "<!-- "+mark+" -->\n```json\n")
+		example, after, ok2 := strings.Cut(rest, "\n```\n<!-- end -->")
+		if !ok1 || !ok2 {
+			t.Fatalf("the marks of the %s are gone", mark)
+		}
+		if *update {
+			text = before + "<!-- " + mark + " -->\n```json\n" + want.String() + "\n```\n<!-- end -->" + after
+			continue
+		}
+		if diff := cmp.Diff(want.String(), example); diff != "" {
+			t.Errorf("%s: run the test with -update:\n%s", mark, diff)
+		}
 	}
-	if diff := cmp.Diff(string(want), example); diff != "" {
-		t.Errorf("run the test with -update:\n%s", diff)
-	}
-	var s attest.Statement
-	if err := json.Unmarshal([]byte(example), &s); err != nil {
-		t.Fatal(err)
-	}
-	canonical, err := s.Encode()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := attest.DecodeStatement(canonical); err != nil {
-		t.Error(err)
+	if *update {
+		if err := os.WriteFile(page, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

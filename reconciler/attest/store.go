@@ -94,16 +94,31 @@ func (r *Repository) Push(ctx context.Context, a Artifact) (string, error) {
 // repository, and returns the referrer's reference. The statement's own
 // subject decides what it is attached to. Attaching again changes nothing.
 func (r *Repository) Attach(ctx context.Context, v Verified) (string, error) {
-	s, opts := v.Statement, r.options(ctx, r.transport)
+	s := v.Statement
 	if v.bundle.JSON == nil {
 		return "", errors.New("attaching the bundle: nothing was verified")
 	}
-	subject, err := remote.Head(r.repo.Digest(s.Artifact()), opts...)
+	return r.attach(ctx, v.bundle, s.PredicateType, s)
+}
+
+// AttachCompanion stores a companion as a referrer of the artifact of the record
+// that names it.
+func (r *Repository) AttachCompanion(ctx context.Context, v VerifiedCompanion, record Statement) (string, error) {
+	named := slices.ContainsFunc(record.Predicate.Inputs, func(i Input) bool { return i.Attestation == v.bundle.Digest })
+	if v.bundle.JSON == nil || !named {
+		return "", errors.New("attaching a companion: the record does not name it")
+	}
+	return r.attach(ctx, v.bundle, v.Companion.predicateType, record)
+}
+
+func (r *Repository) attach(ctx context.Context, bundle Bundle, predicateType string, record Statement) (string, error) {
+	opts := r.options(ctx, r.transport)
+	subject, err := remote.Head(r.repo.Digest(record.Artifact()), opts...)
 	if err != nil {
 		return "", fmt.Errorf("looking for the artifact: %w", err)
 	}
 	config := static.NewLayer([]byte("{}"), "application/vnd.oci.image.config.v1+json")
-	layer := static.NewLayer(v.bundle.JSON, bundleMediaType)
+	layer := static.NewLayer(bundle.JSON, bundleMediaType)
 	described, err := r.blobs(opts, config, layer)
 	if err != nil {
 		return "", fmt.Errorf("pushing the bundle: %w", err)
@@ -113,9 +128,9 @@ func (r *Repository) Attach(ctx context.Context, v Verified) (string, error) {
 		v1.Descriptor{MediaType: subject.MediaType, Digest: subject.Digest, Size: subject.Size},
 		map[string]string{
 			"dev.sigstore.bundle.content":       "dsse-envelope",
-			"dev.sigstore.bundle.predicateType": PredicateType,
-			"org.opencontainers.image.created":  s.Predicate.FinishedOn.Format(time.RFC3339),
-			"dev.millwright.sequence":           fmt.Sprint(s.Predicate.Sequence),
+			"dev.sigstore.bundle.predicateType": predicateType,
+			"org.opencontainers.image.created":  record.Place().Until.Format(time.RFC3339),
+			"dev.millwright.sequence":           fmt.Sprint(record.Place().Sequence),
 		})
 	return r.put(m, opts)
 }

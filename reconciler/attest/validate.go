@@ -23,6 +23,10 @@ func Digest(data []byte) string {
 // spelling. The input is not changed.
 func tidy(p Predicate) Predicate {
 	p.StartedOn, p.FinishedOn = utc(p.StartedOn), utc(p.FinishedOn)
+	if p.Enforced != nil {
+		enforced := p.Enforced.tidy()
+		p.Enforced = &enforced
+	}
 	p.Health.Status, p.Health.Reason = clean(p.Health.Status, maxText), clean(p.Health.Reason, maxText)
 	p.Target.KubernetesVersion = clean(p.Target.KubernetesVersion, maxText)
 	p.PolicyTest.Policies = append([]TestedPolicy{}, p.PolicyTest.Policies...)
@@ -98,17 +102,20 @@ func (s Statement) validate() error {
 	if s.Type != statementType {
 		return fmt.Errorf("type is %q", clean(s.Type, maxText))
 	}
-	if s.PredicateType != PredicateType {
-		return fmt.Errorf("predicate type is %q", clean(s.PredicateType, maxText))
+	switch {
+	case s.PredicateType == PredicateType && s.Enforcement == nil:
+		return errors.Join(s.Predicate.validate(), s.validateSubjects("git+"+s.Predicate.Source.Repository))
+	case s.PredicateType == EnforcementType && s.Enforcement != nil:
+		return errors.Join(s.Enforcement.validate(), s.validateSubjects("git+"+s.Enforcement.Revision.Repository))
 	}
-	return errors.Join(s.Predicate.validate(), s.validateSubjects())
+	return fmt.Errorf("predicate type is %q", clean(s.PredicateType, maxText))
 }
 
 // validateSubjects ties the subjects to the predicate: what an auditor matches
 // by digest is what the predicate speaks of.
-func (s Statement) validateSubjects() error {
-	p := s.Predicate
-	want := []string{subjectArtifact, subjectManifests, "git+" + p.Source.Repository, subjectInventory}
+func (s Statement) validateSubjects(repository string) error {
+	p := s.Place()
+	want := []string{subjectArtifact, subjectManifests, repository, subjectInventory}
 	if len(s.Subject) != len(want) {
 		return fmt.Errorf("%d subjects where there must be %d", len(s.Subject), len(want))
 	}
@@ -117,41 +124,26 @@ func (s Statement) validateSubjects() error {
 			return fmt.Errorf("subject %d is %q and should be %q", i, clean(sub.Name, maxText), clean(want[i], maxText))
 		}
 		isCommit := i == 2
-		if isCommit && (sub.Digest.GitCommit != p.Source.Commit || sub.Digest.SHA256 != "") {
+		if isCommit && (sub.Digest.GitCommit != p.Commit || sub.Digest.SHA256 != "") {
 			return errors.New("the subject's commit is not the source's")
 		}
 		if !isCommit && (!isHex(sub.Digest.SHA256, 64) || sub.Digest.GitCommit != "") {
 			return fmt.Errorf("subject %q needs a sha256 digest", sub.Name)
 		}
 	}
-	if "sha256:"+s.Subject[0].Digest.SHA256 != p.Rendered.Artifact {
+	if "sha256:"+s.Subject[0].Digest.SHA256 != p.Artifact {
 		return errors.New("the subject's artifact is not the rendered one")
 	}
 	return nil
 }
 
 func (p Predicate) validate() error {
-	return errors.Join(p.validateNames(), p.validateTimes(), p.validateChain(), p.validateSource(), p.validateOutcome())
+	return errors.Join(p.place().validate(), p.validateNames(), p.validateTimes(), p.validateInputs(), p.validateSource(), p.validateOutcome())
 }
 
 func (p Predicate) validateNames() error {
-	for _, f := range []struct{ what, value string }{
-		{"reconciler.id", p.Reconciler.ID},
-		{"reconciler.version", p.Reconciler.Version},
-		{"factory.namespace", p.Factory.Namespace},
-		{"factory.name", p.Factory.Name},
-		{"target.environment", p.Target.Environment},
-		{"target.clusterUID", p.Target.ClusterUID},
-		{"target.kubernetesVersion", p.Target.KubernetesVersion},
-		{"source.repository", p.Source.Repository},
-		{"source.ref", p.Source.Ref},
-	} {
-		if err := requireText(f.what, f.value); err != nil {
-			return err
-		}
-	}
-	if p.Target.APIServerCAHash != "" && !isDigest(p.Target.APIServerCAHash) {
-		return errors.New("target.apiServerCAHash is not a sha256 digest")
+	if err := errors.Join(requireText("source.repository", p.Source.Repository), requireText("source.ref", p.Source.Ref)); err != nil {
+		return err
 	}
 	if !slices.Contains([]string{TriggerCommit, TriggerDrift, TriggerSchedule, TriggerBootstrap}, p.Trigger) {
 		return fmt.Errorf("trigger is %q", clean(p.Trigger, maxText))
@@ -163,27 +155,28 @@ func (p Predicate) validateNames() error {
 }
 
 func (p Predicate) validateTimes() error {
-	for _, t := range []time.Time{p.StartedOn, p.FinishedOn} {
-		if t.IsZero() || !t.Equal(utc(t)) || t.Location() != time.UTC {
-			return errors.New("startedOn and finishedOn must be UTC times of whole milliseconds")
-		}
+	if !isMoment(p.StartedOn) || !isMoment(p.FinishedOn) {
+		return errors.New("startedOn and finishedOn must be UTC times of whole milliseconds")
 	}
 	if p.FinishedOn.Before(p.StartedOn) {
 		return errors.New("finishedOn is before startedOn")
 	}
-	return nil
+	if p.Enforced == nil {
+		return nil
+	}
+	if p.Sequence == 1 || !p.Enforced.To.Equal(p.StartedOn) {
+		return errors.New("enforced is about what was in force until startedOn")
+	}
+	return p.Enforced.validate()
 }
 
-func (p Predicate) validateChain() error {
-	if p.Sequence < 1 {
-		return fmt.Errorf("sequence is %d; the first is 1", p.Sequence)
+func (p Predicate) validateInputs() error {
+	if len(p.Inputs) > maxInputs {
+		return fmt.Errorf("more than %d inputs", maxInputs)
 	}
-	if (p.Previous == nil) != (p.Sequence == 1) {
-		return errors.New("every record but the first names the one before")
-	}
-	if prev := p.Previous; prev != nil {
-		if prev.Sequence != p.Sequence-1 || !isHex(prev.GitCommit, 40) || !isDigest(prev.Attestation) {
-			return errors.New("previous is not the record before")
+	for _, in := range p.Inputs {
+		if !isDigest(in.Attestation) || requireText("predicateType", in.PredicateType) != nil {
+			return errors.New("an input without a type or digest")
 		}
 	}
 	return nil
@@ -251,8 +244,8 @@ func (p Predicate) validateOutcome() error {
 	if min(c.Created, c.Updated, c.Corrected, c.Pruned, c.Unchanged, c.Failed, p.Rendered.Objects) < 0 {
 		return errors.New("a count is negative")
 	}
-	if !isDigest(p.Rendered.Digest) || !isDigest(p.Rendered.Artifact) || !isDigest(c.Objects) {
-		return errors.New("rendered.digest, rendered.artifact and changes.objects must be sha256 digests")
+	if slices.ContainsFunc([]string{p.Rendered.Digest, p.Rendered.Artifact, c.Objects, c.Root}, func(s string) bool { return !isDigest(s) }) {
+		return errors.New("rendered.digest, rendered.artifact, changes.objects and changes.root must be sha256 digests")
 	}
 	if len(p.PolicyTest.Policies) > maxPolicies {
 		return fmt.Errorf("more than %d policies", maxPolicies)

@@ -37,6 +37,12 @@ type Policy struct {
 	UnsafeWithoutLog bool
 	// Commit and Artifact, when set, must be the statement's subjects.
 	Commit, Artifact string
+	// Until, when set, is the last sequence number that this signer counts for: one
+	// that was replaced signs nothing any more.
+	Until int64
+
+	// beside says that a companion is verified, which need not be in the log.
+	beside bool
 }
 
 // Verified is a statement with the proof of who made it and when. Only
@@ -99,6 +105,9 @@ func VerifyBundle(data []byte, trusted root.TrustedMaterial, policy Policy) (Ver
 	}
 	if policy.Artifact != "" && s.Artifact() != policy.Artifact {
 		return Verified{}, refuse(CodeBundleSubject, "ask for the attestation of that artifact", "statement is about artifact %s, not %s", s.Artifact(), policy.Artifact)
+	}
+	if n := s.Place().Sequence; policy.Until > 0 && n > policy.Until {
+		return Verified{}, refuse(CodeBundleIdentity, "the signer was replaced before", "this signer counts up to record %d, and it signed %d", policy.Until, n)
 	}
 	v := verified(b, result)
 	v.Statement, v.bundle = s, NewBundle(data)
@@ -175,7 +184,7 @@ func (p Policy) verifier(trusted root.TrustedMaterial) (*verify.Verifier, []veri
 	if byKey == byIdentity {
 		return nil, nil, errors.New("a policy needs either an identity or a key")
 	}
-	if trusted == nil && (byIdentity || !p.UnsafeWithoutLog) {
+	if trusted == nil && (byIdentity || !p.UnsafeWithoutLog && !p.beside) {
 		return nil, nil, errors.New("a trusted root is needed")
 	}
 	if trusted == nil {
@@ -191,8 +200,13 @@ func (p Policy) verifier(trusted root.TrustedMaterial) (*verify.Verifier, []veri
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the identity: %w", err)
 	}
-	v, err := verify.NewVerifier(trusted, verify.WithoutStatementPredicate(), verify.WithTransparencyLog(1),
-		verify.WithObserverTimestamps(1), verify.WithSignedCertificateTimestamps(1))
+	known := []verify.VerifierOption{
+		verify.WithoutStatementPredicate(), verify.WithObserverTimestamps(1), verify.WithSignedCertificateTimestamps(1),
+	}
+	if !p.beside {
+		known = append(known, verify.WithTransparencyLog(1))
+	}
+	v, err := verify.NewVerifier(trusted, known...)
 	if err != nil {
 		return nil, nil, fmt.Errorf("preparing verification: %w", err)
 	}
@@ -210,7 +224,7 @@ func (p Policy) keyVerifier(trusted root.TrustedMaterial) (*verify.Verifier, []v
 	}
 	material := policyKey{TrustedMaterial: trusted, key: root.NewExpiringKey(check, time.Time{}, time.Time{})}
 	options := []verify.VerifierOption{verify.WithoutStatementPredicate()}
-	if p.UnsafeWithoutLog {
+	if p.UnsafeWithoutLog || p.beside {
 		options = append(options, verify.WithNoObserverTimestamps())
 	} else {
 		options = append(options, verify.WithTransparencyLog(1), verify.WithObserverTimestamps(1))

@@ -225,6 +225,9 @@ func (k *kindWatch) saw(o *metav1.PartialObjectMetadata, gone bool) {
 func (k *kindWatch) setSynced(v bool) {
 	k.watcher.mu.Lock()
 	defer k.watcher.mu.Unlock()
+	if k.synced && !v {
+		k.watcher.breaks++
+	}
 	k.synced = v
 }
 

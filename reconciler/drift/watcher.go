@@ -67,6 +67,9 @@ type Watcher struct {
 	factories map[types.NamespacedName]*factory
 	watches   map[place]*kindWatch
 	running   sync.WaitGroup
+	// breaks counts the watches that ended otherwise than in order, and those that
+	// are not needed any more.
+	breaks uint64
 }
 
 // factory is what one factory has and what was seen of it that does not fit.
@@ -332,6 +335,7 @@ func (w *Watcher) adjust() {
 	for at, k := range w.watches {
 		if _, ok := want[at]; !ok {
 			k.stop()
+			w.breaks++
 			delete(w.watches, at)
 		}
 	}

@@ -37,6 +37,7 @@ const (
 	ReasonVerifyUnknown        = "VerifyUnknown"
 	ReasonPolicyUnknown        = "PolicyUnknown"
 	ReasonAttestationFailed    = "AttestationFailed"
+	ReasonEvidenceHeld         = "EvidenceHeld"
 	ReasonAttested             = "Attested"
 	ReasonDriftCorrected       = "DriftCorrected"
 	ReasonDataLost             = "DataLost"
@@ -117,6 +118,7 @@ func own() []Reason {
 		{ReasonHealthGateClosed, "", CouldNotTell, "nothing to do yet: the object that the message names is still on its way"},
 		{ReasonHealthCheckFailed, "", CouldNotTell, "look at the objects that the message names"},
 		{ReasonAttestationFailed, "", CouldNotTell, "check Fulcio, Rekor and the identity token; the revision stays applied and is attested on the next pass"},
+		{ReasonEvidenceHeld, "", CouldNotTell, "restore what the message names; the revision is begun when its verdict is on record, and the one in force is kept meanwhile"},
 		{ReasonDataLost, "", CouldNotTell, "find out who deleted it; restore from a backup what nobody declared, such as runs and their results"},
 		{ReasonChainBroken, "", No, "an AppliedRevision does not verify, does not link to the one before, or is gone: run millwright audit and find out who wrote it"},
 		{ReasonSpecInvalid, "", No, "correct the field of the Factory that the message names"},

@@ -145,6 +145,46 @@ type AttestSpec struct {
 	// attestations are pushed to, for example registry.example.org/factory/rendered.
 	// +optional
 	Repository string `json:"repository,omitempty"`
+	// WhenUnavailable says what becomes of a new revision while its verdict cannot
+	// be signed and stored: Hold it, or Queue the evidence and go on. Drift of the
+	// revision in force is put back in either case. By default it is Hold, but in
+	// the environment "local".
+	// +optional
+	// +kubebuilder:validation:Enum=Hold;Queue
+	WhenUnavailable string `json:"whenUnavailable,omitempty"`
+	// Former are the signers of older records: a chain goes on where its signer is
+	// replaced.
+	// +optional
+	// +kubebuilder:validation:MaxItems=16
+	Former []FormerSigner `json:"former,omitempty"`
+	// Heartbeat is the longest time between two records: where nothing else is to
+	// be told for so long, one says that the revision was kept.
+	// +kubebuilder:default="6h"
+	Heartbeat metav1.Duration `json:"heartbeat,omitempty"`
+	// DriftBatch is how long drift that was put back waits for more of it before
+	// one record tells of all.
+	// +kubebuilder:default="1m"
+	DriftBatch metav1.Duration `json:"driftBatch,omitempty"`
+}
+
+// FormerSigner signed the records up to one of them. Key, or Issuer and Subject.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.key) != (has(self.issuer) && has(self.subject))",message="a former signer is a key, or an issuer and a subject"
+type FormerSigner struct {
+	// Until is the last sequence number that it counts for.
+	// +kubebuilder:validation:Minimum=1
+	Until int64 `json:"until"`
+	// Key is the PEM public key.
+	// +optional
+	// +kubebuilder:validation:MaxLength=4096
+	Key string `json:"key,omitempty"`
+	// UnsafeWithoutLog accepts signatures by the key that are in no log.
+	// +optional
+	UnsafeWithoutLog bool `json:"unsafeWithoutLog,omitempty"`
+	// +optional
+	Issuer string `json:"issuer,omitempty"`
+	// +optional
+	Subject string `json:"subject,omitempty"`
 }
 
 // ApplySpec says with whose rights objects are read and written.
