@@ -46,6 +46,7 @@ type auditing struct {
 	trustedRoot, export, html string
 	subject, issuer, key      string
 	head, anchor, clusterUID  string
+	claim                     string
 	unsafeWithoutLog          bool
 	render, live              bool
 	maxAge                    time.Duration
@@ -77,6 +78,7 @@ func newAuditCommand(a *app) *cobra.Command {
 	f.BoolVar(&v.render, "render", true, "render every revision again")
 	f.BoolVar(&v.live, "live", false, "compare the newest revision with the cluster")
 	f.DurationVar(&v.maxAge, "max-age", 0, "how long ago the newest record may have been signed; 0: any time")
+	f.StringVar(&v.claim, "claim", "", "answer from the records whether a `claim` holds: 'no-drift ENVIRONMENT FROM..TO', days or RFC 3339 times")
 	f.StringVar(&v.html, "html", "", "write the report to this `file`, too, to be read and filed")
 	_ = cmd.MarkFlagRequired("trusted-root")
 	return cmd
@@ -148,6 +150,13 @@ func (v *auditing) options(a *app) (audit.Options, error) {
 	}
 	if o.Commits, err = gitverify.ParseTrustedRoot(data); err != nil {
 		return audit.Options{}, noTrustedRoot(err)
+	}
+	if v.claim != "" {
+		claim, err := audit.ParseClaim(v.claim)
+		if err != nil {
+			return audit.Options{}, usageError{fmt.Errorf("--claim: %w", err)}
+		}
+		o.Claim = &claim
 	}
 	if v.subject != "" {
 		o.Signers = append(o.Signers, attest.Policy{Identity: attest.Identity{Issuer: v.issuer, Subject: v.subject}})

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 
 	"millwright.dev/millwright/reconciler/attest"
@@ -80,6 +81,8 @@ type Report struct {
 	Asked    Asked     `json:"asked"`
 	Checks   []Check   `json:"checks"`
 	Findings []Finding `json:"findings"`
+	// Claim is what the records say to the claim that was asked about.
+	Claim *Claimed `json:"claim,omitempty"`
 	// FindingCount counts those that are not listed, too.
 	FindingCount int      `json:"findingCount"`
 	Records      []Record `json:"records"`
@@ -106,6 +109,8 @@ type Asked struct {
 type Record struct {
 	attest.Audited
 
+	// Kind is revision, or enforcement for what became of one.
+	Kind string `json:"kind,omitempty"`
 	// Source and Rendered are the answers of those checks about this record.
 	Source   Answer `json:"source"`
 	Rendered Answer `json:"rendered"`
@@ -117,7 +122,15 @@ type Record struct {
 	// Drifted is how many objects had been changed by others.
 	Drifted int    `json:"drifted"`
 	Ref     string `json:"ref,omitempty"`
+	// Until is how far the record goes, on the controller's clock.
+	Until time.Time `json:"until,omitzero"`
 }
+
+// Kinds of records.
+const (
+	KindRevision    = "revision"
+	KindEnforcement = "enforcement"
+)
 
 // find adds a finding.
 func (r *Report) find(f Finding) {

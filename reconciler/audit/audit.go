@@ -33,6 +33,8 @@ type Options struct {
 	MaxAge time.Duration
 	// Live compares the cluster with the newest verified record; nil leaves it out.
 	Live func(context.Context, attest.Statement, gitverify.Verification) (Comparison, error)
+	// Claim is answered from the records, where it is set.
+	Claim *Claim
 	// Release is this program's version, Clock the time of day.
 	Release string
 	Clock   func() time.Time
@@ -64,6 +66,7 @@ func Run(ctx context.Context, e Evidence, o Options) (Report, error) {
 			return Report{}, err
 		}
 	}
+	a.claim()
 	a.report.conclude()
 	return a.report, nil
 }
@@ -119,7 +122,7 @@ func (a *auditor) chain(context.Context) error {
 		record := Record{Audited: r, Source: LeftOut, Rendered: LeftOut}
 		if r.Verified {
 			verified++
-			record.describe(r.Evidence.Statement.Predicate)
+			record.describe(r.Evidence.Statement)
 		}
 		a.report.Records = append(a.report.Records, record)
 	}
@@ -162,8 +165,17 @@ func checkOf(code string) string {
 	return CheckChain
 }
 
-func (r *Record) describe(p attest.Predicate) {
+// describe takes over what a verified record says of itself.
+func (r *Record) describe(s attest.Statement) {
+	if e := s.Enforcement; e != nil {
+		r.Kind, r.Ref, r.Drifted, r.Until = KindEnforcement, e.Revision.Ref, e.Enforced.Drift.Total, e.Enforced.To
+		return
+	}
+	p := s.Predicate
 	c := p.Changes
-	r.Commits, r.Objects, r.Ref = p.Source.Range.Total, p.Rendered.Objects, p.Source.Ref
+	r.Kind, r.Commits, r.Objects, r.Ref, r.Until = KindRevision, p.Source.Range.Total, p.Rendered.Objects, p.Source.Ref, p.FinishedOn
 	r.Changed, r.Drifted = c.Created+c.Updated+c.Corrected+c.Pruned, p.Drift.Total
+	if p.Enforced != nil {
+		r.Drifted += p.Enforced.Drift.Total
+	}
 }

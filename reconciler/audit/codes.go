@@ -20,6 +20,7 @@ const (
 	CodeSourcePolicy   = "source/policy"
 	CodeSourceOrigin   = "source/repository"
 	CodeSourceRulings  = "source/rulings"
+	CodeSourceEnforced = "source/enforced"
 	CodeRenderMissing  = "render/missing"
 	CodeRenderDiffers  = "render/differs"
 	CodeRenderFailed   = "render/failed"
@@ -29,6 +30,8 @@ const (
 	CodeNoTime         = "freshness/no-time"
 	CodeLiveDiffers    = "live/differs"
 	CodeLiveUnknown    = "live/unknown"
+	CodeClaimDrift     = "claim/drift"
+	CodeClaimOpen      = "claim/open"
 )
 
 // Codes lists every code that a report may have, but those of gitverify, which
@@ -37,8 +40,8 @@ func Codes() []string {
 	return []string{
 		CodeExportInvalid, CodeExportForeign, CodeExportMissing, CodeExportTooLarge, CodeExportHistory, CodeBundleTooLarge,
 		CodeHeadUnknown, CodeAnchorUnknown, CodeAnchor, CodeSourceMissing, CodeSourceUnproven, CodeSourceRange, CodeSourcePolicy,
-		CodeSourceOrigin, CodeSourceRulings, CodeRenderMissing, CodeRenderDiffers, CodeRenderFailed, CodeRenderRelease,
-		CodeFileDigest, CodeStale, CodeNoTime, CodeLiveDiffers, CodeLiveUnknown,
+		CodeSourceOrigin, CodeSourceRulings, CodeSourceEnforced, CodeRenderMissing, CodeRenderDiffers, CodeRenderFailed, CodeRenderRelease,
+		CodeFileDigest, CodeStale, CodeNoTime, CodeLiveDiffers, CodeLiveUnknown, CodeClaimDrift, CodeClaimOpen,
 		attest.CodeChainEmpty, attest.CodeChainGap, attest.CodeChainPrevious, attest.CodeChainCluster, attest.CodeChainFactory,
 		attest.CodeChainCommit, attest.CodeChainHead, attest.CodeRecordDigest, attest.CodeRecordSequence,
 		attest.CodeBundleInvalid, attest.CodeBundleIdentity, attest.CodeBundlePredicate, attest.CodeStatementInvalid,

@@ -33,11 +33,11 @@ func (a *auditor) render(ctx context.Context) error {
 		if !r.Verified {
 			continue
 		}
-		if !rev.proven {
+		if !rev.proven { // its tree stays locked
 			r.Rendered, locked = Unknown, append(locked, r.Sequence)
 			continue
 		}
-		key := [2]string{string(rev.verification.Tree()), rev.statement.Predicate.Target.Environment}
+		key := [2]string{string(rev.verification.Tree()), rev.statement.Place().Target.Environment}
 		out, ok := known[key]
 		if !ok {
 			out = renderAgain(ctx, &renderer, a.e.Objects, rev)
@@ -62,7 +62,7 @@ func renderAgain(ctx context.Context, renderer *render.Renderer, objects gitveri
 	if err != nil {
 		return rendering{err: err}
 	}
-	made, err := factory.Render(renderer, tree, rev.statement.Predicate.Target.Environment)
+	made, err := factory.Render(renderer, tree, rev.statement.Place().Target.Environment)
 	if err != nil {
 		return rendering{err: err}
 	}
@@ -78,16 +78,16 @@ func renderAgain(ctx context.Context, renderer *render.Renderer, objects gitveri
 // sameRendering compares one record. What another release rendered may differ
 // because of that, and nobody can tell without it.
 func (a *auditor) sameRendering(sequence int64, s attest.Statement, out rendering) Answer {
-	p := s.Predicate
+	p := s.Place()
 	f := Finding{Check: CheckRender, Answer: No, Code: CodeRenderDiffers, Sequence: sequence, Commit: s.Commit()}
 	switch {
 	case out.err != nil:
 		f.Code, f.Detail, f.Hint = CodeRenderFailed, out.err.Error(), "what was applied cannot be rendered from the commit that was signed for"
 		f.Answer = failedAs(out.err)
-	case out.digest == p.Rendered.Digest && out.objects == p.Rendered.Objects && out.manifests == s.Manifests():
+	case out.digest == p.Rendered && out.manifests == s.Manifests() && (s.Enforcement != nil || out.objects == s.Predicate.Rendered.Objects):
 		return Yes
 	default:
-		f.Detail = fmt.Sprintf("%d objects with digest %s were signed for, the commit renders to %d with %s", p.Rendered.Objects, p.Rendered.Digest, out.objects, out.digest)
+		f.Detail = fmt.Sprintf("manifests with digest %s were signed for, the commit renders to %d objects with %s", p.Rendered, out.objects, out.digest)
 		f.Hint = "what was applied is not what the commit says: treat it as an incident"
 	}
 	if f.Answer == No && p.Reconciler.Version != a.o.Release {

@@ -21,7 +21,10 @@ func (a *auditor) files(context.Context) error {
 			continue
 		}
 		s := r.Evidence.Statement
-		signed[s.Manifests()], signed[s.Inventory()], signed[s.Predicate.Changes.Objects] = true, true, true
+		signed[s.Manifests()], signed[s.Inventory()] = true, true
+		if s.Enforcement == nil {
+			signed[s.Predicate.Changes.Objects] = true
+		}
 	}
 	known := 0
 	for digest := range a.e.Files {

@@ -44,7 +44,7 @@ func (a *auditor) source(ctx context.Context) error {
 			return err
 		}
 		if a.revisions[i].proven {
-			commits += len(a.revisions[i].verification.Checked())
+			commits += r.Commits
 		}
 	}
 	a.checked(CheckSource, fmt.Sprintf("%d commits from anchor %s on, by the policies in force", commits, short(string(w.anchor))))
@@ -76,8 +76,9 @@ func (h *history) findAnchor() {
 		"name it with --anchor: spec.verify.anchor of the Factory, as whoever pinned it noted it down")
 	for _, r := range h.report.Records {
 		if r.Verified {
-			h.anchor = gitverify.ID(r.Evidence.Statement.Predicate.Source.Anchor)
-			return
+			if h.anchor = gitverify.ID(r.Evidence.Statement.Predicate.Source.Anchor); h.anchor != "" {
+				return
+			}
 		}
 	}
 }
@@ -85,8 +86,12 @@ func (h *history) findAnchor() {
 // verify judges the range of one record.
 func (h *history) verify(ctx context.Context, r *Record, rev *revision) error {
 	s := r.Evidence.Statement
-	p := s.Predicate
 	rev.statement = s
+	if s.Enforcement != nil {
+		r.Source = h.enforced(r, rev)
+		return nil
+	}
+	p := s.Predicate
 	floor := gitverify.ID("")
 	switch {
 	case p.Previous != nil:
@@ -107,6 +112,31 @@ func (h *history) verify(ctx context.Context, r *Record, rev *revision) error {
 	rev.verification, rev.proven = v, true
 	r.Source = h.same(ctx, r.Sequence, p, v)
 	return ctx.Err()
+}
+
+// enforced looks for the revision that a record of enforcement is about: what
+// was kept is what an earlier record says was applied.
+func (h *history) enforced(r *Record, rev *revision) Answer {
+	e := rev.statement.Enforcement.Revision
+	for i, before := range slices.Backward(h.report.Records) { // it is seldom far
+		if before.Sequence != e.Sequence || before.Sequence >= r.Sequence || !before.Verified || h.revisions[i].statement.Enforcement != nil {
+			continue
+		}
+		p := h.revisions[i].statement.Place()
+		if p.Commit != e.Commit || p.Rendered != e.Rendered || p.Artifact != e.Artifact {
+			h.report.find(Finding{
+				Check: CheckSource, Answer: No, Code: CodeSourceEnforced, Sequence: r.Sequence, Commit: e.Commit,
+				Detail: fmt.Sprintf("it says that revision %d was kept, and names another commit or other manifests than that record", e.Sequence),
+				Hint:   "the reconciler signed for something else than what was applied: find out what it was given",
+			})
+			return No
+		}
+		rev.verification, rev.proven = h.revisions[i].verification, h.revisions[i].proven
+		return before.Source
+	}
+	h.open(CheckSource, CodeSourceEnforced, r.Sequence, fmt.Sprintf("it says that revision %d was kept, and there is no verified record of it", e.Sequence),
+		"see what the check of the chain says about that record")
+	return Unknown
 }
 
 // failed tells a refusal from an inability.

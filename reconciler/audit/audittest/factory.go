@@ -60,6 +60,8 @@ type Factory struct {
 	written  map[string]gitverify.ID
 	head     gitverify.ID
 	floor    gitverify.ID
+	applied  attest.Statement
+	until    time.Time
 	ticks    int
 	verifier *gitverify.Verifier
 	renderer render.Renderer

@@ -2,6 +2,7 @@ package audittest
 
 import (
 	"context"
+	"time"
 
 	"millwright.dev/millwright/gitverify"
 	"millwright.dev/millwright/reconciler/attest"
@@ -46,12 +47,40 @@ func (f *Factory) Apply(ctx context.Context) error {
 	if err := f.Append(statement); err != nil {
 		return err
 	}
-	f.floor = f.head
+	f.floor, f.applied = f.head, statement
 	return nil
 }
 
+// Keep records a stretch of enforcement of the newest revision, from where the
+// record before ends; a stretch without an end ends a minute later.
+func (f *Factory) Keep(trigger string, s attest.Stretch) error {
+	last := f.Records[len(f.Records)-1]
+	p := f.applied.Predicate
+	if s.From.IsZero() {
+		s.From = f.until
+	}
+	if s.To.IsZero() {
+		s.To = f.tick()
+	}
+	statement, err := attest.NewEnforcement(attest.Subjects{Artifact: f.applied.Artifact(), Manifests: f.applied.Manifests(), Inventory: f.applied.Inventory()},
+		attest.Enforcement{
+			Reconciler: p.Reconciler, Factory: f.Place, Target: f.Target, Sequence: last.Sequence + 1, Trigger: trigger,
+			Previous: attest.Previous{Sequence: last.Sequence, GitCommit: last.Commit, Attestation: last.Digest},
+			Revision: attest.Enforced{Sequence: p.Sequence, Repository: p.Source.Repository, Ref: Ref, Commit: p.Source.Commit, Rendered: p.Rendered.Digest},
+			Enforced: s, Health: p.Health,
+		})
+	if err != nil {
+		return err
+	}
+	return f.Append(statement)
+}
+
+// Until is where the newest record ends.
+func (f *Factory) Until() time.Time { return f.until }
+
 // Append signs a statement and puts it at the end of the chain.
 func (f *Factory) Append(s attest.Statement) error {
+	f.until = s.Place().Until
 	payload, err := s.Encode()
 	if err != nil {
 		return err
@@ -60,9 +89,10 @@ func (f *Factory) Append(s attest.Statement) error {
 	if err != nil {
 		return err
 	}
-	r := attest.Record{Sequence: s.Predicate.Sequence, Commit: s.Commit(), Digest: attest.Digest(bundle), Bundle: string(bundle)}
-	if s.Predicate.Previous != nil {
-		r.Previous = s.Predicate.Previous.Attestation
+	place := s.Place()
+	r := attest.Record{Sequence: place.Sequence, Commit: place.Commit, Digest: attest.Digest(bundle), Bundle: string(bundle)}
+	if place.Previous != nil {
+		r.Previous = place.Previous.Attestation
 	}
 	f.Records = append(f.Records, r)
 	return nil
@@ -103,6 +133,7 @@ func (f *Factory) predicate(v gitverify.Verification) (attest.Predicate, error) 
 	if n := len(f.Records); n > 0 {
 		last := f.Records[n-1]
 		p.Previous = &attest.Previous{Sequence: last.Sequence, GitCommit: last.Commit, Attestation: last.Digest}
+		p.Enforced = &attest.Stretch{From: f.until, To: at, Looks: 1, Objects: 1}
 	}
 	return p, nil
 }
