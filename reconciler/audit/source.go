@@ -194,8 +194,9 @@ func (h *history) sameAnchor(ctx context.Context, sequence int64, p attest.Predi
 	if err == nil {
 		return Yes
 	}
+	// The line was read from end to end: what is not there at all is not on it.
 	as := Unknown
-	if no := (*gitverify.Refusal)(nil); errors.As(err, &no) {
+	if no := (*gitverify.Refusal)(nil); errors.As(err, &no) || errors.Is(err, gitverify.ErrObjectMissing) {
 		as = No
 	}
 	h.report.find(Finding{
