@@ -123,6 +123,11 @@ func (v *auditing) run(ctx context.Context, a *app, args []string) error {
 	if err != nil {
 		return err
 	}
+	if v.html != "" {
+		if err := replaceFile(v.html, report.HTML); err != nil {
+			return err
+		}
+	}
 	if err := a.print(v.out, report, report.Text); err != nil {
 		return err
 	}

@@ -59,7 +59,7 @@ func Run(ctx context.Context, e Evidence, o Options) (Report, error) {
 		a.report.find(f)
 	}
 	if len(e.Damage) > 0 || e.Files != nil {
-		a.checked(CheckExport, fmt.Sprintf("%d records, %d other files", len(e.Records), len(e.Files)))
+		a.checked(CheckExport, fmt.Sprintf("%s, %s", counted(len(e.Records), "record"), counted(len(e.Files), "other file")))
 	}
 	for _, check := range []func(context.Context) error{a.chain, a.source, a.render, a.files, a.freshness, a.live} {
 		if err := check(ctx); err != nil {
@@ -143,7 +143,11 @@ func (a *auditor) head() {
 			Hint:   "name its digest with --head: from status.applied.attestation of the Factory, or as somebody noted it down",
 		})
 	}
-	a.checked(CheckHead, "the newest record is the one that is expected")
+	what := "nothing to compare the newest record with"
+	if n := len(a.report.Records); n > 0 && a.o.Head != "" {
+		what = fmt.Sprintf("record %d compared with the one that is expected", a.report.Records[n-1].Sequence)
+	}
+	a.checked(CheckHead, what)
 }
 
 // span says which records there are.
@@ -152,7 +156,7 @@ func (a *auditor) span() string {
 	if n == 0 {
 		return "no records"
 	}
-	return fmt.Sprintf("%d records, %d to %d,", n, a.report.Records[0].Sequence, a.report.Records[n-1].Sequence)
+	return fmt.Sprintf("%s, %d to %d,", counted(n, "record"), a.report.Records[0].Sequence, a.report.Records[n-1].Sequence)
 }
 
 func checkOf(code string) string {

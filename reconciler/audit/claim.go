@@ -146,19 +146,19 @@ func (a *auditor) claimed(c *Claimed, holds bool) {
 		d := c.Drift[0]
 		a.report.find(Finding{
 			Check: CheckClaim, Answer: No, Code: CodeClaimDrift, Sequence: d.Sequence,
-			Detail: fmt.Sprintf("%d objects had drifted; first %s from %s to %s, by %s", c.DriftCount, d.Object, d.From.Format(time.RFC3339), d.To.Format(time.RFC3339), strings.Join(d.Managers, ", ")),
+			Detail: fmt.Sprintf("%s had drifted; first %s from %s to %s, by %s", counted(c.DriftCount, "object"), d.Object, d.From.Format(time.RFC3339), d.To.Format(time.RFC3339), strings.Join(d.Managers, ", ")),
 			Hint:   "the records that the answer names say which fields, and who wrote them",
 		})
 	}
 	if c.OpenCount > 0 {
 		o := c.Open[0]
-		a.open(CheckClaim, CodeClaimOpen, 0, fmt.Sprintf("nothing can be said of %d parts of the time; first %s to %s: %s",
-			c.OpenCount, o.From.Format(time.RFC3339), o.To.Format(time.RFC3339), o.Why), "claim a time for which there are records without gaps, or find the missing ones")
+		a.open(CheckClaim, CodeClaimOpen, 0, fmt.Sprintf("nothing can be said of %s of the time; first %s to %s: %s",
+			counted(c.OpenCount, "part"), o.From.Format(time.RFC3339), o.To.Format(time.RFC3339), o.Why), "claim a time for which there are records without gaps, or find the missing ones")
 	}
 	if !holds {
 		a.open(CheckClaim, CodeClaimOpen, 0, "the chain does not hold, so that what is missing from it is not known", "see what the checks of chain and signatures say")
 	}
-	a.checked(CheckClaim, fmt.Sprintf("%s: %s, by %d records", c.Claim, c.Answer, len(c.Records)))
+	a.checked(CheckClaim, fmt.Sprintf("%s: %s, by %s", c.Claim, c.Answer, counted(len(c.Records), "record")))
 }
 
 // claiming gathers what the records say about a time.

@@ -50,10 +50,10 @@ func (a *auditor) render(ctx context.Context) error {
 		compared++
 	}
 	if len(locked) > 0 {
-		a.open(CheckRender, CodeRenderMissing, locked[0], fmt.Sprintf("the trees of %d records are not opened, since their commits were not verified", len(locked)),
+		a.open(CheckRender, CodeRenderMissing, locked[0], fmt.Sprintf("%s whose tree is not opened, since its commits were not verified", counted(len(locked), "record")),
 			"see what the check of the source says about them")
 	}
-	a.checked(CheckRender, fmt.Sprintf("%d revisions compared bit by bit, %d trees rendered", compared, len(known)))
+	a.checked(CheckRender, fmt.Sprintf("%s compared bit by bit, %s rendered", counted(compared, "record"), counted(len(known), "tree")))
 	return nil
 }
 

@@ -47,7 +47,7 @@ func (a *auditor) source(ctx context.Context) error {
 			commits += r.Commits
 		}
 	}
-	a.checked(CheckSource, fmt.Sprintf("%d commits from anchor %s on, by the policies in force", commits, short(string(w.anchor))))
+	a.checked(CheckSource, fmt.Sprintf("%s from anchor %s on, by the policies in force", counted(commits, "commit"), short(string(w.anchor))))
 	return nil
 }
 

@@ -91,14 +91,14 @@ func (r Report) Sentence() string {
 			left = append(left, c.Name)
 		}
 	}
-	what := fmt.Sprintf("%d records of factory %s in cluster %s", len(r.Records), line(r.Factory.String()), line(r.ClusterUID))
+	what := fmt.Sprintf("%s of factory %s in cluster %s", counted(len(r.Records), "record"), line(r.Factory.String()), line(r.ClusterUID))
 	switch r.Answer {
 	case Yes:
 		what = "the chain is whole, and says what happened: " + what
 	case No:
-		what = fmt.Sprintf("the evidence does not hold, %d findings: %s", r.FindingCount, what)
+		what = fmt.Sprintf("the evidence does not hold, %s: %s", counted(r.FindingCount, "finding"), what)
 	default:
-		what = fmt.Sprintf("nothing speaks against it, and %d questions are open: %s", r.FindingCount, what)
+		what = fmt.Sprintf("nothing speaks against it, and not all is known, %s: %s", counted(r.FindingCount, "open question"), what)
 	}
 	if len(left) > 0 {
 		what += "; left out: " + strings.Join(left, ", ")
