@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,12 +24,13 @@ import (
 type gathering struct {
 	cluster
 
-	repo string
+	repo, registry string
 }
 
 func (g *gathering) add(cmd *cobra.Command) {
 	g.cluster.add(cmd)
 	cmd.Flags().StringVar(&g.repo, "repo", "", "`directory` of a repository with the commits (default: the Factory's source, or what the export has)")
+	cmd.Flags().StringVar(&g.registry, "registry", "", "`repository` of a registry with records that the cluster does not keep any more (default: that of the Factory)")
 }
 
 // gather reads all that a factory left behind: its records from the cluster, its
@@ -58,12 +61,39 @@ func (g *gathering) gather(ctx context.Context, dir, name string) (audit.Evidenc
 	if applied := factory.Status.Applied; applied != nil {
 		e.Head = applied.Attestation
 	}
+	if err := g.older(ctx, &e, factory.Spec.Attest.Repository); err != nil {
+		return e, err
+	}
 	history, err := g.history(ctx, dir, &factory)
 	if err != nil {
 		return e, err
 	}
 	e.Objects = history
 	return e, nil
+}
+
+// older fetches the records that the cluster does not keep any more, by what its
+// oldest says of the one before. Where that ends early, the audit says so.
+func (g *gathering) older(ctx context.Context, e *audit.Evidence, otherwise string) error {
+	if len(e.Records) == 0 || e.Records[0].Previous == "" || cmp.Or(g.registry, otherwise) == "" {
+		return nil
+	}
+	repository, err := attest.OpenRepository(cmp.Or(g.registry, otherwise), attest.RepositoryOptions{Keychain: authn.DefaultKeychain})
+	if err != nil {
+		return usageError{fmt.Errorf("--registry: %w", err)}
+	}
+	found, err := repository.Walk(ctx, e.Records[0].Previous)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		e.Damage = append(e.Damage, audit.Finding{
+			Check: audit.CheckExport, Answer: audit.Unknown, Code: audit.CodeStoreUnreadable, Sequence: e.Records[0].Sequence - 1 - int64(len(found)),
+			Detail: err.Error(), Hint: "see whether the registry answers and has this record; an export that was made earlier may have it",
+		})
+	}
+	e.Records = append(found, e.Records...)
+	return nil
 }
 
 // history is the repository that is named, or a copy of the Factory's source.
