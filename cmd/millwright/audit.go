@@ -10,8 +10,10 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"millwright.dev/millwright/gitverify"
+	"millwright.dev/millwright/reconciler"
 	"millwright.dev/millwright/reconciler/attest"
 	"millwright.dev/millwright/reconciler/audit"
 )
@@ -119,6 +121,9 @@ func (v *auditing) run(ctx context.Context, a *app, args []string) error {
 	if err != nil {
 		return err
 	}
+	if v.live {
+		opts.Live = v.compare(evidence.Objects)
+	}
 	report, err := audit.Run(ctx, evidence, opts)
 	if err != nil {
 		return err
@@ -210,6 +215,31 @@ func (v *auditing) evidence(ctx context.Context, dir string, args []string, o *a
 		o.ClusterUID = e.ClusterUID
 	}
 	return e, err
+}
+
+// compare looks at the live cluster, if it is the one that the record is of.
+func (v *auditing) compare(objects gitverify.Objects) func(context.Context, attest.Statement, gitverify.Verification) (audit.Comparison, error) {
+	return func(ctx context.Context, s attest.Statement, verification gitverify.Verification) (audit.Comparison, error) {
+		cfg, k, err := v.connect()
+		if err != nil {
+			return audit.Comparison{}, err
+		}
+		place := s.Place()
+		uid, err := clusterUID(ctx, k)
+		if err != nil {
+			return audit.Comparison{}, err
+		}
+		if uid != place.Target.ClusterUID {
+			return audit.Comparison{}, fmt.Errorf("the record is of cluster %s, and %s answers", place.Target.ClusterUID, uid)
+		}
+		tree, err := gitverify.OpenTree(ctx, objects, verification)
+		if err != nil {
+			return audit.Comparison{}, err
+		}
+		key := client.ObjectKey{Namespace: place.Factory.Namespace, Name: place.Factory.Name}
+		different, declared, err := reconciler.Live(ctx, cfg, key, tree, place.Target.Environment)
+		return audit.Comparison{Different: different, Looked: declared}, err
+	}
 }
 
 // readPublicKey returns nil where no file is named.

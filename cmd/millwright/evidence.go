@@ -45,16 +45,16 @@ func (g *gathering) gather(ctx context.Context, dir, name string) (audit.Evidenc
 	if err := k.Get(ctx, key, &factory); err != nil {
 		return audit.Evidence{}, fmt.Errorf("reading the Factory: %w", err)
 	}
-	var system corev1.Namespace
-	if err := k.Get(ctx, client.ObjectKey{Name: metav1.NamespaceSystem}, &system); err != nil {
-		return audit.Evidence{}, fmt.Errorf("asking which cluster this is: %w", err)
+	uid, err := clusterUID(ctx, k)
+	if err != nil {
+		return audit.Evidence{}, err
 	}
 	chain, err := reconciler.Chain(ctx, k, key)
 	if err != nil {
 		return audit.Evidence{}, err
 	}
 	e := audit.Evidence{
-		Factory: attest.Factory{Namespace: g.namespace, Name: name}, ClusterUID: string(system.UID), Records: reconciler.Records(chain),
+		Factory: attest.Factory{Namespace: g.namespace, Name: name}, ClusterUID: uid, Records: reconciler.Records(chain),
 		Repository: factory.Spec.Source.URL, Ref: factory.Spec.Source.Ref, Mainline: factory.Spec.Source.Mainline,
 		Anchor: gitverify.ID(factory.Spec.Verify.Anchor),
 	}
@@ -70,6 +70,14 @@ func (g *gathering) gather(ctx context.Context, dir, name string) (audit.Evidenc
 	}
 	e.Objects = history
 	return e, nil
+}
+
+func clusterUID(ctx context.Context, k client.Client) (string, error) {
+	var system corev1.Namespace
+	if err := k.Get(ctx, client.ObjectKey{Name: metav1.NamespaceSystem}, &system); err != nil {
+		return "", fmt.Errorf("asking which cluster this is: %w", err)
+	}
+	return string(system.UID), nil
 }
 
 // older fetches the records that the cluster does not keep any more, by what its

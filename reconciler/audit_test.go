@@ -1,0 +1,92 @@
+package reconciler_test
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"millwright.dev/millwright/gitverify"
+	"millwright.dev/millwright/reconciler"
+	"millwright.dev/millwright/reconciler/attest"
+	"millwright.dev/millwright/reconciler/audit"
+	"millwright.dev/millwright/reconciler/source"
+)
+
+// TestWhatTheLoopLeavesBehindIsAuditedOfflineAndAgainstTheCluster has the real
+// loop apply a history with a branch and a merge, exports what is there, and goes
+// over it again.
+func TestWhatTheLoopLeavesBehindIsAuditedOfflineAndAgainstTheCluster(t *testing.T) {
+	p := newPlant(t)
+	p.setConfig("two")
+	p.commit(alice, "two")
+	p.applied()
+	p.local("checkout", "-q", "-b", "branch")
+	p.setConfig("three")
+	p.commit(alice, "three")
+	p.local("checkout", "-q", "main")
+	p.write("README", "more")
+	p.commit(carol, "beside it")
+	_, err := p.sigstore.Git(t.Context(), p.work, alice, "merge", "-q", "-S", "--no-ff", "-m", "merge", "branch")
+	p.must(err)
+	p.push("HEAD")
+	p.applied()
+	export := p.export()
+	p.wantAudit(export, audit.Yes)
+	p.edit("mallory-kubectl", "drifted")
+	p.wantAudit(export, audit.No, audit.CodeLiveDiffers)
+	p.pass()
+	p.wantAudit(p.export(), audit.Yes)
+}
+
+func (p *plant) export() []byte {
+	p.t.Helper()
+	store, err := source.OpenLocal(p.git.Path("factory"))
+	p.must(err)
+	records := reconciler.Records(p.records())
+	var out bytes.Buffer
+	p.must(audit.Write(p.t.Context(), &out, audit.Evidence{
+		Factory: attest.Factory{Namespace: p.namespace, Name: "factory"}, Ref: "refs/heads/main", Records: records,
+	}, audit.Contents{History: store}))
+	return out.Bytes()
+}
+
+// wantAudit audits an export as somebody who knows anchor, key and head.
+func (p *plant) wantAudit(export []byte, answer audit.Answer, codes ...string) {
+	p.t.Helper()
+	e, err := audit.Open(p.t.Context(), bytes.NewReader(export), p.t.TempDir())
+	p.must(err)
+	root, err := os.ReadFile(p.setup.TrustedRoot)
+	p.must(err)
+	o := audit.Options{
+		Signers: []attest.Policy{{Key: p.setup.Key.Public(), UnsafeWithoutLog: true}}, Factory: e.Factory, Anchor: gitverify.ID(p.anchor),
+		Head: e.Records[len(e.Records)-1].Digest, Release: p.setup.Release, Clock: time.Now,
+	}
+	o.TrustedRoot, err = attest.ParseTrustedRoot(root)
+	p.must(err)
+	o.Commits, err = gitverify.ParseTrustedRoot(root)
+	p.must(err)
+	o.Live = func(ctx context.Context, s attest.Statement, v gitverify.Verification) (audit.Comparison, error) {
+		tree, err := gitverify.OpenTree(ctx, e.Objects, v)
+		if err != nil {
+			return audit.Comparison{}, err
+		}
+		place := s.Place()
+		different, declared, err := reconciler.Live(ctx, p.cluster.Config(), client.ObjectKey{Namespace: p.namespace, Name: "factory"}, tree, place.Target.Environment)
+		return audit.Comparison{Different: different, Looked: declared}, err
+	}
+	report, err := audit.Run(p.t.Context(), e, o)
+	p.must(err)
+	var found []string
+	for _, f := range report.Findings {
+		found = append(found, f.Code)
+	}
+	if report.Answer != answer || !slices.Equal(found, codes) || strings.Contains(report.Text(), "drifted") {
+		p.t.Errorf("the audit says %q, want %q with %v\n%s", report.Answer, answer, codes, report.Text())
+	}
+}
