@@ -62,6 +62,10 @@ type rendered struct {
 	environment factory.Environment
 }
 
+func (r rendered) rendering() factory.Rendering {
+	return factory.Rendering{Config: r.config, Environment: r.environment, Manifests: r.manifests}
+}
+
 func (a accepted) commit() gitverify.ID { return a.verification.Commit() }
 
 // stageError carries a stage's error with the condition that reports it and

@@ -40,6 +40,7 @@ const (
 	CheckHead       = "head"
 	CheckSource     = "source"
 	CheckRender     = "render"
+	CheckPermit     = "permit"
 	CheckFiles      = "files"
 	CheckFreshness  = "freshness"
 	CheckLive       = "live"

@@ -137,6 +137,23 @@ func TestCommitsThatNobodyMayMakeAreFoundWhateverWasSigned(t *testing.T) { // ro
 	}
 }
 
+// A reconciler that does not ask who has to stand behind what a change affects.
+func TestAChangeThatNobodyWithTheRightStandsBehindIsFound(t *testing.T) { // rule T12
+	t.Parallel()
+	w := newFloor(t, 1)
+	_, err := w.Commit(audittest.Alice, "production needs security from now on", map[string]string{
+		"factory-config/trust/policy.yaml": strings.Replace(audittest.Policy, "version: 1\n", "version: 2\n", 1) +
+			"  - {name: production, affects: [overlays/production], role: security, threshold: 1}\n",
+	})
+	w.must(err)
+	w.must(w.Apply(t.Context()))
+	w.change(audittest.Bob, "without security")
+	want(t, w.run(w.evidence(), w.options()), audit.No, "rule/affects")
+	o := w.options()
+	o.SkipRender = true
+	want(t, w.run(w.evidence(), o), audit.Unknown, audit.CodePermitUnasked)
+}
+
 // Whichever record is taken away: a yes does not survive it.
 func TestWithoutAnyRecordTheAnswerIsNotYes(t *testing.T) { // row F11
 	t.Parallel()

@@ -9,6 +9,7 @@ import (
 
 	"millwright.dev/millwright/gitverify"
 	"millwright.dev/millwright/reconciler/attest"
+	"millwright.dev/millwright/render"
 )
 
 // Options are what the auditor names and wants.
@@ -61,7 +62,7 @@ func Run(ctx context.Context, e Evidence, o Options) (Report, error) {
 	if len(e.Damage) > 0 || e.Files != nil {
 		a.checked(CheckExport, fmt.Sprintf("%s, %s", counted(len(e.Records), "record"), counted(len(e.Files), "other file")))
 	}
-	for _, check := range []func(context.Context) error{a.chain, a.source, a.render, a.files, a.freshness, a.live} {
+	for _, check := range []func(context.Context) error{a.chain, a.source, a.render, a.permit, a.files, a.freshness, a.live} {
 		if err := check(ctx); err != nil {
 			return Report{}, err
 		}
@@ -81,6 +82,9 @@ type auditor struct {
 	lap time.Time
 	// revisions are what was verified for each record; see source.
 	revisions []revision
+	// verifier and renderer remember what they have seen of the history.
+	verifier *gitverify.Verifier
+	renderer render.Renderer
 }
 
 // checked concludes a check whose findings are all in.

@@ -26,6 +26,7 @@ const (
 	CodeRenderDiffers   = "render/differs"
 	CodeRenderFailed    = "render/failed"
 	CodeRenderRelease   = "render/other-release"
+	CodePermitUnasked   = "permit/unasked"
 	CodeFileDigest      = "files/digest"
 	CodeStale           = "freshness/stale"
 	CodeNoTime          = "freshness/no-time"
@@ -41,7 +42,7 @@ func Codes() []string {
 	return []string{
 		CodeExportInvalid, CodeExportForeign, CodeExportMissing, CodeExportTooLarge, CodeExportHistory, CodeBundleTooLarge, CodeStoreUnreadable,
 		CodeHeadUnknown, CodeAnchorUnknown, CodeAnchor, CodeSourceMissing, CodeSourceUnproven, CodeSourceRange, CodeSourcePolicy,
-		CodeSourceOrigin, CodeSourceRulings, CodeSourceEnforced, CodeRenderMissing, CodeRenderDiffers, CodeRenderFailed, CodeRenderRelease,
+		CodeSourceOrigin, CodeSourceRulings, CodeSourceEnforced, CodeRenderMissing, CodeRenderDiffers, CodeRenderFailed, CodeRenderRelease, CodePermitUnasked,
 		CodeFileDigest, CodeStale, CodeNoTime, CodeLiveDiffers, CodeLiveUnknown, CodeClaimDrift, CodeClaimOpen,
 		attest.CodeChainEmpty, attest.CodeChainGap, attest.CodeChainPrevious, attest.CodeChainCluster, attest.CodeChainFactory,
 		attest.CodeChainCommit, attest.CodeChainHead, attest.CodeRecordDigest, attest.CodeRecordSequence,

@@ -17,6 +17,7 @@
 //     signed for;
 //   - render: every revision is rendered again and is, bit by bit, the one that
 //     was signed for;
+//   - permit: those stood behind a change who have to, going by what it affects;
 //   - files: manifests and lists that came along are those of the records;
 //   - freshness: the newest proven time is not too long ago;
 //   - live: the cluster is as the newest record says.

@@ -52,6 +52,7 @@ func question(check string) string {
 		CheckHead:       "Is the newest record the one that is expected?",
 		CheckSource:     "Was every commit made and approved by people who might?",
 		CheckRender:     "Was what was applied what the commits say?",
+		CheckPermit:     "Did those stand behind a change who have to, going by what it affects?",
 		CheckFiles:      "Are manifests and lists those of the records?",
 		CheckFreshness:  "Is the newest record recent?",
 		CheckLive:       "Is the cluster as the newest record says?",

@@ -25,7 +25,6 @@ func (a *auditor) render(ctx context.Context) error {
 		a.answered(CheckRender, LeftOut, "no revision was rendered again")
 		return nil
 	}
-	var renderer render.Renderer
 	known := map[[2]string]rendering{}
 	compared, locked := 0, []int64(nil)
 	for i := range a.revisions {
@@ -40,7 +39,7 @@ func (a *auditor) render(ctx context.Context) error {
 		key := [2]string{string(rev.verification.Tree()), rev.statement.Place().Target.Environment}
 		out, ok := known[key]
 		if !ok {
-			out = renderAgain(ctx, &renderer, a.e.Objects, rev)
+			out = a.renderAgain(ctx, rev)
 			known[key] = out
 		}
 		if ctx.Err() != nil {
@@ -57,20 +56,16 @@ func (a *auditor) render(ctx context.Context) error {
 	return nil
 }
 
-func renderAgain(ctx context.Context, renderer *render.Renderer, objects gitverify.Objects, rev *revision) (out rendering) {
-	tree, err := gitverify.OpenTree(ctx, objects, rev.verification)
+func (a *auditor) renderAgain(ctx context.Context, rev *revision) (out rendering) {
+	made, err := a.side(ctx, rev.verification, rev.statement.Place().Target.Environment)
 	if err != nil {
 		return rendering{err: err}
 	}
-	made, err := factory.Render(renderer, tree, rev.statement.Place().Target.Environment)
-	if err != nil {
-		return rendering{err: err}
-	}
-	documents := make([][]byte, 0, len(made.Manifests.Objects()))
-	for _, o := range made.Manifests.Objects() {
+	documents := make([][]byte, 0, len(made.Rendering.Manifests.Objects()))
+	for _, o := range made.Rendering.Manifests.Objects() {
 		documents = append(documents, o.JSON())
 	}
-	out = rendering{digest: made.Manifests.Digest(), objects: len(documents)}
+	out = rendering{digest: made.Rendering.Manifests.Digest(), objects: len(documents)}
 	out.manifests, out.err = attest.ManifestsDigest(documents)
 	return out
 }

@@ -28,11 +28,11 @@ func (a *auditor) source(ctx context.Context) error {
 		a.checked(CheckSource, "no commits")
 		return ctx.Err()
 	}
-	verifier, err := gitverify.New(a.o.Commits, gitverify.Options{})
-	if err != nil {
+	var err error
+	if a.verifier, err = gitverify.New(a.o.Commits, gitverify.Options{}); err != nil {
 		return err
 	}
-	w := &history{auditor: a, verifier: verifier, anchor: a.o.Anchor, anchors: map[string]bool{}}
+	w := &history{auditor: a, anchor: a.o.Anchor, anchors: map[string]bool{}}
 	w.findAnchor()
 	commits := 0
 	for i := range a.report.Records {
@@ -60,8 +60,7 @@ func (a *auditor) open(check, code string, sequence int64, detail, hint string) 
 type history struct {
 	*auditor
 
-	verifier *gitverify.Verifier
-	anchor   gitverify.ID
+	anchor gitverify.ID
 	// anchors are those of records that were compared with the auditor's.
 	anchors map[string]bool
 }
@@ -177,7 +176,7 @@ func (h *history) same(ctx context.Context, sequence int64, p attest.Predicate, 
 	if as, detail := sameRange(p.Source.Range, v); as != Yes {
 		differs(CodeSourceRange, as, "%s", detail)
 	}
-	if !sameRulings(p.Source.Rulings, v) {
+	if !sameStepRulings(p.Source.Rulings, v) {
 		differs(CodeSourceRulings, No, "the rules and people that were signed for are not those of the history")
 	}
 	if p.Source.Anchor != string(h.anchor) && !h.anchors[p.Source.Anchor] {
@@ -240,20 +239,19 @@ func sameRange(signed attest.Range, v gitverify.Verification) (Answer, string) {
 	return No, fmt.Sprintf("%d commits were signed for, and the history has %d, or they are others", signed.Total, found.Total)
 }
 
-// sameRulings compares the rules that each step met. Those about what is rendered
-// come after them, where there are any.
-func sameRulings(signed attest.Rulings, v gitverify.Verification) bool {
-	var found []attest.Ruling
-	for _, step := range v.Steps() {
-		for _, r := range step.Rulings {
-			found = append(found, attest.Ruling{
-				Commit: string(step.Commit), Rule: r.Rule, Role: r.Role, Threshold: r.Threshold, Vouchers: r.Vouchers[:min(len(r.Vouchers), attest.MaxVouchers)],
-			})
-		}
-	}
+// sameStepRulings compares the rules that each step met. Those about what is
+// rendered come after them, where there are any, and are another check's.
+func sameStepRulings(signed attest.Rulings, v gitverify.Verification) bool {
+	found := rulingsOf(v)
 	if signed.Total < len(found) || signed.Total > len(found) && !v.NeedsImpact() {
 		return false
 	}
+	return sameRulings(signed, found)
+}
+
+// sameRulings compares those of a record, which lists the newest, with as many as
+// were found.
+func sameRulings(signed attest.Rulings, found []attest.Ruling) bool {
 	first := signed.Total - len(signed.Entries)
 	for i, e := range signed.Entries {
 		if at := first + i; at < len(found) && !sameRuling(e, found[at]) {

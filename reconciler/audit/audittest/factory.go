@@ -77,6 +77,7 @@ spec:
   identities:
   - {name: alice, person: alice, issuer: "` + Issuer + `", subject: ` + Alice + `, roles: [maintainer]}
   - {name: bob, person: bob, issuer: "` + Issuer + `", subject: ` + Bob + `, roles: [maintainer]}
+  - {name: carol, person: carol, issuer: "` + Issuer + `", subject: carol@factory.test, roles: [security]}
   rules:
   - {name: everything, paths: ["**"], role: maintainer, threshold: 1}
 `
