@@ -25,6 +25,8 @@ type gathering struct {
 	cluster
 
 	repo, registry string
+	// store is the registry of the factory, once it is known; nil: there is none.
+	store *attest.Repository
 }
 
 func (g *gathering) add(cmd *cobra.Command) {
@@ -61,7 +63,12 @@ func (g *gathering) gather(ctx context.Context, dir, name string) (audit.Evidenc
 	if applied := factory.Status.Applied; applied != nil {
 		e.Head = applied.Attestation
 	}
-	if err := g.older(ctx, &e, factory.Spec.Attest.Repository); err != nil {
+	if name := cmp.Or(g.registry, factory.Spec.Attest.Repository); name != "" {
+		if g.store, err = attest.OpenRepository(name, attest.RepositoryOptions{Keychain: authn.DefaultKeychain}); err != nil {
+			return e, usageError{fmt.Errorf("--registry: %w", err)}
+		}
+	}
+	if err := g.older(ctx, &e); err != nil {
 		return e, err
 	}
 	history, err := g.history(ctx, dir, &factory)
@@ -82,15 +89,11 @@ func clusterUID(ctx context.Context, k client.Client) (string, error) {
 
 // older fetches the records that the cluster does not keep any more, by what its
 // oldest says of the one before. Where that ends early, the audit says so.
-func (g *gathering) older(ctx context.Context, e *audit.Evidence, otherwise string) error {
-	if len(e.Records) == 0 || e.Records[0].Previous == "" || cmp.Or(g.registry, otherwise) == "" {
+func (g *gathering) older(ctx context.Context, e *audit.Evidence) error {
+	if len(e.Records) == 0 || e.Records[0].Previous == "" || g.store == nil {
 		return nil
 	}
-	repository, err := attest.OpenRepository(cmp.Or(g.registry, otherwise), attest.RepositoryOptions{Keychain: authn.DefaultKeychain})
-	if err != nil {
-		return usageError{fmt.Errorf("--registry: %w", err)}
-	}
-	found, err := repository.Walk(ctx, e.Records[0].Previous)
+	found, err := g.store.Walk(ctx, e.Records[0].Previous)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -102,6 +105,36 @@ func (g *gathering) older(ctx context.Context, e *audit.Evidence, otherwise stri
 	}
 	e.Records = append(found, e.Records...)
 	return nil
+}
+
+// newest fetches what the registry has of the newest record: its manifests, and
+// the lists of what is owned and what was changed. Older ones can be rendered
+// again. What is not there is no evidence less; the error says what it was.
+func (g *gathering) newest(ctx context.Context, e audit.Evidence) (manifests, lists [][]byte, err error) {
+	if g.store == nil || len(e.Records) == 0 {
+		return nil, nil, nil
+	}
+	s, err := attest.UnsafeStatement([]byte(e.Records[len(e.Records)-1].Bundle))
+	if err != nil {
+		return nil, nil, err
+	}
+	file, err := g.store.Manifests(ctx, s.Artifact())
+	if err != nil {
+		return nil, nil, err
+	}
+	manifests = append(manifests, file)
+	wanted := []string{s.Inventory()}
+	if s.Enforcement == nil && s.Predicate.Changes.Objects != s.Inventory() {
+		wanted = append(wanted, s.Predicate.Changes.Objects)
+	}
+	for _, digest := range wanted {
+		list, err := g.store.List(ctx, digest)
+		if err != nil {
+			return manifests, lists, err
+		}
+		lists = append(lists, list.Content())
+	}
+	return manifests, lists, nil
 }
 
 // history is the repository that is named, or a copy of the Factory's source.

@@ -11,11 +11,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"millwright.dev/millwright/reconciler/audit"
+	"millwright.dev/millwright/reconciler/report"
 	"millwright.dev/millwright/reconciler/source"
 )
 
 const exportLong = `export writes all that a factory left behind into one file: the records with their
-bundles, and the commits with their trees as a git bundle. 'millwright audit
+bundles, the commits with their trees as a git bundle, and of the newest record the
+manifests and lists that the registry has. 'millwright audit
 --export' reads it on a machine without network, and so do tar, cosign, jq and git
 (docs/auditing.md).
 
@@ -55,6 +57,9 @@ func (v *exporting) run(ctx context.Context, a *app, name string) error {
 		return err
 	}
 	contents := audit.Contents{}
+	if contents.Manifests, contents.Lists, err = v.newest(ctx, e); err != nil {
+		a.say("warning: the export goes without some manifests or lists of the newest record: %s\n", report.OneLine(err.Error()))
+	}
 	if store, ok := e.Objects.(*source.Store); ok {
 		contents.History = store
 	}
