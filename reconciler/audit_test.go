@@ -49,9 +49,11 @@ func (p *plant) export() []byte {
 	store, err := source.OpenLocal(p.git.Path("factory"))
 	p.must(err)
 	records := reconciler.Records(p.records())
+	companions, err := reconciler.Companions(p.t.Context(), p.client, client.ObjectKey{Namespace: p.namespace, Name: "factory"})
+	p.must(err)
 	var out bytes.Buffer
 	p.must(audit.Write(p.t.Context(), &out, audit.Evidence{
-		Factory: attest.Factory{Namespace: p.namespace, Name: "factory"}, Ref: "refs/heads/main", Records: records,
+		Factory: attest.Factory{Namespace: p.namespace, Name: "factory"}, Ref: "refs/heads/main", Records: records, Companions: companions,
 	}, audit.Contents{History: store}))
 	return out.Bytes()
 }

@@ -71,6 +71,9 @@ func (g *gathering) gather(ctx context.Context, dir, name string) (audit.Evidenc
 	if err := g.older(ctx, &e); err != nil {
 		return e, err
 	}
+	if err := g.verdicts(ctx, k, key, &e); err != nil {
+		return e, err
+	}
 	history, err := g.history(ctx, dir, &factory)
 	if err != nil {
 		return e, err
@@ -104,6 +107,40 @@ func (g *gathering) older(ctx context.Context, e *audit.Evidence) error {
 		})
 	}
 	e.Records = append(found, e.Records...)
+	return nil
+}
+
+// verdicts gathers what the records name as decided before the first write: from
+// the cluster, and what it does not keep any more from the registry. What is
+// nowhere is found missing by the audit.
+func (g *gathering) verdicts(ctx context.Context, k client.Client, key client.ObjectKey, e *audit.Evidence) error {
+	found, err := reconciler.Companions(ctx, k, key)
+	if err != nil {
+		return err
+	}
+	e.Companions = map[string]string{}
+	for _, r := range e.Records {
+		s, err := attest.UnsafeStatement([]byte(r.Bundle))
+		if err != nil || s.Enforcement != nil {
+			continue // the audit says what is wrong with it
+		}
+		for _, in := range s.Predicate.Inputs {
+			if bundle, ok := found[in.Attestation]; ok {
+				e.Companions[in.Attestation] = bundle
+				continue
+			}
+			if g.store == nil {
+				continue
+			}
+			bundle, err := g.store.Bundle(ctx, in.Attestation)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if err == nil {
+				e.Companions[in.Attestation] = string(bundle.JSON)
+			}
+		}
+	}
 	return nil
 }
 

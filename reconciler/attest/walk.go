@@ -40,19 +40,16 @@ func (r *Repository) Walk(ctx context.Context, newest string) (found []Record, e
 
 // record fetches a bundle by its digest, and takes its own word for its place.
 func (r *Repository) record(ctx context.Context, digest string) (Record, error) {
-	if !isDigest(digest) {
-		return Record{}, fmt.Errorf("%q is no digest", clean(digest, 80))
-	}
-	data, err := r.blob(ctx, digest, MaxBundle)
+	data, err := r.Bundle(ctx, digest)
 	if err != nil {
-		return Record{}, fmt.Errorf("fetching bundle %s: %w", digest, err)
+		return Record{}, err
 	}
-	s, err := UnsafeStatement(data)
+	s, err := UnsafeStatement(data.JSON)
 	if err != nil {
 		return Record{}, err
 	}
 	place := s.Place()
-	out := Record{Sequence: place.Sequence, Commit: place.Commit, Digest: digest, Bundle: string(data)}
+	out := Record{Sequence: place.Sequence, Commit: place.Commit, Digest: digest, Bundle: string(data.JSON)}
 	if place.Previous != nil {
 		out.Previous = place.Previous.Attestation
 	}
@@ -71,6 +68,18 @@ func UnsafeStatement(bundle []byte) (Statement, error) {
 		return Statement{}, err
 	}
 	return DecodeStatement(payload)
+}
+
+// Bundle fetches a bundle by its digest, unverified: one that a record names.
+func (r *Repository) Bundle(ctx context.Context, digest string) (Bundle, error) {
+	if !isDigest(digest) {
+		return Bundle{}, fmt.Errorf("%q is no digest", clean(digest, 80))
+	}
+	data, err := r.blob(ctx, digest, MaxBundle)
+	if err != nil {
+		return Bundle{}, fmt.Errorf("fetching bundle %s: %w", digest, err)
+	}
+	return NewBundle(data), nil
 }
 
 // blob fetches a blob of at most so many bytes.

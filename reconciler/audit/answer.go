@@ -41,6 +41,7 @@ const (
 	CheckSource     = "source"
 	CheckRender     = "render"
 	CheckPermit     = "permit"
+	CheckVerdicts   = "verdicts"
 	CheckFiles      = "files"
 	CheckFreshness  = "freshness"
 	CheckLive       = "live"

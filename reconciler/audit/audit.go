@@ -62,7 +62,7 @@ func Run(ctx context.Context, e Evidence, o Options) (Report, error) {
 	if len(e.Damage) > 0 || e.Files != nil {
 		a.checked(CheckExport, fmt.Sprintf("%s, %s", counted(len(e.Records), "record"), counted(len(e.Files), "other file")))
 	}
-	for _, check := range []func(context.Context) error{a.chain, a.source, a.render, a.permit, a.files, a.freshness, a.live} {
+	for _, check := range []func(context.Context) error{a.chain, a.source, a.render, a.permit, a.companions, a.files, a.freshness, a.live} {
 		if err := check(ctx); err != nil {
 			return Report{}, err
 		}

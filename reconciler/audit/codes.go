@@ -27,6 +27,10 @@ const (
 	CodeRenderFailed    = "render/failed"
 	CodeRenderRelease   = "render/other-release"
 	CodePermitUnasked   = "permit/unasked"
+	CodeVerdictMissing  = "verdicts/missing"
+	CodeVerdictOther    = "verdicts/other"
+	CodeVerdictLate     = "verdicts/late"
+	CodeVerdictFailed   = "verdicts/failed"
 	CodeFileDigest      = "files/digest"
 	CodeStale           = "freshness/stale"
 	CodeNoTime          = "freshness/no-time"
@@ -43,6 +47,7 @@ func Codes() []string {
 		CodeExportInvalid, CodeExportForeign, CodeExportMissing, CodeExportTooLarge, CodeExportHistory, CodeBundleTooLarge, CodeStoreUnreadable,
 		CodeHeadUnknown, CodeAnchorUnknown, CodeAnchor, CodeSourceMissing, CodeSourceUnproven, CodeSourceRange, CodeSourcePolicy,
 		CodeSourceOrigin, CodeSourceRulings, CodeSourceEnforced, CodeRenderMissing, CodeRenderDiffers, CodeRenderFailed, CodeRenderRelease, CodePermitUnasked,
+		CodeVerdictMissing, CodeVerdictOther, CodeVerdictLate, CodeVerdictFailed,
 		CodeFileDigest, CodeStale, CodeNoTime, CodeLiveDiffers, CodeLiveUnknown, CodeClaimDrift, CodeClaimOpen,
 		attest.CodeChainEmpty, attest.CodeChainGap, attest.CodeChainPrevious, attest.CodeChainCluster, attest.CodeChainFactory,
 		attest.CodeChainCommit, attest.CodeChainHead, attest.CodeRecordDigest, attest.CodeRecordSequence,

@@ -18,6 +18,8 @@
 //   - render: every revision is rendered again and is, bit by bit, the one that
 //     was signed for;
 //   - permit: those stood behind a change who have to, going by what it affects;
+//   - verdicts: what was decided before the first write is signed, is about that
+//     revision, came before, and was a yes;
 //   - files: manifests and lists that came along are those of the records;
 //   - freshness: the newest proven time is not too long ago;
 //   - live: the cluster is as the newest record says.

@@ -21,6 +21,7 @@ const (
 	recordsDir   = "records/"
 	manifestsDir = "manifests/"
 	listsDir     = "lists/"
+	verdictsDir  = "verdicts/"
 )
 
 // Bounds of an export that is read. All are far above what a factory makes in
@@ -45,7 +46,9 @@ type index struct {
 	// people, since who cuts the chain can write it anew.
 	Head    string        `json:"head,omitempty"`
 	Records []indexRecord `json:"records"`
-	// Manifests and Lists are the digests of the files that came along.
+	// Verdicts are the digests of what was decided before the first writes;
+	// Manifests and Lists those of the files that came along.
+	Verdicts  []string `json:"verdicts"`
 	Manifests []string `json:"manifests"`
 	Lists     []string `json:"lists"`
 }
@@ -84,6 +87,9 @@ type Evidence struct {
 	Records []attest.Record
 	// Objects is the history; nil where there is none.
 	Objects gitverify.Objects
+	// Companions are the bundles that records name as made before the first write,
+	// by their digests.
+	Companions map[string]string
 	// Files are the digests of manifests and lists that came along, by digest;
 	// only [Open] fills it, and has compared them with their names.
 	Files map[string]bool

@@ -53,6 +53,7 @@ func question(check string) string {
 		CheckSource:     "Was every commit made and approved by people who might?",
 		CheckRender:     "Was what was applied what the commits say?",
 		CheckPermit:     "Did those stand behind a change who have to, going by what it affects?",
+		CheckVerdicts:   "Was it decided, and signed for, before anything was written?",
 		CheckFiles:      "Are manifests and lists those of the records?",
 		CheckFreshness:  "Is the newest record recent?",
 		CheckLive:       "Is the cluster as the newest record says?",

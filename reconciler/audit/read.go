@@ -93,7 +93,7 @@ func (o *opener) index() error {
 	s := o.i.Source
 	o.e = Evidence{
 		Factory: o.i.Factory, ClusterUID: o.i.ClusterUID, Repository: s.Repository, Ref: s.Ref, Mainline: s.Mainline,
-		Anchor: gitverify.ID(s.Anchor), Head: o.i.Head, Files: map[string]bool{},
+		Anchor: gitverify.ID(s.Anchor), Head: o.i.Head, Companions: map[string]string{}, Files: map[string]bool{},
 	}
 	return nil
 }
@@ -138,6 +138,9 @@ func (o *opener) expected() map[string]int64 {
 			names[r.File] = r.Sequence
 		}
 	}
+	for _, d := range o.i.Verdicts {
+		names[verdictsDir+hexOf(d)+".json"] = 0
+	}
 	for _, d := range o.i.Manifests {
 		names[manifestsDir+hexOf(d)+".yaml"] = 0
 	}
@@ -158,12 +161,16 @@ func (o *opener) file(ctx context.Context, h *tar.Header, expected map[string]in
 	switch {
 	case h.Name == historyFile:
 		return o.history(ctx)
-	case strings.HasPrefix(h.Name, recordsDir):
+	case strings.HasPrefix(h.Name, recordsDir), strings.HasPrefix(h.Name, verdictsDir):
 		if h.Size > attest.MaxBundle {
 			o.damage(CodeBundleTooLarge, sequence, "the bundle has %d bytes, the limit is %d", h.Size, attest.MaxBundle)
 			return nil
 		}
 		data, err := io.ReadAll(o.in)
+		if strings.HasPrefix(h.Name, verdictsDir) {
+			o.e.Companions[attest.Digest(data)] = string(data) // whatever it is called: records name it by digest
+			return err
+		}
 		o.bundles[h.Name] = string(data)
 		return err
 	}

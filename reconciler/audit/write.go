@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -65,6 +67,11 @@ func writeFiles(out *tar.Writer, e Evidence, c Contents, history *os.File) error
 			return err
 		}
 	}
+	for _, digest := range i.Verdicts {
+		if err := put(out, verdictsDir+hexOf(digest)+".json", []byte(e.Companions[digest])); err != nil {
+			return err
+		}
+	}
 	for n, digest := range i.Manifests {
 		if err := put(out, manifestsDir+hexOf(digest)+".yaml", c.Manifests[n]); err != nil {
 			return err
@@ -97,7 +104,7 @@ func indexOf(e Evidence, c Contents) (index, []string) {
 	i := index{
 		APIVersion: FormatVersion, Kind: FormatKind, Factory: e.Factory, ClusterUID: e.ClusterUID, Head: e.Head,
 		Source:  indexSource{Repository: e.Repository, Ref: e.Ref, Mainline: e.Mainline, Anchor: string(e.Anchor)},
-		Records: []indexRecord{}, Manifests: digests(c.Manifests), Lists: digests(c.Lists),
+		Records: []indexRecord{}, Verdicts: append([]string{}, slices.Sorted(maps.Keys(e.Companions))...), Manifests: digests(c.Manifests), Lists: digests(c.Lists),
 	}
 	again := map[int64]int{}
 	bundles := make([]string, 0, len(e.Records))

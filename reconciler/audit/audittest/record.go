@@ -127,7 +127,7 @@ func (f *Factory) predicate(v gitverify.Verification) (attest.Predicate, error) 
 			Repository: v.Repository(), Ref: Ref, Commit: string(v.Commit()), Anchor: string(v.Anchor()),
 			PolicyDigest: v.PolicyDigest(), PolicyVersion: v.PolicyVersion(), Range: checked, Rulings: attest.NewRulings(rulings),
 		},
-		Changes: attest.Changes{Updated: 1, Objects: attest.Digest(nil)},
+		Changes: attest.Changes{Updated: 1, Objects: attest.Digest(nil), Root: attest.List{}.Root()},
 		Health:  attest.Health{Status: "Unknown", Reason: "no kubelet runs here"},
 	}
 	if n := len(f.Records); n > 0 {
