@@ -9,7 +9,7 @@ import (
 	"bytes"
 	"compress/zlib"
 	"context"
-	"crypto/sha1" //nolint:gosec // the name of an object of Git
+	"crypto/sha1"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -226,7 +226,7 @@ func raw(id gitverify.ID) string {
 
 func (f *Factory) put(kind string, body []byte) (gitverify.ID, error) {
 	loose := append(fmt.Appendf(nil, "%s %d\x00", kind, len(body)), body...)
-	sum := sha1.Sum(loose) //nolint:gosec // the name of an object of Git
+	sum := sha1.Sum(loose)
 	name := hex.EncodeToString(sum[:])
 	if _, done := f.written[name]; done {
 		return gitverify.ID(name), nil
