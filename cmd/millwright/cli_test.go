@@ -8,9 +8,14 @@ import (
 	"time"
 
 	"millwright.dev/millwright/gitverify/sigstoretest"
+	"millwright.dev/millwright/reconciler/kubetest"
 )
 
-func TestMain(m *testing.M) { os.Exit(sigstoretest.Main(m)) }
+func TestMain(m *testing.M) { os.Exit(kubetest.Main(withSigstore{m})) }
+
+type withSigstore struct{ m *testing.M }
+
+func (w withSigstore) Run() int { return sigstoretest.Main(w.m) }
 
 // answer runs the command as a shell would.
 func answer(t *testing.T, args ...string) (code int, stdout, stderr string) {
@@ -67,7 +72,7 @@ func TestExitCodesAndMessagesSayWhatToDo(t *testing.T) {
 // What the verbs that people use by hand promise is read before it is changed.
 func TestHelpIsWhatWasAgreed(t *testing.T) {
 	t.Parallel()
-	for _, verb := range []string{"approve", "heartbeat", "verify"} {
+	for _, verb := range []string{"approve", "audit", "export", "heartbeat", "verify"} {
 		code, stdout, stderr := answer(t, verb, "--help")
 		if code != exitYes || stderr != "" {
 			t.Errorf("exit %d\n%s", code, stderr)
