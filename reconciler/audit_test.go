@@ -58,8 +58,44 @@ func (p *plant) export() []byte {
 	return out.Bytes()
 }
 
+// The records that the loop makes of drift answer the claim that there was none.
+func TestWhatTheLoopRecordsOfDriftAnswersAClaim(t *testing.T) {
+	p := newPlant(t)
+	p.commit(alice, "good")
+	p.applied()
+	p.edit("mallory-kubectl", "drifted")
+	p.applied()
+	p.late += 2 * time.Minute
+	p.applied()
+	stretch := p.enforcedIn(1)
+	claim := audit.Claim{Kind: audit.ClaimNoDrift, Environment: "local", From: stretch.From, To: stretch.To}
+	r := p.audit(p.export(), func(o *audit.Options) { o.Claim, o.Live = &claim, nil })
+	if r.Claim.Answer != audit.No || !slices.Equal(r.Claim.Records, []int64{2}) || r.Claim.Drift[0].Managers[0] != "mallory-kubectl" || r.Answer != audit.No {
+		t.Errorf("the claim: %+v\n%s", r.Claim, r.Text())
+	}
+	// After it there was none; but a key signed without a log, so that nothing
+	// proves when the record was made.
+	claim.From = stretch.Drift.Entries[0].EndedOn
+	r = p.audit(p.export(), func(o *audit.Options) { o.Claim, o.Live = &claim, nil })
+	if r.Claim.Answer != audit.Unknown || r.Claim.DriftCount != 0 || !strings.Contains(r.Claim.Open[0].Why, "nothing proves") {
+		t.Errorf("the claim: %+v\n%s", r.Claim, r.Text())
+	}
+}
+
 // wantAudit audits an export as somebody who knows anchor, key and head.
 func (p *plant) wantAudit(export []byte, answer audit.Answer, codes ...string) {
+	p.t.Helper()
+	report := p.audit(export, func(*audit.Options) {})
+	var found []string
+	for _, f := range report.Findings {
+		found = append(found, f.Code)
+	}
+	if report.Answer != answer || !slices.Equal(found, codes) || strings.Contains(report.Text(), "drifted") {
+		p.t.Errorf("the audit says %q, want %q with %v\n%s", report.Answer, answer, codes, report.Text())
+	}
+}
+
+func (p *plant) audit(export []byte, change func(*audit.Options)) audit.Report {
 	p.t.Helper()
 	e, err := audit.Open(p.t.Context(), bytes.NewReader(export), p.t.TempDir())
 	p.must(err)
@@ -82,13 +118,8 @@ func (p *plant) wantAudit(export []byte, answer audit.Answer, codes ...string) {
 		different, declared, err := reconciler.Live(ctx, p.cluster.Config(), client.ObjectKey{Namespace: p.namespace, Name: "factory"}, tree, place.Target.Environment)
 		return audit.Comparison{Different: different, Looked: declared}, err
 	}
+	change(&o)
 	report, err := audit.Run(p.t.Context(), e, o)
 	p.must(err)
-	var found []string
-	for _, f := range report.Findings {
-		found = append(found, f.Code)
-	}
-	if report.Answer != answer || !slices.Equal(found, codes) || strings.Contains(report.Text(), "drifted") {
-		p.t.Errorf("the audit says %q, want %q with %v\n%s", report.Answer, answer, codes, report.Text())
-	}
+	return report
 }
