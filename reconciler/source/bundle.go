@@ -118,7 +118,7 @@ func bundleRefs(in *bufio.Reader) (map[plumbing.ReferenceName]plumbing.Hash, err
 			return nil, errors.New("it builds on a history that it does not have")
 		case !ok || len(id) != 40 || !plumbing.IsHash(id) || len(refs) >= maxBundleRefs:
 			return nil, errors.New("its list of refs is damaged")
-		case name != "HEAD" && !(validRef.MatchString(name) && !strings.Contains(name, "..")):
+		case name != "HEAD" && (!validRef.MatchString(name) || strings.Contains(name, "..")):
 			return nil, fmt.Errorf("it has a ref %.100q", name)
 		case name != "HEAD":
 			refs[plumbing.ReferenceName(name)] = plumbing.NewHash(id)
