@@ -72,6 +72,10 @@ bench: ## Run the benchmarks
 bench-verify: ## Measure verification beside gitsign, git with SSH and GPG, and the bare arithmetic (minutes)
 	@$(GO) run ./bench/verify
 
+.PHONY: bench-audit
+bench-audit: ## Measure going over a year of evidence again, beside the bare arithmetic (minutes)
+	@$(GO) run ./bench/audit -rounds $(ROUNDS)
+
 .PHONY: bench-engine
 bench-engine: ## Measure the loop beside Flux, kubectl and the least that can be done (long; ROUNDS= SOAK= WORKLOADS=)
 	@$(GO) run ./bench/engine -rounds $(ROUNDS) -soak $(SOAK) -workloads $(WORKLOADS) $(if $(KEEP),-dir $(KEEP))

@@ -3,8 +3,6 @@ package reconciler
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"io/fs"
 	"strings"
 
@@ -91,40 +89,13 @@ func (p *pass) render(tree fs.FS) (rendered, error) {
 	return out, nil
 }
 
-// Render reads the factory's configuration out of a tree and renders the
-// components of an environment. `millwright render` does exactly the same. The
-// renderer remembers components whose input did not change.
-//
-// A panic in there is an inability to tell, of this revision alone (row K22).
-func Render(renderer *render.Renderer, tree fs.FS, environment string) (out rendered, err error) {
-	defer func() {
-		if cause := recover(); cause != nil {
-			out, err = rendered{}, fmt.Errorf("rendering: the renderer failed: %.200q", fmt.Sprint(cause))
-		}
-	}()
-	data, err := fs.ReadFile(tree, factory.Path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return rendered{}, &factory.Refusal{
-			Reason: factory.Reason, Code: "factory/missing", Field: factory.Path,
-			Detail: "the tree has no such file", Hint: "commit it; its fields are in factory-config/README.md",
-		}
-	}
-	if err != nil {
-		return rendered{}, fmt.Errorf("reading %s: %w", factory.Path, err)
-	}
-	config, err := factory.Decode(data)
+// Render renders an environment of a tree, as [factory.Render] does.
+func Render(renderer *render.Renderer, tree fs.FS, environment string) (rendered, error) {
+	out, err := factory.Render(renderer, tree, environment)
 	if err != nil {
 		return rendered{}, err
 	}
-	env, err := config.Environment(environment)
-	if err != nil {
-		return rendered{}, err
-	}
-	manifests, err := renderer.Render(tree, env.Overlay, env.Components(config), render.DefaultLimits())
-	if err != nil {
-		return rendered{}, err
-	}
-	return rendered{manifests: manifests, config: config, environment: env}, nil
+	return rendered{manifests: out.Manifests, config: out.Config, environment: out.Environment}, nil
 }
 
 func (p *pass) test(ctx context.Context, m render.Manifests) (policy.Verdict, error) {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"millwright.dev/millwright/reconciler/attest"
+	"millwright.dev/millwright/reconciler/audit"
 )
 
 // forgeKey makes a key of a forge and the lines of the trust policy about it.
@@ -51,6 +52,7 @@ func TestAMergeByTheForgeOfApprovedContentIsAppliedAndOnRecord(t *testing.T) { /
 		t.Fatalf("the cluster says %q", p.value())
 	}
 	p.auditIsClean(2)
+	p.wantAudit(p.export(), audit.Yes)
 	source := p.statement(1).Predicate.Source
 	commits := source.Range.Commits
 	if len(commits) != 3 || commits[2].Forge != "forge-ssh" || commits[2].Kind != "mechanical" || commits[1].Kind != "approval" || commits[1].Signer.Name != "carol" {

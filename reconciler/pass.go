@@ -64,6 +64,10 @@ type rendered struct {
 	environment factory.Environment
 }
 
+func (r rendered) rendering() factory.Rendering {
+	return factory.Rendering{Config: r.config, Environment: r.environment, Manifests: r.manifests}
+}
+
 func (a accepted) commit() gitverify.ID { return a.verification.Commit() }
 
 // name tells a revision from every other one of this process: the same commit in

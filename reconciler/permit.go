@@ -5,13 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 
 	"millwright.dev/millwright/gitverify"
-	"millwright.dev/millwright/gitverify/trustpolicy"
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
 	"millwright.dev/millwright/reconciler/report"
-	"millwright.dev/millwright/render"
 	"millwright.dev/millwright/render/factory"
 )
 
@@ -44,26 +41,11 @@ func (p *pass) impact(ctx context.Context, v gitverify.Verification, now rendere
 	if err != nil && report.Describe(err, report.ReasonRenderUnknown).Class != report.No {
 		return gitverify.Impact{}, fmt.Errorf("rendering %s, which the revision is compared with: %w", since, err)
 	}
-	impact := gitverify.Impact{
-		Since: since, Closures: map[string][]string{}, Objects: differing(before.manifests, now.manifests),
-		Incomparable: err != nil,
-	}
-	for _, overlay := range v.Overlays() {
-		if impact.Closures[overlay], err = p.closure(overlay, treeBefore, tree); err != nil {
-			return gitverify.Impact{}, err
-		}
-	}
-	for _, overlay := range slices.Compact([]string{before.environment.Overlay, now.environment.Overlay}) {
-		if overlay == "" {
-			continue
-		}
-		read, err := p.closure(overlay, treeBefore, tree)
-		if err != nil {
-			return gitverify.Impact{}, err
-		}
-		impact.Rendered = append(impact.Rendered, read...)
-	}
-	return impact, nil
+	incomparable := err != nil
+	impact, err := factory.Impact(&p.plant.renderer, since, v.Overlays(),
+		factory.Side{Tree: treeBefore, Rendering: before.rendering()}, factory.Side{Tree: tree, Rendering: now.rendering()})
+	impact.Incomparable = incomparable
+	return impact, err
 }
 
 // before is what a revision is compared with: what is attested, or the anchor.
@@ -92,41 +74,4 @@ func (p *pass) before(ctx context.Context) (gitverify.ID, fs.FS, error) {
 	}
 	tree, err := checkout.Tree(ctx, verification)
 	return checkout.Commit, tree, err
-}
-
-// closure lists what an overlay is made of in either tree. The factory's own
-// configuration is part of every one: it says what is rendered and how.
-func (p *pass) closure(overlay string, trees ...fs.FS) ([]string, error) {
-	paths := []string{factory.Path}
-	for _, tree := range trees {
-		read, err := p.plant.renderer.Closure(tree, overlay, render.DefaultLimits())
-		if err != nil {
-			return nil, fmt.Errorf("working out what %s is made of: %w", overlay, err)
-		}
-		paths = append(paths, read...)
-	}
-	slices.Sort(paths)
-	return slices.Compact(paths), nil
-}
-
-// differing names the objects that are not alike in two renderings.
-func differing(before, after render.Manifests) []trustpolicy.Object {
-	digests := map[render.ID]string{}
-	for _, o := range before.Objects() {
-		digests[o.ID()] = o.Digest()
-	}
-	var out []trustpolicy.Object
-	add := func(id render.ID) {
-		out = append(out, trustpolicy.Object{Group: id.Group, Kind: id.Kind, Namespace: id.Namespace, Name: id.Name})
-	}
-	for _, o := range after.Objects() {
-		if digests[o.ID()] != o.Digest() {
-			add(o.ID())
-		}
-		delete(digests, o.ID())
-	}
-	for id := range digests {
-		add(id)
-	}
-	return out
 }

@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
+	"millwright.dev/millwright/reconciler/audit"
 )
 
 // role is the object that the guard rules are about.
@@ -66,6 +67,7 @@ func TestABaseThatProductionUsesNeedsTheRightsOfProduction(t *testing.T) { // ru
 	p.commit(alice, "a component that production did not have")
 	p.wantRefused(p.pass(), "rule/affects", "three")
 	p.auditIsClean(3)
+	p.wantAudit(p.export(), audit.Yes)
 }
 
 func TestAGuardThatAChangeAltersNeedsItsOwnRule(t *testing.T) { // rule T12
@@ -102,6 +104,7 @@ func TestAGuardThatAChangeAltersNeedsItsOwnRule(t *testing.T) { // rule T12
 	p.push("HEAD")
 	p.applied()
 	p.auditIsClean(2)
+	p.wantAudit(p.export(), audit.Yes)
 }
 
 func TestAStatusWithoutEvidencePermitsNothing(t *testing.T) { // rules T10, T12

@@ -16,6 +16,7 @@ import (
 	"millwright.dev/millwright/gitverify"
 	"millwright.dev/millwright/gitverify/sigstoretest"
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
+	"millwright.dev/millwright/reconciler/audit"
 )
 
 // approve is an empty commit that vouches for what it stands on (rule T7).
@@ -263,6 +264,7 @@ func TestAFactoryFollowsASignedTag(t *testing.T) { // rule T14, row A23
 	p.restart()
 	p.wantRefused(p.pass(), "hist/rollback", "three")
 	p.auditIsClean(2)
+	p.wantAudit(p.export(), audit.Yes)
 }
 
 func TestARotatedTrustedRootKeepsWhatItStillVouchesFor(t *testing.T) { // trusted root rotation

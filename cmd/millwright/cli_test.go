@@ -3,15 +3,19 @@ package main
 import (
 	"bytes"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"millwright.dev/millwright/gitverify/sigstoretest"
+	"millwright.dev/millwright/reconciler/kubetest"
 )
 
-func TestMain(m *testing.M) { os.Exit(sigstoretest.Main(m)) }
+func TestMain(m *testing.M) { os.Exit(kubetest.Main(withSigstore{m})) }
+
+type withSigstore struct{ m *testing.M }
+
+func (w withSigstore) Run() int { return sigstoretest.Main(w.m) }
 
 // answer runs the command as a shell would.
 func answer(t *testing.T, args ...string) (code int, stdout, stderr string) {
@@ -43,6 +47,9 @@ func TestExitCodesAndMessagesSayWhatToDo(t *testing.T) {
 		"a cluster that is away":            {[]string{"status", "--kubeconfig", "/nonexistent"}, exitUnknown, "kubeconfig"},
 		"an audit of nothing":               {[]string{"audit", "--trusted-root", "x"}, exitUsage, "--export"},
 		"an audit that names nobody":        {[]string{"audit", "f", "--trusted-root", "x"}, exitUsage, "--certificate-identity"},
+		"an export that is none":            {[]string{"audit", "--export", "testdata/tree/factory-config/factory.yaml", "--trusted-root", "public-good", "--certificate-identity", "x", "--certificate-oidc-issuer", "y"}, exitNo, "export/invalid"},
+		"an anchor that is cut short":       {[]string{"audit", "f", "--trusted-root", "x", "--key", "k", "--anchor", "4b825dc"}, exitUsage, "40 digits"},
+		"an export to nowhere":              {[]string{"export", "f"}, exitUsage, "to"},
 		"a lock that pins nothing":          {[]string{"vendor", "--root", tree, "nope"}, exitUnknown, "bases"},
 		"a shell completion":                {[]string{"completion", "bash"}, exitYes, "bash completion"},
 		"the version":                       {[]string{"version"}, exitYes, "dev"},
@@ -62,37 +69,10 @@ func TestExitCodesAndMessagesSayWhatToDo(t *testing.T) {
 	}
 }
 
-func TestAnEditedExportIsRefused(t *testing.T) {
-	t.Parallel()
-	sigstore := sigstoretest.Shared(t)
-	dir := t.TempDir()
-	write := func(name, text string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	args := func(export string) []string {
-		return []string{"audit", "--export", export, "--trusted-root", sigstore.TrustedRootPath, "--certificate-identity", "spiffe://factory.test/x", "--certificate-oidc-issuer", "http://127.0.0.1"}
-	}
-	empty := `{"apiVersion":"millwright.dev/v1alpha1","kind":"FactoryExport","factory":{"namespace":"a","name":"b"},"records":[]}`
-	for name, c := range map[string]struct{ text, want string }{
-		"no records":       {empty, "chain/empty"},
-		"an unknown field": {strings.Replace(empty, `"records"`, `"extra":1,"records"`, 1), "export/invalid"},
-		"no JSON":          {"{", "export/invalid"},
-	} {
-		code, stdout, stderr := answer(t, args(write(strings.ReplaceAll(name, " ", "-"), c.text))...)
-		if code != exitNo || !strings.Contains(stdout+stderr, c.want) {
-			t.Errorf("%s: exit %d, want %s\n%s%s", name, code, c.want, stdout, stderr)
-		}
-	}
-}
-
 // What the verbs that people use by hand promise is read before it is changed.
 func TestHelpIsWhatWasAgreed(t *testing.T) {
 	t.Parallel()
-	for _, verb := range []string{"approve", "heartbeat", "verify"} {
+	for _, verb := range []string{"approve", "audit", "export", "heartbeat", "verify"} {
 		code, stdout, stderr := answer(t, verb, "--help")
 		if code != exitYes || stderr != "" {
 			t.Errorf("exit %d\n%s", code, stderr)

@@ -33,6 +33,9 @@ Every verb answers with its exit code: 0 yes, 1 could not tell, 2 wrong usage,
 // errNo is a no that was printed already.
 var errNo = errors.New("no")
 
+// errUnknown is a could-not-tell that was printed already.
+var errUnknown = errors.New("could not tell")
+
 // usageError is a mistake on the command line.
 type usageError struct{ err error }
 
@@ -67,7 +70,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
 		newVendorCommand(a), newVerifyCommand(a), newRenderCommand(a), newRBACCommand(a), newPlanCommand(a),
-		newStatusCommand(a), newAuditCommand(a), newTrustCommand(a), newApproveCommand(a), newHeartbeatCommand(a), newVersionCommand(a),
+		newStatusCommand(a), newExportCommand(a), newAuditCommand(a), newTrustCommand(a), newApproveCommand(a), newHeartbeatCommand(a), newVersionCommand(a),
 	)
 	cmd, err := root.ExecuteContextC(ctx)
 	return a.conclude(cmd, err)
@@ -86,6 +89,8 @@ func (a *app) conclude(cmd *cobra.Command, err error) int {
 		return exitYes
 	case errors.Is(err, errNo):
 		return exitNo
+	case errors.Is(err, errUnknown):
+		return exitUnknown
 	case errors.As(err, &usage), isCobraUsage(err):
 		a.say("%s\n\nSee '%s --help'.\n", report.OneLine(err.Error()), cmd.CommandPath())
 		return exitUsage

@@ -40,17 +40,17 @@ func (d *demo) showEvidence(ctx context.Context) error {
 	if err := d.do(ctx, auditor, byCommit); err != nil {
 		return err
 	}
-	return d.audit(ctx, auditor)
+	return d.audit(ctx, auditor, record.Spec.Digest)
 }
 
-func (d *demo) audit(ctx context.Context, auditor localfactory.Person) error {
-	us := append(words("--trusted-root trusted_root.json --certificate-identity "+localfactory.Subject),
-		"--certificate-oidc-issuer", d.site.Sigstore.IssuerURL(sigstoretest.Workload))
-	if err := d.do(ctx, auditor, append(words("millwright audit factory --write-export factory-export.json"), us...)); err != nil {
+func (d *demo) audit(ctx context.Context, auditor localfactory.Person, newest string) error {
+	if err := d.do(ctx, auditor, words("millwright export factory --to factory-export.tar.gz")); err != nil {
 		return err
 	}
 	auditor = d.withoutCluster(auditor)
-	if err := d.do(ctx, auditor, append(words("millwright audit --export factory-export.json"), us...), "chain is"); err != nil {
+	us := append(words("millwright audit --export factory-export.tar.gz --trusted-root trusted_root.json --certificate-identity "+localfactory.Subject),
+		"--certificate-oidc-issuer", d.site.Sigstore.IssuerURL(sigstoretest.Workload), "--anchor", d.anchor, "--head", newest)
+	if err := d.do(ctx, auditor, us, "rendered alike", "yes:"); err != nil {
 		return err
 	}
 	records, err := d.records(ctx)

@@ -17,6 +17,8 @@ var faultRows = map[string]string{
 	"F06": "a war with another controller",
 	"F07": "a webhook that rewrites what is declared",
 	"F08": "an inventory that somebody edited",
+	"F10": "evidence that was swapped, cut off, or made for another place",
+	"F11": "a record that is gone",
 	"F12": "two reconcilers in one cluster",
 	"F14": "rights that were taken away",
 	"F15": "secrets in outputs",

@@ -26,13 +26,14 @@ var layers = []layer{
 	{"a question each, answered without knowing who asks", []string{"reconciler/api", "reconciler/api/v1alpha1", "gitverify", "gitverify/forgekey", "gitverify/trustpolicy", "gitverify/tufroot", "gitverify/publicgood", "gitverify/rekorlog", "render", "render/health"}},
 	{"they read what the first layer made, and write nothing to a cluster", []string{"render/policy", "render/factory", "render/upstream", "reconciler/source", "reconciler/plan", "reconciler/rights"}},
 	{"stages that act or report: that one need not know another is what makes them testable alone", []string{"reconciler/apply", "reconciler/drift", "reconciler/attest", "reconciler/report"}},
+	{"it goes again over what the stages left behind, and acts on nothing", []string{"reconciler/audit"}},
 	{"the loop is the only place where stages meet", []string{"reconciler"}},
 	{"flags, streams and exit codes", []string{"cmd/millwright", "cmd/millwright-controller"}},
 }
 
 // kits are for tests and the demonstration. A product that can start a
 // pretended Fulcio, or build programs, is one accident away from doing so.
-var kits = []string{"gitverify/sigstoretest", "gitverify/forgekey/forgekeytest", "gitverify/tufroot/tuftest", "reconciler/kubetest", "reconciler/factorytest", "reconciler/faultproxy", "render/policy/policytest", "tools/", "bench/", "e2e", "e2e/"}
+var kits = []string{"gitverify/sigstoretest", "gitverify/forgekey/forgekeytest", "gitverify/tufroot/tuftest", "reconciler/audit/audittest", "reconciler/kubetest", "reconciler/factorytest", "reconciler/faultproxy", "render/policy/policytest", "tools/", "bench/", "e2e", "e2e/"}
 
 // links are rules on everything that ends up in a binary, not only on imports.
 var links = []struct {
@@ -54,6 +55,8 @@ var links = []struct {
 	{"reconciler/rights", "k8s.io/client-go", "rights are computed from manifests, before there is anybody who may ask a cluster"},
 	{"reconciler/attest", "k8s.io/client-go", "evidence must be checkable offline, by somebody without a cluster"},
 	{"reconciler/attest", "sigs.k8s.io/controller-runtime", "evidence must be checkable offline, by somebody without a cluster"},
+	{"reconciler/audit", "k8s.io/client-go", "evidence must be checkable offline, by somebody without a cluster"},
+	{"reconciler/audit", "sigs.k8s.io/controller-runtime", "evidence must be checkable offline, by somebody without a cluster"},
 	{"reconciler/source", "k8s.io/client-go", "fetching needs credentials as values, not a cluster to look them up in"},
 	{"cmd/millwright", "github.com/kyverno", "docs/decisions/0001: its graph does not fit ours"},
 	{"cmd/millwright-controller", "github.com/kyverno", "docs/decisions/0001: its graph does not fit ours"},

@@ -90,6 +90,16 @@ func NewArtifact(documents [][]byte, origin Origin) (Artifact, error) {
 	return Artifact{image: annotated, file: file, digest: digest.String(), manifestsDigest: Digest(file)}, nil
 }
 
+// ManifestsDigest is what [Artifact.ManifestsDigest] is of these documents,
+// without packing them.
+func ManifestsDigest(documents [][]byte) (string, error) {
+	file, err := stream(documents)
+	if err != nil {
+		return "", err
+	}
+	return Digest(file), nil
+}
+
 // stream joins the documents; JSON on one line is YAML.
 func stream(documents [][]byte) ([]byte, error) {
 	var out bytes.Buffer

@@ -4,7 +4,10 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/sigstore/sigstore-go/pkg/root"
 )
@@ -64,8 +67,8 @@ func Audit(records []Record, opts Options) (Report, error) {
 	if len(records) == 0 {
 		a.find(0, CodeChainEmpty, "ask the factory's cluster or registry for its records", "there are no records")
 	}
-	for _, r := range records {
-		if err := a.record(r); err != nil {
+	for i, answer := range a.verifyAll(records) {
+		if err := a.record(records[i], answer); err != nil {
 			return Report{}, err
 		}
 	}
@@ -89,10 +92,33 @@ func (a *auditor) find(sequence int64, code, hint, format string, args ...any) {
 	})
 }
 
-func (a *auditor) record(r Record) error {
+// answer is what came of verifying one bundle.
+type answer struct {
+	verified Verified
+	err      error
+}
+
+// verifyAll verifies the bundles side by side: what a signature proves does not
+// depend on the other records. What follows from it is judged in their order.
+func (a *auditor) verifyAll(records []Record) []answer {
+	answers := make([]answer, len(records))
+	var next atomic.Int64
+	var group sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(records)) {
+		group.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(records); i = int(next.Add(1)) - 1 {
+				answers[i].verified, answers[i].err = a.verify(records[i])
+			}
+		})
+	}
+	group.Wait()
+	return answers
+}
+
+func (a *auditor) record(r Record, answer answer) error {
 	a.link(r)
 	line := Audited{Sequence: r.Sequence, Commit: clean(r.Commit, 64), Digest: Digest([]byte(r.Bundle)), LogIndex: -1}
-	v, err := a.verify(r)
+	v, err := answer.verified, answer.err
 	var no *Refusal
 	switch {
 	case errors.As(err, &no):

@@ -137,7 +137,8 @@ func VerifyCompanion(data []byte, trusted root.TrustedMaterial, policy Policy) (
 	if err != nil {
 		return VerifiedCompanion{}, err
 	}
-	policy.beside = true
+	// An entry of the log proves a time only where the log is asked for.
+	policy.beside = policy.Key != nil || len(b.GetVerificationMaterial().GetTlogEntries()) == 0
 	verifier, options, err := policy.verifier(trusted)
 	if err != nil {
 		return VerifiedCompanion{}, err

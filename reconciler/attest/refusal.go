@@ -25,7 +25,6 @@ const (
 	CodeBundleSubject    = "bundle/subject"
 	CodeArtifactInvalid  = "artifact/invalid"
 	CodeArtifactSecret   = "artifact/secret-value"
-	CodeExportInvalid    = "export/invalid"
 	CodeChainEmpty       = "chain/empty"
 	CodeChainGap         = "chain/gap"
 	CodeChainPrevious    = "chain/previous"

@@ -30,9 +30,13 @@ type Audited struct {
 	SignedAt *time.Time `json:"signedAt,omitempty"`
 	// LogIndex in the transparency log, -1 when there is none.
 	LogIndex int64 `json:"logIndex"`
+
+	// Evidence is what was verified; empty where Verified is false.
+	Evidence Verified `json:"-"`
 }
 
 func (l *Audited) fill(v Verified) {
+	l.Evidence = v
 	p := v.Statement.Place()
 	l.Verified, l.Result, l.Trigger, l.LogIndex = true, v.Statement.Predicate.Result, p.Trigger, v.LogIndex
 	if v.Statement.Enforcement != nil {

@@ -172,6 +172,12 @@ func (s Statement) Commit() string { return s.Place().Commit }
 // Artifact is the digest of the OCI artifact with the manifests, "sha256:<hex>".
 func (s Statement) Artifact() string { return s.Place().Artifact }
 
+// Manifests is the digest of the file with the manifests, "sha256:<hex>".
+func (s Statement) Manifests() string { return "sha256:" + s.Subject[1].Digest.SHA256 }
+
+// Inventory is the digest of the list of objects owned after the pass.
+func (s Statement) Inventory() string { return "sha256:" + s.Subject[3].Digest.SHA256 }
+
 // NewRange bounds a list of verified commits, oldest first.
 func NewRange(commits []Commit) (Range, error) {
 	all := make([]Commit, len(commits))

@@ -3,6 +3,7 @@ package attest
 import (
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -43,6 +44,22 @@ type Policy struct {
 
 	// beside says that a companion is verified, which need not be in the log.
 	beside bool
+}
+
+// String names who must have signed.
+func (p Policy) String() string {
+	if p.Key == nil {
+		return p.Identity.Subject + " by " + p.Identity.Issuer
+	}
+	der, err := x509.MarshalPKIXPublicKey(p.Key)
+	if err != nil {
+		return "an unusable key"
+	}
+	name := "the key " + Digest(der)
+	if p.UnsafeWithoutLog {
+		name += ", in no log"
+	}
+	return name
 }
 
 // Verified is a statement with the proof of who made it and when. Only

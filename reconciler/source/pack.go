@@ -27,46 +27,14 @@ const (
 	maxLargeDeltas = 1 << 30 // bytes of all large deltas together
 )
 
-// receive fetches a pack into quarantine, looks through it, and only then gives
-// it to the object store. A pack that is cut off, too large or damaged never
-// gets near the objects that are there.
+// receive fetches a pack and takes it in.
 func (s *Store) receive(ctx context.Context, from session, request *packp.UploadPackRequest, maxPack int64) error {
 	answer, err := from.UploadPack(ctx, request)
 	if err != nil {
 		return err
 	}
 	defer answer.Close() //nolint:errcheck // read side only
-	quarantine, err := os.CreateTemp(s.dir, "incoming-*.pack")
-	if err != nil {
-		return fmt.Errorf("making a file for the pack: %w", err)
-	}
-	defer os.Remove(quarantine.Name())
-	defer quarantine.Close()
-	limit := refuse(ReasonSourceUnsupported, fmt.Errorf("the pack is larger than the limit of %d bytes", maxPack))
-	size, err := io.Copy(quarantine, &bounded{ReadCloser: io.NopCloser(demultiplexed(request, answer)), left: maxPack + 1, end: limit})
-	if err != nil {
-		return fmt.Errorf("receiving the pack: %w", err)
-	}
-	if size > maxPack {
-		return limit
-	}
-	if s.interrupt != nil {
-		if err := s.interrupt(PointPackHeld); err != nil {
-			return fmt.Errorf("receiving the pack: %w", err)
-		}
-	}
-	if err := inspect(ctx, quarantine, size, maxPack*maxUnfoldRatio); err != nil {
-		return fmt.Errorf("the pack of %d bytes is not whole: %w", size, err)
-	}
-	if _, err := quarantine.Seek(0, io.SeekStart); err != nil {
-		return fmt.Errorf("reading the pack again: %w", err)
-	}
-	if err := packfile.WritePackfileToObjectStorage(s.disk, quarantine); err != nil {
-		s.sweep()
-		s.reopen()
-		return fmt.Errorf("indexing the pack: %w", err)
-	}
-	return nil
+	return s.take(ctx, demultiplexed(request, answer), maxPack)
 }
 
 // demultiplexed takes the pack out of the side-band; progress is dropped.
