@@ -262,7 +262,7 @@ func TestALogThatIsAwayWhileAProofIsMadeAgainLeavesTheQuestionOpen(t *testing.T)
 	}
 }
 
-func TestAPolicyThatIsNotThereIsToldFromOneThatIsNoFile(t *testing.T) { // row C11
+func TestAPolicyThatIsNotThereIsToldFromOneThatIsNoFile(t *testing.T) {
 	t.Parallel()
 	h := objectHeap{}
 	for name, c := range map[string]struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"millwright.dev/millwright/e2e/localfactory"
 )
@@ -81,7 +82,7 @@ func (d *demo) refused(ctx context.Context, commit, reason string) error {
 	if err := d.do(ctx, d.operator, words("kubectl get factory -n millwright-system")); err != nil {
 		return err
 	}
-	after, err := d.site.Snapshot(ctx)
+	after, err := d.applied(ctx)
 	if err != nil {
 		return err
 	}
@@ -91,5 +92,17 @@ func (d *demo) refused(ctx context.Context, commit, reason string) error {
 	if changes := after.Changes(d.before); len(changes) > 0 {
 		err = errors.Join(err, fmt.Errorf("%d objects are not as they were; first %s", len(changes), changes[0]))
 	}
-	return d.screen.claim(err, "nothing was applied: all %d objects of the cluster have the resource version they had before", len(after))
+	return d.screen.claim(err, "nothing was applied: all %d objects of the cluster have the resource version they had before; new are records of refusals only", len(after))
+}
+
+// applied is all that is in the cluster but for records of refusals, which are
+// evidence and not part of the factory.
+func (d *demo) applied(ctx context.Context) (localfactory.Snapshot, error) {
+	all, err := d.site.Snapshot(ctx)
+	for o := range all {
+		if o.Resource == "appliedrevisions.millwright.dev" && strings.HasPrefix(o.Name, "factory-refused-") {
+			delete(all, o)
+		}
+	}
+	return all, err
 }
