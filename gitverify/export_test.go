@@ -89,7 +89,7 @@ func (v *signatureVerifier) sameAnswer(ev evidence, ours proof, ourErr error) er
 	case ourErr != nil && codeOf(ourErr) != codeOf(theirErr) && !notABundle(theirErr):
 		return fmt.Errorf("we refuse for %v, sigstore-go for %v", ourErr, theirErr) //nolint:errorlint // two answers side by side
 	case ourErr != nil:
-		return nil
+		return nil //nolint:nilerr // both refuse, for the same reason
 	case theirs.certified != ours.certified || !theirs.at.Equal(ours.at) || theirs.stamped != ours.stamped || theirs.seen != ours.seen || theirs.logIndex != ours.logIndex:
 		return fmt.Errorf("we prove %+v, sigstore-go %+v", ours, theirs)
 	}

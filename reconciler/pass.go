@@ -64,8 +64,8 @@ type rendered struct {
 	environment factory.Environment
 }
 
-func (r rendered) rendering() factory.Rendering {
-	return factory.Rendering{Config: r.config, Environment: r.environment, Manifests: r.manifests}
+func (a rendered) rendering() factory.Rendering {
+	return factory.Rendering{Config: a.config, Environment: a.environment, Manifests: a.manifests}
 }
 
 func (a accepted) commit() gitverify.ID { return a.verification.Commit() }
