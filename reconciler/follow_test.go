@@ -20,7 +20,7 @@ func before(asked []string, write string) []string {
 }
 
 // What comes before the first write is what has to: which cluster it is, that the
-// records are those that we know, and the intent.
+// records are those that we know, the verdict, and the intent.
 func TestACommitIsFollowedWithoutAskingForWhatItDoesNotChange(t *testing.T) {
 	p := newPlant(t)
 	p.commit(alice, "good")
@@ -37,9 +37,18 @@ func TestACommitIsFollowedWithoutAskingForWhatItDoesNotChange(t *testing.T) {
 			t.Fatalf("the cluster says %q", got)
 		}
 		ns := "/namespaces/" + p.namespace
-		want := []string{"GET /api/v1/namespaces/kube-system", "GET /api/v1" + ns + "/configmaps", "PUT /apis/millwright.dev/v1alpha1" + ns + "/factories/factory/status"}
+		records := "/apis/millwright.dev/v1alpha1" + ns + "/appliedrevisions"
+		want := []string{
+			"GET /api/v1/namespaces/kube-system", "GET /api/v1" + ns + "/configmaps", "GET " + records + "/VERDICT", "POST " + records,
+			"PUT /apis/millwright.dev/v1alpha1" + ns + "/factories/factory/status",
+		}
 		got := slices.Clone(before(asked, "-work/configmaps/settings"))
 		slices.Sort(got)
+		for i, what := range got {
+			if at := strings.Index(what, "/factory-0000000"); at > 0 && strings.Contains(what, "-verdict-") {
+				got[i] = what[:at] + "/VERDICT"
+			}
+		}
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: before the write it asked %v, want %v", value, got, want)
 		}

@@ -62,13 +62,18 @@ func TestAConfigurationThatBecomesInvalidLeavesTheOldOneInForce(t *testing.T) {
 				t.Errorf("%s is applied, want %s", applied.Commit, good)
 			}
 			c.mend(w)
+			records := 2
+			if c.code == "" { // nothing was wrong with the commit itself
+				w.applied(bad)
+				records = 3
+			}
 			w.applied(w.revise("three", small))
 			select {
 			case <-running.Done():
 				t.Errorf("it ended: %v", running.Err())
 			default:
 			}
-			w.promises("three", small, 2)
+			w.promises("three", small, records)
 		})
 	}
 }
