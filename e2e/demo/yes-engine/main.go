@@ -23,6 +23,10 @@ func run(in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	all := make([]int, len(request.Objects))
+	for i := range all {
+		all[i] = i
+	}
 	verdict := policy.Verdict{APIVersion: policy.VerdictVersion, Engine: "yes", Objects: len(request.Objects)}
 	for _, raw := range request.Policies {
 		o, err := policy.Identify(raw)
@@ -30,8 +34,9 @@ func run(in io.Reader, out io.Writer) error {
 			return err
 		}
 		verdict.Policies = append(verdict.Policies, policy.PolicyResult{
-			Name: o.PolicyName(), Kind: o.Kind, Digest: policy.Digest(raw), Matched: len(request.Objects),
+			Name: o.PolicyName(), Kind: o.Kind, Digest: policy.Digest(raw), Matched: len(all),
 		})
+		verdict.Matches = append(verdict.Matches, all)
 	}
 	return policy.Encode(out, verdict)
 }
