@@ -129,6 +129,12 @@ func TestCurrentMeansThatNothingMoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	wait(t, "the status is seen", func() bool { return !s.watcher.Current(s.key) })
+	// Who was told of it and found nothing to do has taken note of it, although no
+	// record of the object is another.
+	s.watcher.Track(s.key, s.inv)
+	if !s.watcher.Current(s.key) {
+		t.Error("a status that was looked at keeps everything from being current")
+	}
 	s.apply("Deployment", "current", "web", deployment) // takes note of the newest version
 	s.track()
 	wait(t, "it is noted", func() bool { return s.watcher.Current(s.key) })

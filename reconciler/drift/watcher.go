@@ -180,11 +180,6 @@ func (w *Watcher) Track(key types.NamespacedName, inv plan.Inventory) {
 	f := w.factory(key)
 	f.inv, f.held = inv, false
 	f.forgive()
-	for id, version := range f.moved {
-		if !newer(version, inv.Entries[id].ResourceVersion) {
-			delete(f.moved, id)
-		}
-	}
 	var woken []render.ID
 	for id, s := range f.suspects {
 		entry, ours := inv.Entries[id]
@@ -197,6 +192,13 @@ func (w *Watcher) Track(key types.NamespacedName, inv plan.Inventory) {
 			woken = append(woken, id)
 		}
 		f.suspects[id] = s
+	}
+	// Of what only its status is known to have moved, whoever calls this looks at
+	// the health next.
+	for id, version := range f.moved {
+		if _, suspect := f.suspects[id]; !suspect || !newer(version, inv.Entries[id].ResourceVersion) {
+			delete(f.moved, id)
+		}
 	}
 	w.adjust()
 	w.mu.Unlock()
