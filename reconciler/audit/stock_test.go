@@ -39,7 +39,7 @@ func newStock(t *testing.T, w *floor) stock {
 	for _, name := range []string{"jq", "git", "sh", "tar", "gzip", "mkdir", "sha256sum", "cut", "sort", "comm", "wc", "cat"} {
 		found, err := exec.LookPath(name)
 		if name == "jq" && err != nil {
-			t.Skip("there is no jq on this machine: the page was not run")
+			t.Skip("SKIPPED: there is no jq on this machine, so the commands of docs/auditing.md were not run")
 		}
 		w.must(err)
 		programs[name] = found

@@ -226,7 +226,7 @@ func TestAProcessThatWaitsIsAskedAndEveryTestHasItsOwn(t *testing.T) {
 func TestNoSequenceOfRevisionsHidesADenial(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
-		t.Skip("starts the policy process a hundred times")
+		t.Skip("starts the policy process a hundred times: left out with -short only, which neither make test nor CI gives")
 	}
 	plain := policytest.Runner(t)
 	k15 := string(factoryPolicy(t, "k15-no-static-credentials.yaml"))
