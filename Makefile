@@ -107,6 +107,10 @@ check: lint generate-check test ## What CI runs: lint, generate and compare, tes
 assets: ## Build the servers and tools that tests and the demo run (minutes, once)
 	@$(PINNED) $(NAMES)
 
+.PHONY: factory-assets
+factory-assets: ## Build all that the factory on one machine is made of, images' programs included (an hour, once)
+	@$(PINNED) -group factory
+
 .PHONY: demo
 demo: ## Show the whole loop on real parts; KEEP=1 leaves it running
 	@echo "building the demonstration (the first time this takes minutes)" >&2

@@ -166,3 +166,53 @@ func TestPeersAreBuiltForThoseWhoNameThem(t *testing.T) {
 		t.Error("the API server has to be asked for")
 	}
 }
+
+func TestWhatOnlyTheFactoryRunsIsNotBuiltForATest(t *testing.T) {
+	t.Parallel()
+	if !slices.Contains(Factory(), "bridge") || slices.Contains(Usual(), "bridge") {
+		t.Error("the bridge of the pods' network belongs to the factory alone")
+	}
+	if !slices.Contains(Factory(), "kube-apiserver") {
+		t.Error("the factory has no API server")
+	}
+	for _, name := range []string{"golangci-lint", "flux-source-controller"} {
+		if slices.Contains(Factory(), name) {
+			t.Errorf("the factory is made to build %s", name)
+		}
+	}
+}
+
+func TestHowAProgramIsCompiledIsPartOfItsName(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	if err := os.WriteFile(filepath.Join(root, "go.mod"), []byte("module m\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]string{}
+	for what, a := range map[string]asset{
+		"plain": {}, "linker flags": {ldflags: "-X a.b=c"}, "a tag": {tags: "x"}, "C": {cgo: true}, "C and a tag": {cgo: true, tags: "x"},
+	} {
+		a.module, a.pkg, a.names = ".", ".", []string{"m"}
+		d, err := builder{root: root}.digest(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if other, taken := seen[d]; taken {
+			t.Errorf("%s and %s are one program", what, other)
+		}
+		seen[d] = what
+	}
+}
+
+func TestOnlyAProgramThatSaysSoHasCInIt(t *testing.T) {
+	t.Parallel()
+	for _, a := range []asset{{pkg: "."}, {pkg: ".", tags: "x"}} {
+		if !slices.Contains(a.env(), "CGO_ENABLED=0") || strings.Contains(strings.Join(a.flags(), " "), "-static") {
+			t.Errorf("%+v is built with %v and %v", a, a.env(), a.flags())
+		}
+	}
+	a := asset{pkg: ".", tags: "x", cgo: true}
+	if !slices.Contains(a.env(), "CGO_ENABLED=1") || !slices.Contains(a.flags(), "x,netgo,osusergo") || !strings.Contains(strings.Join(a.flags(), " "), static) {
+		t.Errorf("a program with C in it is built with %v and %v", a.env(), a.flags())
+	}
+}

@@ -9,35 +9,52 @@ type asset struct {
 	names   []string // file names; the first is the file, the others link to it
 	version string   // what the progress line says
 	ldflags string
-	minutes int  // of a first build on two cores, for the progress line
-	optIn   bool // built for those who name it only: what Millwright is compared with
+	tags    string // build tags, with commas between them
+	cgo     bool   // has C in it: needs a C compiler, and is linked statically all the same
+	minutes int    // of a first build on two cores, for the progress line
+	groups  group
 }
+
+// group says who runs a program; a program may be in several. What is in none
+// is built for those who name it only: it is what Millwright is compared with.
+type group uint8
+
+const (
+	usual   group = 1 << iota // tests, the demonstration and the linter
+	factory                   // the whole factory on one machine
+)
 
 // kubeVersion keeps the API server from reporting v0.0.0, which clients and
 // manifests that ask for a minimum version would refuse.
 const kubeVersion = "-X k8s.io/component-base/version.gitVersion=v1.36.3 -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36" +
 	" -X k8s.io/client-go/pkg/version.gitVersion=v1.36.3 -X k8s.io/client-go/pkg/version.gitMajor=1 -X k8s.io/client-go/pkg/version.gitMinor=36"
 
+// cniVersion is what a plugin says of itself on standard error, and to -h.
+const cniVersion = "-X github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion=v1.9.1"
+
 // catalog lists every program there is. Versions stand here for the progress
 // line only: what is built is what the modules' go.mod and go.sum pin.
 func catalog() []asset {
 	return []asset{
-		{module: "tools/sigstore", pkg: "./trillian-memory", names: []string{"trillian-memory"}, version: "1.7.3", minutes: 1},
-		{module: "tools/sigstore", pkg: "./oidc-issuer", names: []string{"oidc-issuer"}, minutes: 1},
-		{module: "tools/sigstore", pkg: "github.com/sigstore/fulcio", names: []string{"fulcio"}, version: "1.8.8", minutes: 1},
-		{module: "tools/sigstore", pkg: "github.com/sigstore/rekor/cmd/rekor-server", names: []string{"rekor-server"}, version: "1.5.4", minutes: 2},
-		{module: "tools/sigstore", pkg: "./timestamp-server", names: []string{"timestamp-server"}, version: "2.1.3", minutes: 1},
-		{module: "tools/sigstore", pkg: "github.com/google/certificate-transparency-go/trillian/ctfe/ct_server", names: []string{"ct_server"}, version: "1.3.3", minutes: 1},
-		{module: "tools/gitsign", pkg: "github.com/sigstore/gitsign", names: []string{"gitsign"}, version: "0.17.1", minutes: 2},
-		{module: "tools/cosign", pkg: "github.com/sigstore/cosign/v2/cmd/cosign", names: []string{"cosign"}, version: "2.6.5", minutes: 2},
-		{module: "tools/redis", pkg: ".", names: []string{"redis"}, version: "miniredis 2.40.0", minutes: 1},
-		{module: "tools/registry", pkg: ".", names: []string{"registry"}, minutes: 1},
-		{module: "tools/kube", pkg: ".", names: []string{"kube", "kube-apiserver", "etcd", "kubectl"}, version: "1.36.3 with etcd 3.6.8", ldflags: kubeVersion, minutes: 5},
-		{module: "tools/controllers", pkg: ".", names: []string{"kube-controller-manager"}, version: "1.36.3", ldflags: kubeVersion, minutes: 3},
-		{module: "cmd/millwright-policy", pkg: ".", names: []string{"millwright-policy"}, minutes: 4},
-		{module: "tools/lint", pkg: ".", names: []string{"golangci-lint"}, version: "2.15.0", minutes: 3},
-		{module: "bench/peers/flux-source-controller", pkg: "github.com/fluxcd/source-controller", names: []string{"flux-source-controller"}, version: "1.9.6", minutes: 4, optIn: true},
-		{module: "bench/peers/flux-kustomize-controller", pkg: "github.com/fluxcd/kustomize-controller", names: []string{"flux-kustomize-controller"}, version: "1.9.5", minutes: 4, optIn: true},
+		{module: "tools/sigstore", pkg: "./trillian-memory", names: []string{"trillian-memory"}, version: "1.7.3", minutes: 1, groups: usual | factory},
+		{module: "tools/sigstore", pkg: "./oidc-issuer", names: []string{"oidc-issuer"}, minutes: 1, groups: usual | factory},
+		{module: "tools/sigstore", pkg: "github.com/sigstore/fulcio", names: []string{"fulcio"}, version: "1.8.8", minutes: 1, groups: usual | factory},
+		{module: "tools/sigstore", pkg: "github.com/sigstore/rekor/cmd/rekor-server", names: []string{"rekor-server"}, version: "1.5.4", minutes: 2, groups: usual | factory},
+		{module: "tools/sigstore", pkg: "./timestamp-server", names: []string{"timestamp-server"}, version: "2.1.3", minutes: 1, groups: usual | factory},
+		{module: "tools/sigstore", pkg: "github.com/google/certificate-transparency-go/trillian/ctfe/ct_server", names: []string{"ct_server"}, version: "1.3.3", minutes: 1, groups: usual | factory},
+		{module: "tools/gitsign", pkg: "github.com/sigstore/gitsign", names: []string{"gitsign"}, version: "0.17.1", minutes: 2, groups: usual | factory},
+		{module: "tools/cosign", pkg: "github.com/sigstore/cosign/v2/cmd/cosign", names: []string{"cosign"}, version: "2.6.5", minutes: 2, groups: usual | factory},
+		{module: "tools/redis", pkg: ".", names: []string{"redis"}, version: "miniredis 2.40.0", minutes: 1, groups: usual | factory},
+		{module: "tools/registry", pkg: ".", names: []string{"registry"}, minutes: 1, groups: usual | factory},
+		{module: "tools/kube", pkg: ".", names: []string{"kube", "kube-apiserver", "etcd", "kubectl"}, version: "1.36.3 with etcd 3.6.8", ldflags: kubeVersion, minutes: 5, groups: usual | factory},
+		{module: "tools/controllers", pkg: ".", names: []string{"kube-controller-manager"}, version: "1.36.3", ldflags: kubeVersion, minutes: 3, groups: usual | factory},
+		{module: "tools/cni", pkg: "github.com/containernetworking/plugins/plugins/main/bridge", names: []string{"bridge"}, version: "1.9.1", ldflags: cniVersion, minutes: 1, groups: factory},
+		{module: "tools/cni", pkg: "github.com/containernetworking/plugins/plugins/ipam/host-local", names: []string{"host-local"}, version: "1.9.1", ldflags: cniVersion, minutes: 1, groups: factory},
+		{module: "tools/cni", pkg: "github.com/containernetworking/plugins/plugins/main/loopback", names: []string{"loopback"}, version: "1.9.1", ldflags: cniVersion, minutes: 1, groups: factory},
+		{module: "cmd/millwright-policy", pkg: ".", names: []string{"millwright-policy"}, minutes: 4, groups: usual | factory},
+		{module: "tools/lint", pkg: ".", names: []string{"golangci-lint"}, version: "2.15.0", minutes: 3, groups: usual},
+		{module: "bench/peers/flux-source-controller", pkg: "github.com/fluxcd/source-controller", names: []string{"flux-source-controller"}, version: "1.9.6", minutes: 4},
+		{module: "bench/peers/flux-kustomize-controller", pkg: "github.com/fluxcd/kustomize-controller", names: []string{"flux-kustomize-controller"}, version: "1.9.5", minutes: 4},
 	}
 }
 
@@ -50,12 +67,17 @@ func Names() []string {
 	return names
 }
 
-// Usual lists what the tests and the demonstration run: all but what has to be
-// asked for by name.
-func Usual() []string {
+// Usual lists what the tests and the demonstration run.
+func Usual() []string { return named(usual) }
+
+// Factory lists what the whole factory on one machine is made of: programs of
+// the node, and those that go into images.
+func Factory() []string { return named(factory) }
+
+func named(g group) []string {
 	var names []string
 	for _, a := range catalog() {
-		if !a.optIn {
+		if a.groups&g != 0 {
 			names = append(names, a.names...)
 		}
 	}

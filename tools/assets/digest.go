@@ -21,9 +21,14 @@ const modulePath = "module millwright.dev/millwright"
 
 // digest names all that the asset is made from. Files are read, not only
 // looked at: they are few and small, and times of files lie after a checkout.
+// The C compiler and its libraries do not count: they are the machine's own, and
+// the few programs with C in them are for trying only.
 func (b builder) digest(a asset) (string, error) {
 	h := sha256.New()
 	fmt.Fprintf(h, "%s\n%s/%s\n%s\n%s\n", b.toolchain.version, runtime.GOOS, runtime.GOARCH, strings.Join(a.names, " "), strings.Join(a.flags(), "\x00"))
+	if a.cgo {
+		fmt.Fprintf(h, "%s\n", strings.Join(a.env(), " "))
+	}
 	if err := hashDir(h, b.root, a.module); err != nil {
 		return "", fmt.Errorf("reading %s: %w", a.module, err)
 	}

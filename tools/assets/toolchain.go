@@ -31,9 +31,33 @@ func findToolchain(ctx context.Context, root string) (toolchain, error) {
 	return toolchain{path: path, version: strings.TrimSpace(string(out))}, nil
 }
 
+// static makes the C linker leave no library to be found at run time: a program
+// with C in it runs in an image that has nothing else, as the others do.
+const static = `-linkmode external -extldflags "-static"`
+
 // flags are the arguments of go build that change what comes out.
 func (a asset) flags() []string {
-	return []string{"-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", strings.TrimSpace("-s -w " + a.ldflags), a.pkg}
+	flags := []string{"-trimpath", "-buildvcs=false", "-mod=readonly"}
+	ldflags, tags := "-s -w "+a.ldflags, a.tags
+	if a.cgo {
+		ldflags += " " + static
+		// The resolver and the user database of a static C library load shared
+		// ones at run time; Go has its own of both.
+		tags = strings.Trim(tags+",netgo,osusergo", ",")
+	}
+	if tags != "" {
+		flags = append(flags, "-tags", tags)
+	}
+	return append(flags, "-ldflags", strings.TrimSpace(ldflags), a.pkg)
+}
+
+// env is what the environment says to go build, beside what it says already.
+func (a asset) env() []string {
+	env := []string{"CGO_ENABLED=0", "GOWORK=off", "GOOS=", "GOARCH="}
+	if a.cgo {
+		env[0] = "CGO_ENABLED=1"
+	}
+	return env
 }
 
 // compile runs go build in the module's folder. When the context ends, the
@@ -41,7 +65,7 @@ func (a asset) flags() []string {
 func (t toolchain) compile(ctx context.Context, dir, out string, a asset) error {
 	cmd := exec.CommandContext(ctx, t.path, append([]string{"build", "-o", out}, a.flags()...)...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOOS=", "GOARCH=", "PWD="+dir)
+	cmd.Env = append(append(os.Environ(), a.env()...), "PWD="+dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 5 * time.Second

@@ -1,8 +1,9 @@
 // Command build builds programs of the local factory and prints where they are:
 //
-//	go run ./tools/assets/build [-list] [NAME…]
+//	go run ./tools/assets/build [-list] [-group usual|factory] [NAME…]
 //
-// Without names it builds all that the tests and the demonstration run.
+// Without names it builds a group: "usual" is all that the tests and the
+// demonstration run, "factory" is all that the factory on one machine is made of.
 package main
 
 import (
@@ -18,16 +19,17 @@ import (
 
 func main() {
 	list := flag.Bool("list", false, "print the names there are, and stop")
+	group := flag.String("group", "usual", "`group` of programs to build when no name is given: usual or factory")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *list, flag.Args()); err != nil {
+	if err := run(ctx, *list, *group, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "build:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, list bool, names []string) error {
+func run(ctx context.Context, list bool, group string, names []string) error {
 	if list {
 		for _, name := range assets.Names() {
 			fmt.Println(name)
@@ -35,7 +37,10 @@ func run(ctx context.Context, list bool, names []string) error {
 		return nil
 	}
 	if len(names) == 0 {
-		names = assets.Usual()
+		var err error
+		if names, err = members(group); err != nil {
+			return err
+		}
 	}
 	for _, name := range names { // one by one, so that what is done is printed
 		bin, err := assets.Ensure(ctx, os.Stderr, name)
@@ -45,4 +50,15 @@ func run(ctx context.Context, list bool, names []string) error {
 		fmt.Println(bin.Path(name))
 	}
 	return nil
+}
+
+func members(group string) ([]string, error) {
+	switch group {
+	case "usual":
+		return assets.Usual(), nil
+	case "factory":
+		return assets.Factory(), nil
+	default:
+		return nil, fmt.Errorf("there is no group %q; there are usual and factory", group)
+	}
 }
