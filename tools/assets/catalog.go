@@ -32,6 +32,12 @@ const kubeVersion = "-X k8s.io/component-base/version.gitVersion=v1.36.3 -X k8s.
 // cniVersion is what a plugin says of itself on standard error, and to -h.
 const cniVersion = "-X github.com/containernetworking/plugins/pkg/utils/buildversion.BuildVersion=v1.9.1"
 
+// containerdVersion makes NRI start: it takes no "2.2.9+unknown" for a version.
+const containerdVersion = "-X github.com/containerd/containerd/v2/version.Version=v2.2.9"
+
+// containerdTags leave out what asks for filesystems that a node here has not.
+const containerdTags = "no_btrfs,no_devmapper,no_zfs,urfave_cli_no_docs"
+
 // catalog lists every program there is. Versions stand here for the progress
 // line only: what is built is what the modules' go.mod and go.sum pin.
 func catalog() []asset {
@@ -51,6 +57,10 @@ func catalog() []asset {
 		{module: "tools/cni", pkg: "github.com/containernetworking/plugins/plugins/main/bridge", names: []string{"bridge"}, version: "1.9.1", ldflags: cniVersion, minutes: 1, groups: factory},
 		{module: "tools/cni", pkg: "github.com/containernetworking/plugins/plugins/ipam/host-local", names: []string{"host-local"}, version: "1.9.1", ldflags: cniVersion, minutes: 1, groups: factory},
 		{module: "tools/cni", pkg: "github.com/containernetworking/plugins/plugins/main/loopback", names: []string{"loopback"}, version: "1.9.1", ldflags: cniVersion, minutes: 1, groups: factory},
+		{module: "tools/containerd", pkg: "github.com/containerd/containerd/v2/cmd/containerd", names: []string{"containerd"}, version: "2.2.9", ldflags: containerdVersion, tags: containerdTags, minutes: 2, groups: factory},
+		{module: "tools/containerd", pkg: "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2", names: []string{"containerd-shim-runc-v2"}, version: "2.2.9", ldflags: containerdVersion, tags: containerdTags + ",no_grpc", minutes: 1, groups: factory},
+		{module: "tools/containerd", pkg: "github.com/containerd/containerd/v2/cmd/ctr", names: []string{"ctr"}, version: "2.2.9", ldflags: containerdVersion, tags: containerdTags, minutes: 1, groups: factory},
+		{module: "tools/runc", pkg: "github.com/opencontainers/runc", names: []string{"runc"}, version: "1.3.6", tags: "seccomp,urfave_cli_no_docs", cgo: true, minutes: 1, groups: factory},
 		{module: "cmd/millwright-policy", pkg: ".", names: []string{"millwright-policy"}, minutes: 4, groups: usual | factory},
 		{module: "tools/lint", pkg: ".", names: []string{"golangci-lint"}, version: "2.15.0", minutes: 3, groups: usual},
 		{module: "bench/peers/flux-source-controller", pkg: "github.com/fluxcd/source-controller", names: []string{"flux-source-controller"}, version: "1.9.6", minutes: 4},
