@@ -53,7 +53,7 @@ func catalog() []asset {
 		{module: "tools/redis", pkg: ".", names: []string{"redis"}, version: "miniredis 2.40.0", minutes: 1, groups: usual | factory},
 		{module: "tools/registry", pkg: ".", names: []string{"registry"}, minutes: 1, groups: usual | factory},
 		{module: "tools/kube", pkg: ".", names: []string{"kube", "kube-apiserver", "etcd", "kubectl"}, version: "1.36.3 with etcd 3.6.8", ldflags: kubeVersion, minutes: 5, groups: usual | factory},
-		{module: "tools/controllers", pkg: ".", names: []string{"kube-controller-manager"}, version: "1.36.3", ldflags: kubeVersion, minutes: 3, groups: usual | factory},
+		{module: "tools/node", pkg: ".", names: []string{"node", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"}, version: "1.36.3", ldflags: kubeVersion, minutes: 5, groups: usual | factory},
 		{module: "tools/cni", pkg: "github.com/containernetworking/plugins/plugins/main/bridge", names: []string{"bridge"}, version: "1.9.1", ldflags: cniVersion, minutes: 1, groups: factory},
 		{module: "tools/cni", pkg: "github.com/containernetworking/plugins/plugins/ipam/host-local", names: []string{"host-local"}, version: "1.9.1", ldflags: cniVersion, minutes: 1, groups: factory},
 		{module: "tools/cni", pkg: "github.com/containernetworking/plugins/plugins/main/loopback", names: []string{"loopback"}, version: "1.9.1", ldflags: cniVersion, minutes: 1, groups: factory},
