@@ -2,14 +2,9 @@ package kubetest
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -21,40 +16,27 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"millwright.dev/millwright/tools/authority"
 )
 
 // pki is the cluster's certificate authority and the files that it issued.
 type pki struct {
 	caFile, serverCert, serverKey, accountKey string
 
-	ca    *x509.Certificate
-	caKey *ecdsa.PrivateKey
-	caPEM []byte
-	now   time.Time
+	ca *authority.Authority
 }
 
 func newPKI(dir string, now time.Time) (*pki, error) {
 	p := &pki{
 		caFile: filepath.Join(dir, "ca.crt"), serverCert: filepath.Join(dir, "apiserver.crt"), serverKey: filepath.Join(dir, "apiserver.key"),
-		accountKey: filepath.Join(dir, "service-account.key"), now: now,
+		accountKey: filepath.Join(dir, "service-account.key"),
 	}
 	var err error
-	if p.caKey, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+	if p.ca, err = authority.New("kubetest", now); err != nil {
 		return nil, err
 	}
-	template := &x509.Certificate{
-		Subject: pkix.Name{CommonName: "kubetest"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	p.fill(template)
-	der, err := x509.CreateCertificate(rand.Reader, template, template, p.caKey.Public(), p.caKey)
-	if err != nil {
-		return nil, err
-	}
-	if p.ca, err = x509.ParseCertificate(der); err != nil {
-		return nil, err
-	}
-	p.caPEM = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	cert, key, err := p.issue(&x509.Certificate{
+	cert, key, err := p.ca.Issue(&x509.Certificate{
 		Subject: pkix.Name{CommonName: "kube-apiserver"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv4(10, 96, 0, 1)},
 		DNSNames:    []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"},
@@ -62,11 +44,11 @@ func newPKI(dir string, now time.Time) (*pki, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, accountKey, err := p.issue(&x509.Certificate{Subject: pkix.Name{CommonName: "service accounts"}})
+	_, accountKey, err := p.ca.Issue(&x509.Certificate{Subject: pkix.Name{CommonName: "service accounts"}})
 	if err != nil {
 		return nil, err
 	}
-	for path, content := range map[string][]byte{p.caFile: p.caPEM, p.serverCert: cert, p.serverKey: key, p.accountKey: accountKey} {
+	for path, content := range map[string][]byte{p.caFile: p.ca.PEM, p.serverCert: cert, p.serverKey: key, p.accountKey: accountKey} {
 		if err := writeFile(path, content); err != nil {
 			return nil, err
 		}
@@ -74,38 +56,10 @@ func newPKI(dir string, now time.Time) (*pki, error) {
 	return p, nil
 }
 
-// issue makes a key and a certificate for it, both PEM.
-func (p *pki) issue(template *x509.Certificate) (cert, key []byte, err error) {
-	p.fill(template)
-	template.KeyUsage = x509.KeyUsageDigitalSignature
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, nil, err
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, p.ca, private.Public(), p.caKey)
-	if err != nil {
-		return nil, nil, err
-	}
-	keyDER, err := x509.MarshalECPrivateKey(private)
-	if err != nil {
-		return nil, nil, err
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: keyDER}), nil
-}
-
-func (p *pki) fill(template *x509.Certificate) {
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
-	if err != nil {
-		panic(err) // crypto/rand does not fail on Linux
-	}
-	template.SerialNumber = serial
-	template.NotBefore, template.NotAfter = p.now.Add(-time.Hour), p.now.AddDate(1, 0, 0)
-}
-
 // ConfigFor is the access of a user who has what RBAC gives to the name and the
 // groups, without client-side rate limits.
 func (c *Cluster) ConfigFor(user string, groups ...string) (*rest.Config, error) {
-	cert, key, err := c.pki.issue(&x509.Certificate{
+	cert, key, err := c.pki.ca.Issue(&x509.Certificate{
 		Subject:     pkix.Name{CommonName: user, Organization: groups},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})
@@ -114,7 +68,7 @@ func (c *Cluster) ConfigFor(user string, groups ...string) (*rest.Config, error)
 	}
 	return &rest.Config{
 		Host: c.URL(), QPS: -1, // the server's own fairness decides
-		TLSClientConfig: rest.TLSClientConfig{CAData: c.pki.caPEM, CertData: cert, KeyData: key},
+		TLSClientConfig: rest.TLSClientConfig{CAData: c.pki.ca.PEM, CertData: cert, KeyData: key},
 	}, nil
 }
 
@@ -132,7 +86,7 @@ func (c *Cluster) ServiceAccount(ctx context.Context, namespace, name string, li
 		return nil, fmt.Errorf("asking for a token of %s/%s: %w", namespace, name, err)
 	}
 	return &rest.Config{
-		Host: c.URL(), QPS: -1, BearerToken: token.Status.Token, TLSClientConfig: rest.TLSClientConfig{CAData: c.pki.caPEM},
+		Host: c.URL(), QPS: -1, BearerToken: token.Status.Token, TLSClientConfig: rest.TLSClientConfig{CAData: c.pki.ca.PEM},
 	}, nil
 }
 

@@ -35,6 +35,8 @@ type Spec struct {
 	Dir string
 	// Log is the file to which its output is appended.
 	Log string
+	// Namespaces are those that the child gets of its own (CLONE_NEW* of clone(2)).
+	Namespaces uintptr
 }
 
 // Process is a running child.
@@ -60,7 +62,7 @@ func Start(spec Spec) (*Process, error) {
 	}
 	// A group of its own, so that Ctrl-C in a terminal reaches us alone and we
 	// can end the children in their order.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, Cloneflags: spec.Namespaces}
 	p := &Process{name: spec.Name, log: spec.Log, done: make(chan struct{})}
 	started := make(chan error)
 	go func() {
