@@ -17,7 +17,7 @@ SOAK ?= 1m
 COUNT ?=
 
 # Modules of their own that have tests; their dependencies do not fit ours.
-NESTED := cmd/millwright-policy tools/registry
+NESTED := cmd/millwright-policy tools/registry tools/pods
 # One variant of every package: programs, tests and what tools/assets builds are
 # compiled alike, so that nothing is compiled twice. Without cgo a binary with
 # kustomize in it links in seconds instead of half a minute.
