@@ -7,8 +7,8 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// network gives the namespace its loopback and the node its address, on a device
-// that leads nowhere.
+// network gives the namespace its loopback and the node its address, on a bridge
+// that nothing is plugged into.
 func network() error {
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
@@ -17,7 +17,7 @@ func network() error {
 	if err := netlink.LinkSetUp(lo); err != nil {
 		return err
 	}
-	device := &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: "node0"}}
+	device := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "node0"}}
 	if err := netlink.LinkAdd(device); err != nil {
 		return fmt.Errorf("making %s: %w", device.Name, err)
 	}

@@ -141,6 +141,12 @@ func (n *Node) start(ctx context.Context, o Options) error {
 	if n.admin, err = writeAccess(n.dir, "https://"+process.Addr(ports[0]), time.Now()); err != nil {
 		return fmt.Errorf("making certificates: %w", err)
 	}
+	if err := os.RemoveAll(n.path("run")); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(n.path("run"), 0o700); err != nil {
+		return err
+	}
 	if err := writeSettings(n.floor); err != nil {
 		return err
 	}
@@ -177,12 +183,6 @@ func (n *Node) enter() error {
 	}
 	told, err := json.Marshal(n.floor)
 	if err != nil {
-		return err
-	}
-	if err := os.RemoveAll(n.path("run")); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(n.path("run"), 0o700); err != nil {
 		return err
 	}
 	n.inside, err = process.Start(process.Spec{

@@ -53,7 +53,7 @@ func Ensure(ctx context.Context, progress io.Writer, names ...string) (Bin, erro
 	if err != nil {
 		return Bin{}, err
 	}
-	cache, err := cacheDir()
+	cache, err := Cache()
 	if err != nil {
 		return Bin{}, err
 	}
@@ -185,7 +185,8 @@ func exists(path string) bool {
 	return err == nil
 }
 
-func cacheDir() (string, error) {
+// Cache is the folder in which programs, and what is made of them, are kept.
+func Cache() (string, error) {
 	if dir := os.Getenv("MILLWRIGHT_CACHE"); dir != "" {
 		if !filepath.IsAbs(dir) {
 			return "", errors.New("MILLWRIGHT_CACHE must be an absolute path: tests run in many folders")

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"millwright.dev/millwright/e2e/localfactory"
+	"millwright.dev/millwright/e2e/node"
+	"millwright.dev/millwright/tools/assets"
+	"millwright.dev/millwright/tools/images"
+)
+
+// gitPort is the port of the node that leads to the Git server.
+const gitPort = 8480
+
+// floor is the factory while it comes up.
+type floor struct {
+	options options
+	began   time.Time
+
+	site    *localfactory.Site
+	node    *node.Node
+	digests map[string]string // of images, by name
+}
+
+// serve brings the factory up and stays until it is asked to end, or the node
+// has ended.
+func serve(ctx context.Context, o options) error {
+	if err := hold(o); err != nil {
+		return err
+	}
+	f := &floor{options: o, began: time.Now()}
+	defer f.stop()
+	for _, step := range f.steps() {
+		f.tell("%s", step.name)
+		began := time.Now()
+		if err := step.do(ctx); err != nil {
+			return fmt.Errorf("%s: %w", step.name, err)
+		}
+		f.tell("  %.1f s", time.Since(began).Seconds())
+	}
+	if err := os.WriteFile(o.path(readyFile), nil, 0o600); err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-f.node.Done():
+		return errors.New("the node has ended; see " + o.path("node", "node.log"))
+	}
+}
+
+type step struct {
+	name string
+	do   func(context.Context) error
+}
+
+// steps are the whole of it, in their order.
+func (f *floor) steps() []step {
+	return []step{
+		{"people, their Sigstore, a registry, a Git server", f.startSite},
+		{"images", f.makeImages},
+		{"node", f.startNode},
+	}
+}
+
+// tell writes a line of progress.
+func (f *floor) tell(format string, args ...any) {
+	fmt.Printf("%6.1f s  %s\n", time.Since(f.began).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// Write makes the floor a writer of progress, for what reports in lines.
+func (f *floor) Write(b []byte) (int, error) {
+	for line := range strings.Lines(string(b)) {
+		f.tell("  %s", strings.TrimRight(line, "\n"))
+	}
+	return len(b), nil
+}
+
+func (f *floor) stop() {
+	_ = os.Remove(f.options.path(readyFile))
+	if f.node != nil {
+		f.node.Stop()
+	}
+	if f.site != nil {
+		f.site.Stop()
+	}
+}
+
+func (f *floor) startSite(ctx context.Context) error {
+	var err error
+	f.site, err = localfactory.Start(ctx, localfactory.Options{Dir: f.options.path("site"), Root: f.options.root, WithoutCluster: true, Progress: f})
+	return err
+}
+
+// makeImages builds every program and puts the images into the registry.
+func (f *floor) makeImages(ctx context.Context) error {
+	var names []string
+	for _, p := range programs() {
+		names = append(names, p.asset)
+	}
+	bin, err := assets.Ensure(ctx, f, append(names, "millwright-policy")...)
+	if err != nil {
+		return err
+	}
+	all, err := catalog(ctx, bin, f.site.Path("bin"))
+	if err != nil {
+		return err
+	}
+	cache, err := assets.Cache()
+	if err != nil {
+		return err
+	}
+	f.digests = map[string]string{}
+	for _, i := range all {
+		image, err := images.Build(ctx, cache, i)
+		if err != nil {
+			return err
+		}
+		ref, err := name.ParseReference(f.site.Registry.Host + "/" + i.Name)
+		if err != nil {
+			return err
+		}
+		if err := remote.Write(ref, image, remote.WithContext(ctx)); err != nil {
+			return fmt.Errorf("pushing %s: %w", i.Name, err)
+		}
+		digest, err := image.Digest()
+		if err != nil {
+			return err
+		}
+		f.digests[i.Name] = digest.String()
+	}
+	f.tell("  %d images", len(all))
+	return nil
+}
+
+// reference is how manifests name an image.
+func (f *floor) reference(image string) string {
+	return node.Registry + "/" + image + "@" + f.digests[image]
+}
+
+func (f *floor) startNode(ctx context.Context) error {
+	registry, err := port(f.site.Registry.Host)
+	if err != nil {
+		return err
+	}
+	git, err := port(strings.TrimPrefix(f.site.Git.URL, "http://"))
+	if err != nil {
+		return err
+	}
+	f.node, err = node.Start(ctx, node.Options{
+		Dir: f.options.path("node"), Pause: f.reference("pause"), Progress: f, Servers: map[int]int{5000: registry, gitPort: git},
+	})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(f.options.path(nodeFile), []byte(strconv.Itoa(f.node.PID())), 0o600)
+}
+
+// port is the port of "127.0.0.1:PORT", whatever follows it.
+func port(host string) (int, error) {
+	_, p, _ := strings.Cut(host, ":")
+	p, _, _ = strings.Cut(p, "/")
+	return strconv.Atoi(p)
+}
