@@ -138,15 +138,15 @@ func orEnded(err error) error {
 
 // hold takes the lock for as long as this process lives.
 func hold(o options) error {
-	f, err := os.OpenFile(o.path(lockFile), os.O_CREATE|os.O_RDWR, 0o600)
+	// A bare descriptor: a File would close itself when nobody refers to it.
+	fd, err := syscall.Open(o.path(lockFile), syscall.O_CREAT|syscall.O_RDWR|syscall.O_CLOEXEC, 0o600)
 	if err != nil {
 		return err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return errRunning
 	}
-	// Left open on purpose: the descriptor is the lock.
-	_, err = f.WriteString(strconv.Itoa(os.Getpid()))
+	_, err = syscall.Write(fd, []byte(strconv.Itoa(os.Getpid())))
 	return err
 }
 

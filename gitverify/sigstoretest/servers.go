@@ -2,73 +2,15 @@ package sigstoretest
 
 import (
 	"context"
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"millwright.dev/millwright/tools/process"
 )
-
-// makeKeys makes every key and certificate, and the trusted root of them.
-func (s *Sigstore) makeKeys(now time.Time) error {
-	for _, k := range []**ecdsa.PrivateKey{&s.keys.fulcio, &s.keys.ct, &s.keys.rekor, &s.keys.tsaRoot, &s.keys.tsa} {
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			return err
-		}
-		*k = key
-	}
-	window := validity{from: now.Add(-time.Hour), to: now.AddDate(10, 0, 0)}
-	ca, err := selfSigned("fulcio", s.keys.fulcio, window)
-	if err != nil {
-		return err
-	}
-	tsaRoot, err := selfSigned("timestamping root", s.keys.tsaRoot, window)
-	if err != nil {
-		return err
-	}
-	tsaLeaf, err := timestampingCert(&s.keys.tsa.PublicKey, tsaRoot, s.keys.tsaRoot, window)
-	if err != nil {
-		return err
-	}
-	for name, certs := range map[string][]*x509.Certificate{"fulcio.crt": {ca}, "tsa.crt": {tsaLeaf, tsaRoot}} {
-		if err := s.writeCerts(name, certs); err != nil {
-			return err
-		}
-	}
-	for name, key := range map[string]*ecdsa.PrivateKey{"fulcio.key": s.keys.fulcio, "rekor.key": s.keys.rekor, "tsa.key": s.keys.tsa} {
-		if err := s.writeKey(name, key); err != nil {
-			return err
-		}
-	}
-	for name, key := range map[string]crypto.PublicKey{"ct.pub": s.keys.ct.Public(), "rekor.pub": s.keys.rekor.Public()} {
-		if err := s.writePublic(name, key); err != nil {
-			return err
-		}
-	}
-	tr, err := trustedRoot(anchors{
-		window: window, fulcio: ca, tsaRoot: tsaRoot, tsaLeaf: tsaLeaf,
-		ct: s.keys.ct.Public(), rekor: s.keys.rekor.Public(),
-		fulcioURL: s.FulcioURL, ctURL: loopbackURL(s.ports.ct), rekorURL: s.RekorURL, tsaURL: s.TimestampURL,
-	})
-	if err != nil {
-		return err
-	}
-	b, err := tr.MarshalJSON()
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(s.TrustedRootPath, b, 0o600)
-}
 
 // startAll starts the servers, each after those that it asks while starting.
 func (s *Sigstore) startAll(ctx context.Context) error {
@@ -201,27 +143,3 @@ func (s *Sigstore) startFulcio() error {
 }
 
 func (s *Sigstore) file(name string) string { return filepath.Join(s.dir, name) }
-
-func (s *Sigstore) writeCerts(name string, certs []*x509.Certificate) error {
-	var b []byte
-	for _, cert := range certs {
-		b = append(b, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})...)
-	}
-	return os.WriteFile(s.file(name), b, 0o600)
-}
-
-func (s *Sigstore) writeKey(name string, key *ecdsa.PrivateKey) error {
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(s.file(name), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
-}
-
-func (s *Sigstore) writePublic(name string, key crypto.PublicKey) error {
-	der, err := x509.MarshalPKIXPublicKey(key)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(s.file(name), pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600)
-}

@@ -89,7 +89,8 @@ func Start(ctx context.Context, dir string, o Options) (*Sigstore, error) {
 	if err := s.choosePorts(); err != nil {
 		return nil, err
 	}
-	if err := s.makeKeys(time.Now()); err != nil {
+	addresses := Addresses{Fulcio: s.FulcioURL, CT: loopbackURL(s.ports.ct), Rekor: s.RekorURL, Timestamp: s.TimestampURL}
+	if s.keys, err = makeKeys(dir, addresses, time.Now()); err != nil {
 		return nil, fmt.Errorf("making keys: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
