@@ -93,7 +93,7 @@ func (r *restricted) wholeFactory() string {
 	r.must(r.site.Write("factory-config/trust/policy.yaml", r.site.Policy(1, r.alice)))
 	anchor, err := r.site.Repository(ctx, r.alice)
 	r.must(err)
-	r.must(r.site.CopyFactory())
+	r.must(r.site.CopyFactory(nil))
 	settings, err := r.site.GoEnvironment(ctx)
 	r.must(err)
 	_, err = r.site.Must(ctx, r.alice.With(settings...), "millwright", "vendor")

@@ -93,7 +93,7 @@ func (f *floor) write(ctx context.Context) error {
 	components := f.corpus.components()
 	config := smallFactory
 	if f.corpus.factory {
-		if err := f.site.CopyFactory(); err != nil {
+		if err := f.site.CopyFactory(nil); err != nil {
 			return err
 		}
 		settings, err := f.site.GoEnvironment(ctx)

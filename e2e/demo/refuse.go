@@ -13,7 +13,7 @@ import (
 // nobody signed.
 func (d *demo) refuseUnsigned(ctx context.Context) error {
 	d.screen.act("A commit without signature is refused")
-	if err := d.site.CopyFactory(); err != nil {
+	if err := d.site.CopyFactory(nil); err != nil {
 		return err
 	}
 	settings, err := d.site.GoEnvironment(ctx)

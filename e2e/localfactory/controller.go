@@ -88,7 +88,7 @@ func (s *Site) Factory(anchor string, interval time.Duration) *v1alpha1.Factory 
 		ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: Name},
 		Spec: v1alpha1.FactorySpec{
 			Source: v1alpha1.SourceSpec{
-				URL: s.RepoURL, Ref: "refs/heads/main",
+				URL: s.SourceURL, Ref: "refs/heads/main",
 				Interval: metav1.Duration{Duration: interval}, Timeout: metav1.Duration{Duration: time.Minute},
 			},
 			Verify:      v1alpha1.VerifySpec{Anchor: anchor},

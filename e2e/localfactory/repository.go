@@ -17,7 +17,7 @@ func (s *Site) Policy(version int, people ...Person) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "apiVersion: millwright.dev/v1alpha1\nkind: TrustPolicy\nmetadata: {name: factory}\nspec:\n"+
 		"  version: %d\n  repository: %s\n"+
-		"  rules:\n  - {name: everything, paths: [\"**\"], role: maintainer, threshold: 1}\n  identities:\n", version, s.RepoURL)
+		"  rules:\n  - {name: everything, paths: [\"**\"], role: maintainer, threshold: 1}\n  identities:\n", version, s.SourceURL)
 	for _, p := range people {
 		fmt.Fprintf(&b, "  - name: %[1]s\n    person: %[1]s\n    issuer: %[3]s\n    subject: %[2]s\n    roles: [maintainer]\n",
 			p.Name, p.Email, s.Sigstore.IssuerURL(sigstoretest.Person))
@@ -36,8 +36,9 @@ func (s *Site) Write(name, content string) error {
 
 // CopyFactory copies the project's own factory into the work tree: what a
 // factory repository begins with. The trust policy is left out, since it is an
-// example; so are Go tests and test data.
-func (s *Site) CopyFactory() error {
+// example; so are Go tests and test data. Each file may be changed on the way;
+// nil changes nothing.
+func (s *Site) CopyFactory(change func(name string, content []byte) ([]byte, error)) error {
 	for _, top := range []string{"factory-config", "bases", "overlays"} {
 		root := filepath.Join(s.options.Root, top)
 		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -60,6 +61,11 @@ func (s *Site) CopyFactory() error {
 			data, err := os.ReadFile(path)
 			if err != nil {
 				return err
+			}
+			if change != nil {
+				if data, err = change(name, data); err != nil {
+					return fmt.Errorf("%s: %w", name, err)
+				}
 			}
 			return s.Write(name, string(data))
 		})

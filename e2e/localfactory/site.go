@@ -78,6 +78,9 @@ type Site struct {
 	Git      *gittest.Server
 	// RepoURL is the factory repository, empty at first.
 	RepoURL string
+	// SourceURL is the name that the repository has for the controller, and so in
+	// the trust policy; it is RepoURL, unless the controller runs elsewhere.
+	SourceURL string
 
 	options    Options
 	assets     assets.Bin
@@ -243,6 +246,7 @@ func (s *Site) startServers(ctx context.Context) error {
 	if s.RepoURL, err = s.Git.Create(ctx, "factory"); err != nil {
 		return err
 	}
+	s.SourceURL = s.RepoURL
 	return s.publish()
 }
 
