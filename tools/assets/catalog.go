@@ -61,6 +61,7 @@ func catalog() []asset {
 		{module: "tools/containerd", pkg: "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2", names: []string{"containerd-shim-runc-v2"}, version: "2.2.9", ldflags: containerdVersion, tags: containerdTags + ",no_grpc", minutes: 1, groups: factory},
 		{module: "tools/containerd", pkg: "github.com/containerd/containerd/v2/cmd/ctr", names: []string{"ctr"}, version: "2.2.9", ldflags: containerdVersion, tags: containerdTags, minutes: 1, groups: factory},
 		{module: "tools/runc", pkg: "github.com/opencontainers/runc", names: []string{"runc"}, version: "1.3.6", tags: "seccomp,urfave_cli_no_docs", cgo: true, minutes: 1, groups: factory},
+		{module: "tools/coredns", pkg: ".", names: []string{"coredns"}, version: "1.15.0", minutes: 2, groups: factory},
 		{module: "tools/pods", pkg: "./pause", names: []string{"pause"}, minutes: 1, groups: factory},
 		{module: "cmd/millwright-policy", pkg: ".", names: []string{"millwright-policy"}, minutes: 4, groups: usual | factory},
 		{module: "tools/lint", pkg: ".", names: []string{"golangci-lint"}, version: "2.15.0", minutes: 3, groups: usual},
