@@ -234,7 +234,7 @@ func TestNoSecretCarriesAValue(t *testing.T) {
 // A base leaves upstream's placeholder where an environment must name an image.
 func TestEveryImageIsNamedWithAVersionOrADigest(t *testing.T) {
 	t.Parallel()
-	pinned := regexp.MustCompile(`^[a-z0-9.]+(/[a-z0-9._-]+)+(:v?[0-9][A-Za-z0-9._-]*|(:[A-Za-z0-9._-]+)?@sha256:[0-9a-f]{64})$`)
+	pinned := regexp.MustCompile(`^[a-z0-9.]+(:[0-9]+)?(/[a-z0-9._-]+)+(:v?[0-9][A-Za-z0-9._-]*|(:[A-Za-z0-9._-]+)?@sha256:[0-9a-f]{64})$`)
 	seen := 0
 	for _, o := range mustBuild(t) {
 		if strings.Contains(string(o.json), "ko://") {
@@ -255,8 +255,8 @@ func TestEveryImageIsNamedWithAVersionOrADigest(t *testing.T) {
 			}
 		}
 	}
-	if seen != 10 {
-		t.Errorf("%d containers were looked at, want 10", seen)
+	if seen != 15 {
+		t.Errorf("%d containers were looked at, want 15", seen)
 	}
 }
 
