@@ -21,6 +21,9 @@ type program struct {
 func programs() []program {
 	return []program{
 		{image: "pause", asset: "pause"},
+		{image: "coredns", asset: "coredns"},
+		{image: "spiffe-csi", asset: "spiffe-csi", root: true},
+		{image: "volumes", asset: "volumes", root: true},
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"millwright.dev/millwright/e2e/localfactory"
 	"millwright.dev/millwright/e2e/node"
@@ -26,9 +27,12 @@ type floor struct {
 	options options
 	began   time.Time
 
-	site    *localfactory.Site
-	node    *node.Node
-	digests map[string]string // of images, by name
+	site       *localfactory.Site
+	alice, bob localfactory.Person
+	anchor     string            // the first commit of the factory repository
+	digests    map[string]string // of images, by name
+	node       *node.Node
+	api        client.Client
 }
 
 // serve brings the factory up and stays until it is asked to end, or the node
@@ -67,8 +71,14 @@ type step struct {
 func (f *floor) steps() []step {
 	return []step{
 		{"people, their Sigstore, a registry, a Git server", f.startSite},
+		{"keys", func(context.Context) error { return f.makeKeys() }},
 		{"images", f.makeImages},
 		{"node", f.startNode},
+		{"names", f.nameService},
+		{"the factory repository, signed by alice", f.makeRepository},
+		{"Millwright", f.install},
+		{"keys for the Sigstore inside", f.giveKeys},
+		{"Millwright builds the factory", f.healthy},
 	}
 }
 
@@ -138,6 +148,7 @@ func (f *floor) makeImages(ctx context.Context) error {
 		}
 		f.digests[i.Name] = digest.String()
 	}
+	f.trial()
 	f.tell("  %d images", len(all))
 	return nil
 }
@@ -160,6 +171,9 @@ func (f *floor) startNode(ctx context.Context) error {
 		Dir: f.options.path("node"), Pause: f.reference("pause"), Progress: f, Servers: map[int]int{5000: registry, gitPort: git},
 	})
 	if err != nil {
+		return err
+	}
+	if err := f.connect(); err != nil {
 		return err
 	}
 	return os.WriteFile(f.options.path(nodeFile), []byte(strconv.Itoa(f.node.PID())), 0o600)

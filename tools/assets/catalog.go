@@ -63,6 +63,8 @@ func catalog() []asset {
 		{module: "tools/runc", pkg: "github.com/opencontainers/runc", names: []string{"runc"}, version: "1.3.6", tags: "seccomp,urfave_cli_no_docs", cgo: true, minutes: 1, groups: factory},
 		{module: "tools/coredns", pkg: ".", names: []string{"coredns"}, version: "1.15.0", minutes: 2, groups: factory},
 		{module: "tools/pods", pkg: "./pause", names: []string{"pause"}, minutes: 1, groups: factory},
+		{module: "tools/pods", pkg: "./spiffe-csi", names: []string{"spiffe-csi"}, minutes: 1, groups: factory},
+		{module: "tools/pods", pkg: "./volumes", names: []string{"volumes"}, minutes: 1, groups: factory},
 		{module: "cmd/millwright-policy", pkg: ".", names: []string{"millwright-policy"}, minutes: 4, groups: usual | factory},
 		{module: "tools/lint", pkg: ".", names: []string{"golangci-lint"}, version: "2.15.0", minutes: 3, groups: usual},
 		{module: "bench/peers/flux-source-controller", pkg: "github.com/fluxcd/source-controller", names: []string{"flux-source-controller"}, version: "1.9.6", minutes: 4},

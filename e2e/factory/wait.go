@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"millwright.dev/millwright/e2e/localfactory"
+	"millwright.dev/millwright/reconciler/api/v1alpha1"
+)
+
+// patience is how long all components may take until they are healthy.
+const patience = 10 * time.Minute
+
+// healthy waits until the Factory is, and tells what it waits for.
+func (f *floor) healthy(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	told := ""
+	for {
+		var factory v1alpha1.Factory
+		err := f.api.Get(ctx, client.ObjectKey{Namespace: localfactory.Namespace, Name: localfactory.Name}, &factory)
+		if err == nil && ready(&factory) {
+			return nil
+		}
+		if now := summary(&factory); err == nil && now != told {
+			told = now
+			f.tell("  %s", now)
+		}
+		select {
+		case <-f.node.Done():
+			return fmt.Errorf("the node has ended; see %s", f.options.path("node", "node.log"))
+		case <-ctx.Done():
+			return fmt.Errorf("not healthy after %s: %s", patience, told)
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}
+
+func ready(factory *v1alpha1.Factory) bool {
+	for _, c := range factory.Status.Conditions {
+		if c.Type == "Ready" {
+			return c.Status == metav1.ConditionTrue && c.ObservedGeneration == factory.Generation
+		}
+	}
+	return false
+}
+
+// summary is what the conditions say that do not hold.
+func summary(factory *v1alpha1.Factory) string {
+	var not []string
+	for _, c := range factory.Status.Conditions {
+		if c.Status != metav1.ConditionTrue && c.Message != "" {
+			not = append(not, c.Type+": "+c.Reason+": "+c.Message)
+		}
+	}
+	return strings.Join(not, "; ")
+}
+
+// condition is the summary of the Factory as it is now.
+func (f *floor) condition(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	var factory v1alpha1.Factory
+	if err := f.api.Get(ctx, client.ObjectKey{Namespace: localfactory.Namespace, Name: localfactory.Name}, &factory); err != nil {
+		return err.Error()
+	}
+	return summary(&factory)
+}
