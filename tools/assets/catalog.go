@@ -77,6 +77,7 @@ func catalog() []asset {
 		{module: "tools/tekton", pkg: "github.com/tektoncd/pipeline/cmd/nop", names: []string{"tekton-nop"}, version: "1.15.1", minutes: 1, groups: factory},
 		{module: "tools/tekton", pkg: "github.com/tektoncd/pipeline/cmd/sidecarlogresults", names: []string{"tekton-sidecarlogresults"}, version: "1.15.1", minutes: 1, groups: factory},
 		{module: "tools/tekton", pkg: "github.com/tektoncd/pipeline/cmd/workingdirinit", names: []string{"tekton-workingdirinit"}, version: "1.15.1", minutes: 1, groups: factory},
+		{module: "tools/chains", pkg: "github.com/tektoncd/chains/cmd/controller", names: []string{"tekton-chains"}, version: "0.28.1", minutes: 3, groups: factory},
 		{module: "cmd/millwright-policy", pkg: ".", names: []string{"millwright-policy"}, minutes: 4, groups: usual | factory},
 		{module: "tools/lint", pkg: ".", names: []string{"golangci-lint"}, version: "2.15.0", minutes: 3, groups: usual},
 		{module: "bench/peers/flux-source-controller", pkg: "github.com/fluxcd/source-controller", names: []string{"flux-source-controller"}, version: "1.9.6", minutes: 4},
