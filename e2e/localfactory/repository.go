@@ -1,6 +1,7 @@
 package localfactory
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io/fs"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	"millwright.dev/millwright/gitverify/sigstoretest"
+	"millwright.dev/millwright/render/factory"
 )
 
 // Policy is a trust policy that lists people of this site, by the names that
@@ -36,7 +38,8 @@ func (s *Site) Write(name, content string) error {
 
 // CopyFactory copies the project's own factory into the work tree: what a
 // factory repository begins with. The trust policy is left out, since it is an
-// example; so are Go tests and test data.
+// example; so are Go tests and test data. At a site there is an API server and no
+// kubelet, so what the copy says about health is that nobody can tell.
 func (s *Site) CopyFactory() error {
 	for _, top := range []string{"factory-config", "bases", "overlays"} {
 		root := filepath.Join(s.options.Root, top)
@@ -61,6 +64,11 @@ func (s *Site) CopyFactory() error {
 			if err != nil {
 				return err
 			}
+			if name == factory.Path {
+				if data, err = withoutKubelet(data); err != nil {
+					return err
+				}
+			}
 			return s.Write(name, string(data))
 		})
 		if err != nil {
@@ -68,6 +76,15 @@ func (s *Site) CopyFactory() error {
 		}
 	}
 	return nil
+}
+
+// withoutKubelet changes the health of every environment of a factory.yaml.
+func withoutKubelet(config []byte) ([]byte, error) {
+	observed := []byte("      mode: Observe\n")
+	if !bytes.Contains(config, observed) {
+		return nil, fmt.Errorf("%s observes the health of no environment", factory.Path)
+	}
+	return bytes.ReplaceAll(config, observed, []byte("      mode: Unknown\n      reason: no kubelet runs here, so nothing can report that it is ready\n")), nil
 }
 
 // wanted says which files of the project belong into a factory repository.
