@@ -177,10 +177,10 @@ func (p *plant) signer(f *v1alpha1.Factory) (attest.Signer, error) {
 		return attest.KeyFile{Key: *p.setup.Key, Services: services, TrustedRoot: p.material}, nil
 	}
 	if p.setup.Token == nil {
-		return nil, errors.New("spec.attest.signer is Keyless, but the controller was started without --identity-token-file")
+		return nil, errors.New("spec.attest.signer is Keyless, but the controller was started without --identity-token-file or --spiffe-socket")
 	}
 	return attest.Keyless{
-		Services: services, Token: p.setup.Token, TrustedRoot: p.material,
+		Services: services, Token: p.setup.Token, TrustedRoot: p.material, Plain: p.setup.Plain,
 		Identity: attest.Identity{Issuer: spec.Issuer, Subject: spec.Subject},
 	}, nil
 }

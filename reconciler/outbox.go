@@ -77,7 +77,7 @@ func (p *pass) storeOne(ctx context.Context, sequence int64) error {
 	if err != nil {
 		return fmt.Errorf("verifying it before it is pushed: %w", err)
 	}
-	repository, err := attest.OpenRepository(p.factory.Spec.Attest.Repository, attest.RepositoryOptions{})
+	repository, err := attest.OpenRepository(p.factory.Spec.Attest.Repository, attest.RepositoryOptions{Plain: p.plant.setup.Plain})
 	if err != nil {
 		return err
 	}

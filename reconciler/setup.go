@@ -52,6 +52,9 @@ type Setup struct {
 	// Token gives the controller's identity token; Key is the key file.
 	Token func(context.Context) (string, error)
 	Key   *attest.Key
+	// Plain are hosts, with their port if they have one, to which the token and
+	// evidence may go in the clear.
+	Plain []string
 	// Public verifies records of factories that sign with a key where Key is
 	// not at hand.
 	Public crypto.PublicKey

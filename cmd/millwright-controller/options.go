@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"path/filepath"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -19,7 +21,8 @@ type options struct {
 	tokenFile, keyFile, frontierKey    string
 	keyService                         string
 	poke, metrics, health, verifyLog   string
-	pprof                              string
+	pprof, spiffe                      string
+	plain                              []string
 	leaderElect, debug                 bool
 	workers                            int
 	// shard selects the Factories that are this process's.
@@ -41,6 +44,8 @@ func parse(args []string, out io.Writer) (options, error) {
 	o.trust.add(f)
 	f.StringVar(&o.policyEngine, "policy-engine", "", "absolute path of the millwright-policy `program` (required)")
 	f.StringVar(&o.tokenFile, "identity-token-file", "", "`file` with the controller's OIDC token or JWT-SVID, read again for every signature")
+	f.StringVar(&o.spiffe, "spiffe-socket", "", "`path` of the SPIFFE Workload API's socket, which is asked for a JWT-SVID for every signature, instead of --identity-token-file")
+	plain := f.String("plain-http-hosts", "", "exact `hosts`, with their port if they have one and with commas between them, to which the identity token and evidence may go unencrypted: for a factory on one machine")
 	f.StringVar(&o.keyFile, "attest-key", "", "PEM `file` with the ECDSA P-256 private key for factories that sign with a key")
 	f.StringVar(&o.keyService, "attest-kms", "", "`reference` of that key in a key management service instead, such as awskms://…: it is reached through sigstore's plugin sigstore-kms-NAME on the PATH")
 	f.StringVar(&o.frontierKey, "frontier-key-file", "", "`file` with the secret that seals what was verified for the next start, made with mode 0600 when it is not there; empty means that every start verifies anew")
@@ -57,6 +62,9 @@ func parse(args []string, out io.Writer) (options, error) {
 		return o, err
 	}
 	o.poke, o.metrics, o.health, o.pprof = loopback(o.poke), loopback(o.metrics), loopback(o.health), loopback(o.pprof)
+	if *plain != "" {
+		o.plain = strings.Split(*plain, ",")
+	}
 	err := o.validate(f.Args())
 	if err == nil {
 		o.shard, err = shardOf(*shard)
@@ -98,6 +106,10 @@ func (o options) validate(rest []string) error {
 		return errors.New("--policy-engine is required")
 	case o.keyFile != "" && o.keyService != "":
 		return errors.New("--attest-key and --attest-kms are two places of one key")
+	case o.tokenFile != "" && o.spiffe != "":
+		return errors.New("--identity-token-file and --spiffe-socket are two sources of one identity")
+	case o.spiffe != "" && !filepath.IsAbs(o.spiffe):
+		return errors.New("--spiffe-socket has to be an absolute path")
 	case o.workers < 1:
 		return errors.New("--workers has to be 1 or more")
 	}

@@ -196,10 +196,13 @@ func newSetup(cfg *rest.Config, m manager.Manager, o options, wake chan<- event.
 		Client: m.GetClient(), Reader: m.GetAPIReader(), Cache: m.GetCache(), REST: cfg, DataDir: o.dataDir, Trust: trust,
 		Policy: policy.Runner{Path: engine, MemoryLimit: boundMemory(memoryLimit("/proc", "/sys/fs/cgroup"))}, Ahead: true, Release: version, Clock: time.Now, Version: versions,
 		Events: m.GetEventRecorder("millwright-controller"), Metrics: metrics, Watcher: watcher,
-		Workers: o.workers, Shard: o.shard, Interrupt: o.interrupt,
+		Workers: o.workers, Plain: o.plain, Shard: o.shard, Interrupt: o.interrupt,
 	}
-	if o.tokenFile != "" {
+	switch {
+	case o.tokenFile != "":
 		setup.Token = tokenFrom(o.tokenFile)
+	case o.spiffe != "":
+		setup.Token = workloadToken(o.spiffe)
 	}
 	if setup.Key, err = signingKey(o); err != nil {
 		return nil, err

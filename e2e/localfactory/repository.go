@@ -1,6 +1,7 @@
 package localfactory
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io/fs"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	"millwright.dev/millwright/gitverify/sigstoretest"
+	"millwright.dev/millwright/render/factory"
 )
 
 // Policy is a trust policy that lists people of this site, by the names that
@@ -36,9 +38,14 @@ func (s *Site) Write(name, content string) error {
 
 // CopyFactory copies the project's own factory into the work tree: what a
 // factory repository begins with. The trust policy is left out, since it is an
-// example; so are Go tests and test data. Each file may be changed on the way;
-// nil changes nothing.
+// example; so are Go tests and test data. Each file may be changed on the way.
+//
+// With nil it is for a site that has an API server and no kubelet: what the copy
+// says about health is that nobody can tell.
 func (s *Site) CopyFactory(change func(name string, content []byte) ([]byte, error)) error {
+	if change == nil {
+		change = withoutKubelet
+	}
 	for _, top := range []string{"factory-config", "bases", "overlays"} {
 		root := filepath.Join(s.options.Root, top)
 		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -62,10 +69,8 @@ func (s *Site) CopyFactory(change func(name string, content []byte) ([]byte, err
 			if err != nil {
 				return err
 			}
-			if change != nil {
-				if data, err = change(name, data); err != nil {
-					return fmt.Errorf("%s: %w", name, err)
-				}
+			if data, err = change(name, data); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
 			}
 			return s.Write(name, string(data))
 		})
@@ -74,6 +79,18 @@ func (s *Site) CopyFactory(change func(name string, content []byte) ([]byte, err
 		}
 	}
 	return nil
+}
+
+// withoutKubelet changes the health of every environment of factory.yaml.
+func withoutKubelet(name string, config []byte) ([]byte, error) {
+	if name != factory.Path {
+		return config, nil
+	}
+	observed := []byte("      mode: Observe\n")
+	if !bytes.Contains(config, observed) {
+		return nil, fmt.Errorf("%s observes the health of no environment", factory.Path)
+	}
+	return bytes.ReplaceAll(config, observed, []byte("      mode: Unknown\n      reason: no kubelet runs here, so nothing can report that it is ready\n")), nil
 }
 
 // wanted says which files of the project belong into a factory repository.

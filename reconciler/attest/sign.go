@@ -66,6 +66,9 @@ type Keyless struct {
 	// token of another identity signs nothing.
 	TrustedRoot root.TrustedMaterial
 	Identity    Identity
+	// Plain are hosts, with their port if they have one, to which the token may go
+	// in the clear.
+	Plain []string
 }
 
 // Sign asks Fulcio for a certificate, signs, logs and verifies.
@@ -85,7 +88,7 @@ func (k Keyless) prepare(ctx context.Context) (sign.Keypair, sign.BundleOptions,
 	if k.Token == nil {
 		return nil, sign.BundleOptions{}, errors.New("keyless signing needs a token source and Fulcio")
 	}
-	if err := requireConfidential("Fulcio", k.Services.Fulcio); err != nil {
+	if err := requireConfidential("Fulcio", k.Services.Fulcio, k.Plain); err != nil {
 		return nil, sign.BundleOptions{}, err
 	}
 	keypair, err := sign.NewEphemeralKeypair(nil)

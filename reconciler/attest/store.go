@@ -35,6 +35,8 @@ type RepositoryOptions struct {
 	Keychain authn.Keychain
 	// Transport of requests; nil means the default one.
 	Transport http.RoundTripper
+	// Plain are hosts, with their port, that are spoken to in the clear.
+	Plain []string
 }
 
 // OpenRepository parses a repository's name, such as
@@ -47,7 +49,7 @@ func OpenRepository(ref string, opts RepositoryOptions) (*Repository, error) {
 	// The library also takes private addresses and *.localhost for plain-HTTP
 	// hosts: evidence goes in the clear to this machine only.
 	if repo.Scheme() == "http" {
-		if err := requireConfidential("registry", "http://"+repo.RegistryStr()); err != nil {
+		if err := requireConfidential("registry", "http://"+repo.RegistryStr(), opts.Plain); err != nil {
 			return nil, err
 		}
 	}

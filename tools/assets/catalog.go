@@ -68,6 +68,7 @@ func catalog() []asset {
 		{module: "tools/pods", pkg: "./pause", names: []string{"pause"}, minutes: 1, groups: factory},
 		{module: "tools/pods", pkg: "./spiffe-csi", names: []string{"spiffe-csi"}, minutes: 1, groups: factory},
 		{module: "tools/pods", pkg: "./volumes", names: []string{"volumes"}, minutes: 1, groups: factory},
+		{module: "tools/pods", pkg: "./step", names: []string{"step"}, minutes: 1, groups: factory},
 		{module: "tools/spire", pkg: "github.com/spiffe/spire/cmd/spire-server", names: []string{"spire-server"}, version: "1.15.3", ldflags: spireVersion, tags: "sqlite_omit_load_extension", cgo: true, minutes: 5, groups: factory},
 		{module: "tools/spire", pkg: "github.com/spiffe/spire/cmd/spire-agent", names: []string{"spire-agent"}, version: "1.15.3", ldflags: spireVersion, minutes: 3, groups: factory},
 		{module: "tools/spire", pkg: "github.com/spiffe/spire/support/oidc-discovery-provider", names: []string{"oidc-discovery-provider"}, version: "1.15.3", ldflags: spireVersion, minutes: 1, groups: factory},

@@ -16,20 +16,21 @@ import (
 )
 
 func main() {
-	host := flag.String("host", "127.0.0.1", "loopback address to listen on")
+	host := flag.String("host", "127.0.0.1", "address to listen on, a loopback one unless -network")
+	network := flag.Bool("network", false, "serve other hosts: for a pod, where a network policy says who asks")
 	port := flag.Int("port", 3004, "port to listen on")
 	key := flag.String("key", "", "file with the PEM-encoded private key")
 	chain := flag.String("chain", "", "file with the PEM-encoded certificate chain, leaf first")
 	flag.Parse()
-	if err := run(*host, *port, *key, *chain); err != nil {
+	if err := run(*host, *network, *port, *key, *chain); err != nil {
 		slog.Error("timestamp-server", "error", err)
 		os.Exit(1)
 	}
 }
 
-func run(host string, port int, key, chain string) error {
-	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
-		return errors.New("only loopback addresses are served")
+func run(host string, network bool, port int, key, chain string) error {
+	if ip := net.ParseIP(host); ip == nil || !network && !ip.IsLoopback() {
+		return errors.New("only loopback addresses are served without -network")
 	}
 	for name, value := range map[string]any{
 		"timestamp-signer": "file", "timestamp-signer-hash": "sha256",

@@ -2,6 +2,11 @@
 // that keeps its trees in memory, so that a real Rekor and a real certificate
 // transparency log can run without a database. Its logs end with the process:
 // it is for tests and demonstrations, on a loopback address, and nothing else.
+//
+// Front ends are told which log is theirs at their start. A test reads the id of
+// the one log from -tree-file; in a pod, whose manifests are written before any
+// log is, logs are reached by the ids that -logs names, and -health-addr says
+// when they are there.
 package main
 
 import (
@@ -11,12 +16,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/trillian"
-	"github.com/google/trillian/client"
 	"github.com/google/trillian/extension"
 	"github.com/google/trillian/log"
 	"github.com/google/trillian/monitoring"
@@ -28,23 +34,34 @@ import (
 	_ "github.com/google/trillian/storage/memory" // registers the provider "memory"
 	"github.com/google/trillian/util/clock"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/durationpb"
 )
 
+type options struct {
+	addr, treeFile, logs, healthAddr string
+	interval                         time.Duration
+	ct                               ctConfig
+}
+
 func main() {
-	addr := flag.String("addr", "127.0.0.1:8090", "loopback address to listen on")
-	interval := flag.Duration("interval", 20*time.Millisecond, "time between two sequencing runs")
-	treeFile := flag.String("tree-file", "", "create one log and write its id to this file once it is ready")
+	var o options
+	flag.StringVar(&o.addr, "addr", "127.0.0.1:8090", "loopback address to listen on")
+	flag.DurationVar(&o.interval, "interval", 20*time.Millisecond, "time between two sequencing runs")
+	flag.StringVar(&o.treeFile, "tree-file", "", "create one log and write its id to this file once it is ready")
+	flag.StringVar(&o.logs, "logs", "", "create logs that answer to these ids, with commas between them")
+	flag.StringVar(&o.healthAddr, "health-addr", "", "address that answers by http once all logs are there")
+	o.ct.flags()
 	flag.Parse()
-	if err := run(context.Background(), *addr, *interval, *treeFile); err != nil {
+	if err := run(context.Background(), o); err != nil {
 		slog.Error("trillian-memory", "error", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, addr string, interval time.Duration, treeFile string) error {
-	host, _, err := net.SplitHostPort(addr)
+func run(ctx context.Context, o options) error {
+	host, _, err := net.SplitHostPort(o.addr)
 	if err != nil {
 		return fmt.Errorf("reading the address: %w", err)
 	}
@@ -61,45 +78,101 @@ func run(ctx context.Context, addr string, interval time.Duration, treeFile stri
 		QuotaManager:  quota.Noop(),
 		MetricFactory: monitoring.InertMetricFactory{},
 	}
-	srv := grpc.NewServer(grpc.UnaryInterceptor(interceptor.ErrorWrapper))
+	logs := server.NewTrillianLogRPCServer(registry, clock.System)
+	trees, err := createLogs(ctx, registry, logs, o)
+	if err != nil {
+		return err
+	}
+	srv := grpc.NewServer(grpc.ChainUnaryInterceptor(interceptor.ErrorWrapper, renamed(trees)))
 	trillian.RegisterTrillianAdminServer(srv, admin.New(registry, []trillian.TreeType{trillian.TreeType_LOG, trillian.TreeType_PREORDERED_LOG}))
-	trillian.RegisterTrillianLogServer(srv, server.NewTrillianLogRPCServer(registry, clock.System))
+	trillian.RegisterTrillianLogServer(srv, logs)
 
 	sequencer := log.NewOperationManager(log.OperationInfo{
-		Registry: registry, BatchSize: 256, NumWorkers: 1, RunInterval: interval, TimeSource: clock.System,
+		Registry: registry, BatchSize: 256, NumWorkers: 1, RunInterval: o.interval, TimeSource: clock.System,
 	}, log.NewSequencerManager(registry, 0))
 	go sequencer.OperationLoop(ctx)
+	return serve(srv, o)
+}
 
-	lis, err := net.Listen("tcp", addr)
+// serve answers until something fails. What waits for a file or for the health
+// address finds the logs listening, but for an instant.
+func serve(srv *grpc.Server, o options) error {
+	lis, err := net.Listen("tcp", o.addr)
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)
 	}
 	failed := make(chan error, 2)
 	go func() { failed <- srv.Serve(lis) }()
-	if treeFile != "" {
-		if err := createTree(ctx, lis.Addr().String(), treeFile); err != nil {
-			return err
+	if err := o.ct.write(); err != nil {
+		return err
+	}
+	if o.healthAddr != "" {
+		health := &http.Server{
+			Addr: o.healthAddr, ReadHeaderTimeout: 5 * time.Second,
+			Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }),
 		}
+		go func() { failed <- health.ListenAndServe() }()
 	}
 	return <-failed
 }
 
-// createTree makes the log that the certificate transparency front end needs at
-// its start, and publishes the id by rename so that a reader never sees half.
-func createTree(ctx context.Context, addr, file string) error {
-	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		return fmt.Errorf("dialling ourselves: %w", err)
+// createLogs makes the logs that front ends need at their start. The id of the
+// one for -tree-file is published by rename, so that a reader never sees half.
+// The result leads from the ids of -logs to those that the storage chose.
+func createLogs(ctx context.Context, registry extension.Registry, logs *server.TrillianLogRPCServer, o options) (map[int64]int64, error) {
+	create := func() (int64, error) {
+		tree, err := storage.CreateTree(ctx, registry.AdminStorage, &trillian.Tree{
+			TreeState: trillian.TreeState_ACTIVE, TreeType: trillian.TreeType_LOG, MaxRootDuration: durationpb.New(time.Hour),
+		})
+		if err == nil {
+			_, err = logs.InitLog(ctx, &trillian.InitLogRequest{LogId: tree.GetTreeId()})
+		}
+		if err != nil {
+			return 0, fmt.Errorf("creating a log: %w", err)
+		}
+		return tree.TreeId, nil
 	}
-	defer conn.Close()
-	tree, err := client.CreateAndInitTree(ctx, &trillian.CreateTreeRequest{Tree: &trillian.Tree{
-		TreeState: trillian.TreeState_ACTIVE, TreeType: trillian.TreeType_LOG, MaxRootDuration: durationpb.New(time.Hour),
-	}}, trillian.NewTrillianAdminClient(conn), trillian.NewTrillianLogClient(conn))
-	if err != nil {
-		return fmt.Errorf("creating a log: %w", err)
+	if o.treeFile != "" {
+		id, err := create()
+		if err != nil {
+			return nil, err
+		}
+		if err := publish(o.treeFile, []byte(strconv.FormatInt(id, 10))); err != nil {
+			return nil, err
+		}
 	}
-	if err := os.WriteFile(file+".new", []byte(strconv.FormatInt(tree.TreeId, 10)), 0o600); err != nil {
-		return fmt.Errorf("writing the log's id: %w", err)
+	trees := map[int64]int64{}
+	for text := range strings.FieldsFuncSeq(o.logs, func(r rune) bool { return r == ',' }) {
+		name, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || name <= 0 || trees[name] != 0 {
+			return nil, fmt.Errorf("-logs: %q is no id, or one given twice", text)
+		}
+		if trees[name], err = create(); err != nil {
+			return nil, err
+		}
+	}
+	return trees, nil
+}
+
+// renamed lets requests name a log by the id that it was promised under: the
+// storage chooses ids by chance.
+func renamed(trees map[int64]int64) grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+		if m, ok := req.(proto.Message); ok {
+			message := m.ProtoReflect()
+			if field := message.Descriptor().Fields().ByName("log_id"); field != nil {
+				if id, ok := trees[message.Get(field).Int()]; ok {
+					message.Set(field, protoreflect.ValueOfInt64(id))
+				}
+			}
+		}
+		return next(ctx, req)
+	}
+}
+
+func publish(file string, content []byte) error {
+	if err := os.WriteFile(file+".new", content, 0o600); err != nil {
+		return fmt.Errorf("writing %s: %w", file, err)
 	}
 	return os.Rename(file+".new", file)
 }
