@@ -94,7 +94,7 @@ func (f *floor) giveKeys(ctx context.Context) error {
 	}
 	keys := map[string]string{
 		"fulcio.key": "fulcio.key", "fulcio.crt": "fulcio.crt", "ct.key": "ct.key", "ct.pub": "ct.pub", "rekor.key": "rekor.key",
-		"timestamp.key": "tsa.key", "timestamp-chain.crt": "tsa.crt",
+		"timestamp.key": "tsa.key", "timestamp-chain.crt": "tsa.crt", "password": "password",
 	}
 	if err := f.secret(ctx, "sigstore", "sigstore-keys", keys); err != nil {
 		return err

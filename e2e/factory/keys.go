@@ -24,7 +24,7 @@ import (
 // one that was there before, workloads with this one.
 var inside = sigstoretest.Addresses{
 	Fulcio:    "http://fulcio.sigstore.svc.cluster.local",
-	CT:        "http://127.0.0.1:6962/millwright",
+	CT:        "http://ct-server.sigstore.svc.cluster.local/factory",
 	Rekor:     "http://rekor.sigstore.svc.cluster.local",
 	Timestamp: "http://timestamp.sigstore.svc.cluster.local",
 }
@@ -39,6 +39,10 @@ func (f *floor) makeKeys() error {
 		return err
 	}
 	if err := sigstoretest.MakeKeys(dir, inside, f.began); err != nil {
+		return err
+	}
+	// The servers ask for a password, whether a key is encrypted or not.
+	if err := os.WriteFile(filepath.Join(dir, "password"), []byte("unused"), 0o600); err != nil {
 		return err
 	}
 	if err := mergeRoots(f.options.path("trusted_root.json"), f.site.Sigstore.TrustedRootPath, filepath.Join(dir, "trusted_root.json")); err != nil {
