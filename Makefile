@@ -108,7 +108,7 @@ assets: ## Build the servers and tools that tests and the demo run (minutes, onc
 	@$(PINNED) $(NAMES)
 
 .PHONY: factory-assets
-factory-assets: ## Build all that the factory on one machine is made of, images' programs included (an hour, once)
+factory-assets: ## Build all that the factory on one machine is made of (half an hour more than assets, once)
 	@$(PINNED) -group factory
 
 .PHONY: demo

@@ -152,6 +152,40 @@ func TestEveryProgramOfTheCatalogIsMadeOfItsModuleAlone(t *testing.T) {
 	}
 }
 
+func TestWhatTheFactoryRunsIsWhatItsManifestsAreOf(t *testing.T) {
+	t.Parallel()
+	root, err := findRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for base, module := range map[string]string{
+		"kyverno": "tools/kyverno", "spire": "tools/spire-controller-manager", "tekton-chains": "tools/chains", "tekton-pipelines": "tools/tekton",
+	} {
+		lock, err := os.ReadFile(filepath.Join(root, "bases", base, "upstream.lock"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		mod, err := os.ReadFile(filepath.Join(root, module, "go.mod"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if pin := lockField(t, lock, "module") + " " + lockField(t, lock, "version") + " "; !strings.Contains(string(mod), pin) {
+			t.Errorf("bases/%s has manifests of %q, which is not what %s builds", base, pin, module)
+		}
+	}
+}
+
+func lockField(t *testing.T, lock []byte, name string) string {
+	t.Helper()
+	for line := range strings.Lines(string(lock)) {
+		if value, ok := strings.CutPrefix(strings.TrimSpace(line), name+": "); ok {
+			return value
+		}
+	}
+	t.Fatalf("the lock has no %s", name)
+	return ""
+}
+
 func TestPeersAreBuiltForThoseWhoNameThem(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"flux-source-controller", "flux-kustomize-controller"} {

@@ -38,8 +38,11 @@ const containerdVersion = "-X github.com/containerd/containerd/v2/version.Versio
 // containerdTags leave out what asks for filesystems that a node here has not.
 const containerdTags = "no_btrfs,no_devmapper,no_zfs,urfave_cli_no_docs"
 
-// spireVersion is what it would read from a tag in Git.
-const spireVersion = "-X github.com/spiffe/spire/pkg/common/version.gittag=1.15.3"
+// spireVersion and kyvernoVersion are what these would read from a tag in Git.
+const (
+	spireVersion   = "-X github.com/spiffe/spire/pkg/common/version.gittag=1.15.3"
+	kyvernoVersion = "-X github.com/kyverno/kyverno/pkg/version.BuildVersion=v1.19.1"
+)
 
 // catalog lists every program there is. Versions stand here for the progress
 // line only: what is built is what the modules' go.mod and go.sum pin.
@@ -64,13 +67,13 @@ func catalog() []asset {
 		{module: "tools/containerd", pkg: "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2", names: []string{"containerd-shim-runc-v2"}, version: "2.2.9", ldflags: containerdVersion, tags: containerdTags + ",no_grpc", minutes: 1, groups: factory},
 		{module: "tools/containerd", pkg: "github.com/containerd/containerd/v2/cmd/ctr", names: []string{"ctr"}, version: "2.2.9", ldflags: containerdVersion, tags: containerdTags, minutes: 1, groups: factory},
 		{module: "tools/runc", pkg: "github.com/opencontainers/runc", names: []string{"runc"}, version: "1.3.6", tags: "seccomp,urfave_cli_no_docs", cgo: true, minutes: 1, groups: factory},
-		{module: "tools/coredns", pkg: ".", names: []string{"coredns"}, version: "1.15.0", minutes: 2, groups: factory},
 		{module: "tools/pods", pkg: "./pause", names: []string{"pause"}, minutes: 1, groups: factory},
 		{module: "tools/pods", pkg: "./spiffe-csi", names: []string{"spiffe-csi"}, minutes: 1, groups: factory},
 		{module: "tools/pods", pkg: "./volumes", names: []string{"volumes"}, minutes: 1, groups: factory},
 		{module: "tools/pods", pkg: "./step", names: []string{"step"}, minutes: 1, groups: factory},
-		{module: "tools/spire", pkg: "github.com/spiffe/spire/cmd/spire-server", names: []string{"spire-server"}, version: "1.15.3", ldflags: spireVersion, tags: "sqlite_omit_load_extension", cgo: true, minutes: 5, groups: factory},
-		{module: "tools/spire", pkg: "github.com/spiffe/spire/cmd/spire-agent", names: []string{"spire-agent"}, version: "1.15.3", ldflags: spireVersion, minutes: 3, groups: factory},
+		{module: "tools/coredns", pkg: ".", names: []string{"coredns"}, version: "1.15.0", minutes: 3, groups: factory},
+		{module: "tools/spire", pkg: "github.com/spiffe/spire/cmd/spire-server", names: []string{"spire-server"}, version: "1.15.3", ldflags: spireVersion, tags: "sqlite_omit_load_extension", cgo: true, minutes: 6, groups: factory},
+		{module: "tools/spire", pkg: "github.com/spiffe/spire/cmd/spire-agent", names: []string{"spire-agent"}, version: "1.15.3", ldflags: spireVersion, minutes: 1, groups: factory},
 		{module: "tools/spire", pkg: "github.com/spiffe/spire/support/oidc-discovery-provider", names: []string{"oidc-discovery-provider"}, version: "1.15.3", ldflags: spireVersion, minutes: 1, groups: factory},
 		{module: "tools/spire-controller-manager", pkg: "github.com/spiffe/spire-controller-manager/cmd", names: []string{"spire-controller-manager"}, version: "0.6.4", minutes: 1, groups: factory},
 		{module: "tools/tekton", pkg: "github.com/tektoncd/pipeline/cmd/controller", names: []string{"tekton-controller"}, version: "1.15.1", minutes: 2, groups: factory},
@@ -82,6 +85,11 @@ func catalog() []asset {
 		{module: "tools/tekton", pkg: "github.com/tektoncd/pipeline/cmd/sidecarlogresults", names: []string{"tekton-sidecarlogresults"}, version: "1.15.1", minutes: 1, groups: factory},
 		{module: "tools/tekton", pkg: "github.com/tektoncd/pipeline/cmd/workingdirinit", names: []string{"tekton-workingdirinit"}, version: "1.15.1", minutes: 1, groups: factory},
 		{module: "tools/chains", pkg: "github.com/tektoncd/chains/cmd/controller", names: []string{"tekton-chains"}, version: "0.28.1", minutes: 3, groups: factory},
+		{module: "tools/kyverno", pkg: "github.com/kyverno/kyverno/cmd/kyverno", names: []string{"kyverno"}, version: "1.19.1", ldflags: kyvernoVersion, minutes: 4, groups: factory},
+		{module: "tools/kyverno", pkg: "github.com/kyverno/kyverno/cmd/kyverno-init", names: []string{"kyverno-init"}, version: "1.19.1", ldflags: kyvernoVersion, minutes: 1, groups: factory},
+		{module: "tools/kyverno", pkg: "github.com/kyverno/kyverno/cmd/background-controller", names: []string{"kyverno-background"}, version: "1.19.1", ldflags: kyvernoVersion, minutes: 1, groups: factory},
+		{module: "tools/kyverno", pkg: "github.com/kyverno/kyverno/cmd/cleanup-controller", names: []string{"kyverno-cleanup"}, version: "1.19.1", ldflags: kyvernoVersion, minutes: 1, groups: factory},
+		{module: "tools/kyverno", pkg: "github.com/kyverno/kyverno/cmd/reports-controller", names: []string{"kyverno-reports"}, version: "1.19.1", ldflags: kyvernoVersion, minutes: 1, groups: factory},
 		{module: "cmd/millwright-policy", pkg: ".", names: []string{"millwright-policy"}, minutes: 4, groups: usual | factory},
 		{module: "tools/lint", pkg: ".", names: []string{"golangci-lint"}, version: "2.15.0", minutes: 3, groups: usual},
 		{module: "bench/peers/flux-source-controller", pkg: "github.com/fluxcd/source-controller", names: []string{"flux-source-controller"}, version: "1.9.6", minutes: 4},
