@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"net"
 	"os"
 
 	"github.com/vishvananda/netlink"
@@ -30,6 +31,15 @@ func network() error {
 	}
 	if err := netlink.LinkSetUp(device); err != nil {
 		return err
+	}
+	// Services are addresses of nobody, which kube-proxy changes on the way out: a
+	// process of the node needs a way out for them to begin with.
+	_, services, err := net.ParseCIDR(ServiceCIDR)
+	if err != nil {
+		return err
+	}
+	if err := netlink.RouteAdd(&netlink.Route{LinkIndex: device.Index, Dst: services}); err != nil {
+		return fmt.Errorf("adding the route of services: %w", err)
 	}
 	// The network's own setting, not the machine's.
 	return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o600)
