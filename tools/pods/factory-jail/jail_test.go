@@ -154,10 +154,10 @@ func TestOnlyTheOwnerOfAnAddressTakesItOut(t *testing.T) {
 	makeNode(t)
 	loadTable(t)
 	conf := network(t, gave("198.18.16.5/20", "registry"))
-	want := func(when, members2 string) {
+	want := func(when, who string) {
 		t.Helper()
-		if got := members(t); got != members2 {
-			t.Errorf("%s: %q, want %q", when, got, members2)
+		if got := members(t); got != who {
+			t.Errorf("%s: %q, want %q", when, got, who)
 		}
 	}
 	add := func(id string) call { return call{"ADD", id, "build-sample"} }

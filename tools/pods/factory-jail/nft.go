@@ -255,9 +255,9 @@ func checkMembers(ctx context.Context, n nft, class, owner string, addresses []n
 // checkBridge wants that packets between pods of one bridge are seen by the
 // table: otherwise the jail has a door to the neighbours. The setting is of the
 // network namespace, and is not there without the kernel's br_netfilter.
-func checkBridge(proc string) error {
+func checkBridge() error {
 	for _, name := range []string{"bridge-nf-call-iptables", "bridge-nf-call-ip6tables"} {
-		b, err := os.ReadFile(filepath.Join(proc, "sys/net/bridge", name))
+		b, err := os.ReadFile(filepath.Join("/proc/sys/net/bridge", name))
 		if err != nil || strings.TrimSpace(string(b)) != "1" {
 			return refusal.New(reasonBridged, "load br_netfilter and set net.bridge."+name+"=1", "net.bridge.%s is %q", name, strings.TrimSpace(string(b)))
 		}

@@ -56,7 +56,7 @@ func addPod(c *config, args *skel.CmdArgs) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	if err := checkBridge("/proc"); err != nil {
+	if err := checkBridge(); err != nil {
 		return err
 	}
 	n := nft{path: c.NFT}
@@ -95,7 +95,7 @@ func checkPod(c *config, args *skel.CmdArgs) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	if err := checkBridge("/proc"); err != nil {
+	if err := checkBridge(); err != nil {
 		return err
 	}
 	return checkMembers(ctx, nft{path: c.NFT}, class, name, addresses)
@@ -159,7 +159,7 @@ func status(args *skel.CmdArgs) error {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	_, err = nft{path: c.NFT}.members(ctx)
-	return asCNI(codeUnavailable, errors.Join(err, checkBridge("/proc")))
+	return asCNI(codeUnavailable, errors.Join(err, checkBridge()))
 }
 
 // reasonMember is for a pod that is not where it has to be.
