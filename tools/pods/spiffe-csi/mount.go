@@ -32,7 +32,7 @@ func publish(source, podsDir, target string) error {
 	if err != nil {
 		return fmt.Errorf("opening the agent's folder: %w", err)
 	}
-	defer unix.Close(src)
+	defer closeFD(src)
 	want, err := statOf(src)
 	if err != nil {
 		return err
@@ -48,7 +48,7 @@ func publish(source, podsDir, target string) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(dst)
+	defer closeFD(dst)
 	there, err := statOf(dst)
 	if err != nil {
 		return err
@@ -110,7 +110,7 @@ func isMounted(podsDir, target string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	defer unix.Close(fd)
+	defer closeFD(fd)
 	stat, err := statOf(fd)
 	return stat.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0, err
 }
@@ -131,7 +131,7 @@ func openTarget(podsDir, target string, create bool) (int, error) {
 			return -1, openError(target, err)
 		}
 		err = unix.Mkdirat(parent, filepath.Base(rel), 0o750)
-		unix.Close(parent)
+		closeFD(parent)
 		if err != nil && !errors.Is(err, unix.EEXIST) {
 			return -1, fmt.Errorf("making the target: %w", err)
 		}
@@ -150,6 +150,10 @@ func openError(target string, err error) error {
 	}
 	return fmt.Errorf("opening the target: %w", err)
 }
+
+// closeFD closes what was opened to look at or to mount: nothing was written
+// that could be lost.
+func closeFD(fd int) { _ = unix.Close(fd) }
 
 func statOf(fd int) (unix.Statx_t, error) {
 	var s unix.Statx_t

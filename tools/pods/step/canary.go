@@ -68,7 +68,8 @@ func canary(ctx context.Context, args []string, out io.Writer) error {
 	}
 	probes = append(probes,
 		probe{name: "gateway", network: "tcp", target: netip.AddrPortFrom(node, uint16(*port)).String()},
-		probe{name: "gateway link-local", network: "tcp6", find: linkLocalOf(node, uint16(*port))})
+		probe{name: "gateway link-local", network: "tcp6", find: linkLocalOf(node, uint16(*port))},
+		probe{name: "all nodes", target: "ff02::1", special: allNodes})
 	p := proof{Type: proofType, Timeout: timeout.String(), Probes: tryAll(ctx, probes, *timeout), Process: checkProcess("/", os.Environ())}
 	verdict := judge(&p)
 	b, err := json.Marshal(p)

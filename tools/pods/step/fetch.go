@@ -42,7 +42,7 @@ func fetchCommit(ctx context.Context, source string, commit plumbing.Hash, limit
 	if err != nil {
 		return nil, fmt.Errorf("preparing to fetch: %w", err)
 	}
-	defer session.Close()
+	defer func() { _ = session.Close() }()
 	objects := memory.NewStorage()
 	if err := receive(ctx, session, commit, objects); err != nil {
 		if errors.Is(err, errTooMuch) || bound.exceeded() {
@@ -84,7 +84,7 @@ func receive(ctx context.Context, session transport.UploadPackSession, commit pl
 	if err != nil {
 		return fmt.Errorf("fetching: %w", err)
 	}
-	defer pack.Close()
+	defer func() { _ = pack.Close() }()
 	if err := packfile.UpdateObjectStorage(into, pack); err != nil {
 		return fmt.Errorf("reading what the server sent: %w", err)
 	}

@@ -37,7 +37,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	args := os.Args[1:]
-	if filepath.Base(os.Args[0]) == "files" {
+	if filepath.Base(os.Args[0]) == "files" && (len(args) == 0 || args[0] != "serve") {
 		args = append([]string{"serve"}, args...)
 	}
 	err := run(ctx, args, os.Stderr)

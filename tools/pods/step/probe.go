@@ -23,6 +23,8 @@ type probe struct {
 	// is no way to.
 	find func(ctx context.Context) (string, error)
 	send []byte // what to send; then an answer is waited for
+	// special tries in a way of its own.
+	special func(ctx context.Context) (outcome string, ok bool)
 }
 
 // result is what came of a probe.
@@ -37,6 +39,10 @@ func (p probe) try(ctx context.Context, timeout time.Duration) result {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	r := result{Name: p.name, Target: p.target}
+	if p.special != nil {
+		r.Outcome, r.OK = p.special(ctx)
+		return r
+	}
 	if p.find != nil {
 		target, err := p.find(ctx)
 		if target == "" || err != nil {

@@ -74,7 +74,7 @@ func waitForToken(ctx context.Context, addr string, params jwtsvid.Params) (*jwt
 	if err != nil {
 		return nil, fmt.Errorf("preparing to ask the Workload API: %w", err)
 	}
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	var last error
 	for {
 		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
