@@ -255,8 +255,8 @@ func TestEveryImageIsNamedWithAVersionOrADigest(t *testing.T) {
 			}
 		}
 	}
-	if seen != 22 {
-		t.Errorf("%d containers were looked at, want 22", seen)
+	if seen != 23 {
+		t.Errorf("%d containers were looked at, want 23", seen)
 	}
 }
 

@@ -114,8 +114,8 @@ func TestTheFactoryOfThisRepositoryDecodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	e, err := c.Environment("local")
-	if err != nil || e.Health.Mode != factory.HealthUnknown {
-		t.Fatalf("got %+v, %v; want local without health", e, err)
+	if err != nil || e.Health.Mode != factory.HealthObserve {
+		t.Fatalf("got %+v, %v; want local with health", e, err)
 	}
 	for _, k := range e.Components(c) {
 		if _, err := os.Stat(filepath.Join("..", "..", filepath.FromSlash(k.Path), "kustomization.yaml")); err != nil {
