@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 const (
@@ -47,8 +48,18 @@ func TestAPodIsShutInBeforeItStarts(t *testing.T) {
 		dns.serve(t, addr)
 	}
 	p.serve(t, "198.18.16.5:7070")
-	// Without this the test would show nothing.
-	try(t, "without a table", trip{p, "tcp", linkLocal, true})
+	// Without this the test would show nothing. A link that is just coming up
+	// has no address yet.
+	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		conn, err := p.dial("tcp", linkLocal, patience)
+		if err == nil {
+			_ = conn.Close()
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("without a table: %v", err)
+		}
+	}
 	loadTable(t)
 	var open []trip
 	for _, w := range ways {

@@ -55,6 +55,11 @@ func (p probe) try(ctx context.Context, timeout time.Duration) result {
 		r.Target = target
 	}
 	r.Outcome, r.OK = outcome(reach(ctx, p.network, r.Target, p.send))
+	// Our own address of a link that is just coming up may not be there yet.
+	for r.OK && p.find != nil && ctx.Err() == nil {
+		time.Sleep(50 * time.Millisecond)
+		r.Outcome, r.OK = outcome(reach(ctx, p.network, r.Target, p.send))
+	}
 	return r
 }
 
