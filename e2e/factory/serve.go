@@ -79,6 +79,8 @@ func (f *floor) steps() []step {
 		{"Millwright", f.install},
 		{"keys for the Sigstore inside", f.giveKeys},
 		{"Millwright builds the factory", f.healthy},
+		{"an identity for Millwright, instead of its first key", f.giveIdentity},
+		{"Millwright goes on with it", f.healthy},
 	}
 }
 
@@ -148,7 +150,6 @@ func (f *floor) makeImages(ctx context.Context) error {
 		}
 		f.digests[i.Name] = digest.String()
 	}
-	f.trial()
 	f.tell("  %d images", len(all))
 	return nil
 }
