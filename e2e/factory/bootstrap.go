@@ -89,7 +89,7 @@ func (f *floor) factory() *v1alpha1.Factory {
 // giveKeys puts the keys of the Sigstore inside where it looks for them, as soon
 // as Millwright has made their namespaces.
 func (f *floor) giveKeys(ctx context.Context) error {
-	if err := f.namespaces(ctx, "sigstore", "tekton-chains"); err != nil {
+	if err := f.namespaces(ctx, "sigstore", "tekton-chains", "build-sample"); err != nil {
 		return err
 	}
 	keys := map[string]string{
@@ -100,6 +100,17 @@ func (f *floor) giveKeys(ctx context.Context) error {
 		return err
 	}
 	if err := f.secret(ctx, "tekton-chains", "signing-secrets", map[string]string{"rekor.pub": "rekor.pub"}); err != nil {
+		return err
+	}
+	trust := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "build-sample", Name: "sigstore-trust"}, Data: map[string]string{}}
+	for _, name := range []string{"ct.pub", "rekor.pub", "fulcio.crt"} {
+		data, err := os.ReadFile(f.options.path("keys", name))
+		if err != nil {
+			return err
+		}
+		trust.Data[name] = string(data)
+	}
+	if err := f.create(ctx, trust); err != nil {
 		return err
 	}
 	files, err := flat(f.options.path("keys", "tuf"))

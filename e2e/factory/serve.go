@@ -30,6 +30,7 @@ type floor struct {
 	site       *localfactory.Site
 	alice, bob localfactory.Person
 	anchor     string            // the first commit of the factory repository
+	sample     string            // the commit of the sample that is built
 	digests    map[string]string // of images, by name
 	node       *node.Node
 	api        client.Client
@@ -81,6 +82,7 @@ func (f *floor) steps() []step {
 		{"Millwright builds the factory", f.healthy},
 		{"an identity for Millwright, instead of its first key", f.giveIdentity},
 		{"Millwright goes on with it", f.healthy},
+		{"a program for the factory", f.makeSample},
 	}
 }
 
@@ -170,6 +172,7 @@ func (f *floor) startNode(ctx context.Context) error {
 	}
 	f.node, err = node.Start(ctx, node.Options{
 		Dir: f.options.path("node"), Pause: f.reference("pause"), Progress: f, Servers: map[int]int{5000: registry, gitPort: git},
+		Jail: node.Jail{Namespaces: []string{"build-sample"}, GitPort: gitPort, Allow: []string{"registry=198.19.1.1:80", "registry=198.19.1.2:80"}},
 	})
 	if err != nil {
 		return err

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"syscall"
@@ -90,6 +89,9 @@ func (f floor) run() error {
 	if err := network(); err != nil {
 		return fmt.Errorf("setting up the network: %w", err)
 	}
+	if err := f.jail(); err != nil {
+		return fmt.Errorf("making the jail of builds: %w", err)
+	}
 	if err := os.WriteFile(filepath.Join(f.Dir, "run", "network"), nil, 0o600); err != nil {
 		return err
 	}
@@ -145,21 +147,4 @@ func (s *servers) stop() {
 	for i := len(s.running) - 1; i >= 0; i-- {
 		s.running[i].Stop(3 * time.Second)
 	}
-}
-
-// nft runs nft(8) with a rule set on its standard input.
-func nft(rules string) error {
-	cmd := exec.Command("nft", "-f", "-")
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		return err
-	}
-	go func() {
-		_, _ = in.Write([]byte(rules))
-		_ = in.Close()
-	}()
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("nft: %w: %s", err, out)
-	}
-	return nil
 }

@@ -64,8 +64,21 @@ type Options struct {
 	// Servers are servers on the machine's loopback, by the port of the node that
 	// is to lead to them.
 	Servers map[int]int
+	// Jail bounds what pods of some namespaces may reach.
+	Jail Jail
 	// Progress gets a line now and then; nil means quiet.
 	Progress io.Writer
+}
+
+// Jail is what factory-jail (tools/pods) is told: pods of these namespaces reach
+// what the class that their annotation names may reach, from their first packet
+// on; nothing without one.
+type Jail struct {
+	Namespaces []string `json:"namespaces"`
+	// GitPort is the port of the node that leads to a Git server.
+	GitPort int `json:"gitPort"`
+	// Allow are CLASS=ADDRESS:PORT besides.
+	Allow []string `json:"allow"`
 }
 
 // Node is a running node.
@@ -87,13 +100,14 @@ type floor struct {
 	Programs map[string]string `json:"programs"`
 	Cgroup   string            `json:"cgroup"`
 	Pause    string            `json:"pause"`
+	Jail     Jail              `json:"jail"`
 }
 
 // Programs are what a node runs.
 func Programs() []string {
 	return []string{
 		"etcd", "kube-apiserver", "kubectl", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy",
-		"containerd", "containerd-shim-runc-v2", "runc", "bridge", "host-local", "loopback",
+		"containerd", "containerd-shim-runc-v2", "runc", "bridge", "host-local", "loopback", "factory-jail",
 	}
 }
 
@@ -121,7 +135,7 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{dir: dir, Kubeconfig: filepath.Join(dir, "kubeconfig"), floor: floor{
-		Dir: dir, Cgroup: cgroupOf(dir), Pause: o.Pause, Programs: map[string]string{},
+		Dir: dir, Cgroup: cgroupOf(dir), Pause: o.Pause, Jail: o.Jail, Programs: map[string]string{},
 	}}
 	for _, name := range Programs() {
 		n.floor.Programs[name] = bin.Path(name)

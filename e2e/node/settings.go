@@ -47,7 +47,8 @@ disabled_plugins = ["io.containerd.nri.v1.nri"]
   "name": "factory",
   "plugins": [
     {"type": "bridge", "bridge": "cni0", "isGateway": true, "isDefaultGateway": true, "hairpinMode": true, "mtu": 1500,
-     "ipam": {"type": "host-local", "dataDir": "/run/cni-addresses", "ranges": [[{"subnet": "{{.PodCIDR}}"}]]}}
+     "ipam": {"type": "host-local", "dataDir": "/run/cni-addresses", "ranges": [[{"subnet": "{{.PodCIDR}}"}]]}},
+    {"type": "factory-jail", "capabilities": {"io.kubernetes.cri.pod-annotations": true}, "jailed": {{.Jailed}}}
   ]
 }
 `,
@@ -89,7 +90,12 @@ metricsBindAddress: 127.0.0.1:10249
 
 func writeSettings(f floor) error {
 	run := filepath.Join(f.Dir, "run")
+	jailed, err := f.jailed()
+	if err != nil {
+		return err
+	}
 	values := map[string]string{
+		"Jailed": jailed,
 		"Run": run, "PKI": filepath.Join(f.Dir, "pki"), "Cgroup": f.Cgroup, "Pause": f.Pause, "Runc": f.Programs["runc"],
 		"Registry": Registry, "PodCIDR": PodCIDR, "DNS": DNS,
 	}
@@ -114,7 +120,7 @@ func writeSettings(f floor) error {
 	if err := os.MkdirAll(plugins, 0o700); err != nil {
 		return err
 	}
-	for _, name := range []string{"bridge", "host-local", "loopback"} {
+	for _, name := range []string{"bridge", "host-local", "loopback", "factory-jail"} {
 		if err := os.Symlink(f.Programs[name], filepath.Join(plugins, name)); err != nil {
 			return err
 		}

@@ -71,6 +71,7 @@ func catalog() []asset {
 		{module: "tools/pods", pkg: "./spiffe-csi", names: []string{"spiffe-csi"}, minutes: 1, groups: factory},
 		{module: "tools/pods", pkg: "./volumes", names: []string{"volumes"}, minutes: 1, groups: factory},
 		{module: "tools/pods", pkg: "./step", names: []string{"step"}, minutes: 1, groups: factory},
+		{module: "tools/pods", pkg: "./factory-jail", names: []string{"factory-jail"}, minutes: 1, groups: factory},
 		{module: "tools/coredns", pkg: ".", names: []string{"coredns"}, version: "1.15.0", minutes: 3, groups: factory},
 		{module: "tools/spire", pkg: "github.com/spiffe/spire/cmd/spire-server", names: []string{"spire-server"}, version: "1.15.3", ldflags: spireVersion, tags: "sqlite_omit_load_extension", cgo: true, minutes: 6, groups: factory},
 		{module: "tools/spire", pkg: "github.com/spiffe/spire/cmd/spire-agent", names: []string{"spire-agent"}, version: "1.15.3", ldflags: spireVersion, minutes: 1, groups: factory},

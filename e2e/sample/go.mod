@@ -1,0 +1,3 @@
+module factory.test/sample
+
+go 1.26
