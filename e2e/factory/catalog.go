@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"os/exec"
@@ -14,7 +15,8 @@ import (
 // program is an image of one program of tools/assets.
 type program struct {
 	image, asset string
-	root         bool // has to act on the node
+	place        string // of the program in the image, if others know one
+	root         bool   // has to act on the node
 }
 
 // programs are the images of one program each, by the name that manifests use.
@@ -42,10 +44,10 @@ func programs() []program {
 		{image: "tekton-webhook", asset: "tekton-webhook"},
 		{image: "tekton-events", asset: "tekton-events"},
 		{image: "tekton-resolvers", asset: "tekton-resolvers"},
-		{image: "tekton-entrypoint", asset: "tekton-entrypoint"},
-		{image: "tekton-nop", asset: "tekton-nop"},
-		{image: "tekton-sidecarlogresults", asset: "tekton-sidecarlogresults"},
-		{image: "tekton-workingdirinit", asset: "tekton-workingdirinit"},
+		{image: "tekton-entrypoint", asset: "tekton-entrypoint", place: "/ko-app/entrypoint"},
+		{image: "tekton-nop", asset: "tekton-nop", place: "/ko-app/nop"},
+		{image: "tekton-sidecarlogresults", asset: "tekton-sidecarlogresults", place: "/ko-app/sidecarlogresults"},
+		{image: "tekton-workingdirinit", asset: "tekton-workingdirinit", place: "/ko-app/workingdirinit"},
 		{image: "tekton-chains", asset: "tekton-chains"},
 		{image: "step", asset: "step"},
 		{image: "files", asset: "step"},
@@ -57,7 +59,7 @@ func programs() []program {
 func catalog(ctx context.Context, bin assets.Bin, own string) ([]images.Image, error) {
 	var all []images.Image
 	for _, p := range programs() {
-		place := "/app/" + p.image
+		place := cmp.Or(p.place, "/app/"+p.image)
 		i := images.Image{Name: p.image, Files: map[string]string{place: bin.Path(p.asset)}, Entrypoint: place}
 		if p.root {
 			i.User = "0:0"
