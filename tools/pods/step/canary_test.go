@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -129,10 +132,11 @@ func TestTheCanaryFailsOnAnOpenNetworkAndSaysWhere(t *testing.T) {
 	up(t, "lo")
 	to := filepath.Join(t.TempDir(), "JAIL_PROOF")
 	start := time.Now()
+	var log bytes.Buffer
 	err := run(t.Context(), []string{
 		"canary", "-tcp", "api=" + silentTCP(t), "-tcp", "registry=" + echo(t), "-dns", silentUDP(t),
 		"-gateway", "127.0.0.1", "-timeout", "200ms", "-proof", to,
-	}, io.Discard)
+	}, &log)
 	if refusal.ReasonOf(err) != reasonReached {
 		t.Errorf("got %v", err)
 	}
@@ -140,8 +144,16 @@ func TestTheCanaryFailsOnAnOpenNetworkAndSaysWhere(t *testing.T) {
 		t.Errorf("took %s", took)
 	}
 	var p proof
-	if err := json.Unmarshal([]byte(read(t, to)), &p); err != nil {
+	line, _, _ := strings.Cut(log.String(), "\n")
+	if err := json.Unmarshal([]byte(line), &p); err != nil {
 		t.Fatal(err)
+	}
+	var s summary
+	if err := json.Unmarshal([]byte(read(t, to)), &s); err != nil {
+		t.Fatal(err)
+	}
+	if s.Jailed || s.Probes != len(p.Probes) || s.Checks != len(p.Process) || s.Proof != fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(line))) {
+		t.Errorf("summary %+v", s)
 	}
 	seen := map[string]bool{}
 	for _, r := range p.Probes {
