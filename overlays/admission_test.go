@@ -133,7 +133,7 @@ func shapesOfRuns() map[string]admitted {
 	}
 	for name, metadata := range map[string]string{
 		"a label of the factory":   `, labels: {millwright.dev/egress: git}`,
-		"a note to the jail":       `, annotations: {millwright.dev/egress: registry-publish}`,
+		"a note to the jail":       `, annotations: {millwright.dev/egress: registry}`,
 		"a label of Tekton":        `, labels: {tekton.dev/pipeline: secure-build}`,
 		"who manages it":           `, labels: {app.kubernetes.io/managed-by: tekton-pipelines}`,
 		"how it is to be executed": `, annotations: {experimental.tekton.dev/execution-mode: x}`,
