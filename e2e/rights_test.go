@@ -24,6 +24,9 @@ type restricted struct {
 	admin *kubernetes.Clientset
 }
 
+// declared is how many objects the project's own factory has at a site.
+const declared = 267
+
 // TestTheWholeFactoryRunsWithTheRightsOfItsInstall has the real controller, with
 // a token of its service account and what overlays/local/millwright gives to it,
 // apply and attest the whole factory, put drift back, prune, and say what it may
@@ -45,7 +48,7 @@ func TestTheWholeFactoryRunsWithTheRightsOfItsInstall(t *testing.T) {
 	r.must(site.StartController(ctx, site.PolicyEngine()))
 	began := time.Now()
 	r.must(r.api.Create(ctx, site.Factory(anchor, 5*time.Second)))
-	r.awaitApplied(179)
+	r.awaitApplied(declared)
 	t.Logf("applied and attested after %v", time.Since(began).Round(time.Millisecond))
 
 	r.step("drift is put back", func() {
@@ -185,7 +188,7 @@ func (r *restricted) degraded() {
 	role.Rules = whole
 	_, err = roles.Update(ctx, role, metav1.UpdateOptions{})
 	r.must(err)
-	r.awaitApplied(179)
+	r.awaitApplied(declared)
 }
 
 // withoutRights commits, signed, a binding that would give the controller's
@@ -216,5 +219,5 @@ subjects: [{kind: ServiceAccount, name: millwright-controller, namespace: millwr
 	}
 	r.must(r.site.Write(file, string(before)))
 	r.commitAll("none of that")
-	r.awaitApplied(179)
+	r.awaitApplied(declared)
 }

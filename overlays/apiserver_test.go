@@ -77,7 +77,7 @@ func versions(t *testing.T, objects []object) map[string]string {
 func TestTheFactoryAppliesToAnEmptyAPIServer(t *testing.T) {
 	objects := mustBuild(t)
 	apply := func(keep func(object) bool) {
-		mustKubectl(t, list(t, objects, keep), "apply", "--server-side", "--field-manager=test", "-f", "-")
+		mustKubectl(t, list(t, objects, keep), append(asUser(reconcilers), "apply", "--server-side", "--field-manager=millwright/test", "-f", "-")...)
 	}
 	apply(func(o object) bool { return o.component == "namespaces" })
 	apply(isCRD)
@@ -96,13 +96,13 @@ func TestTheFactoryAppliesToAnEmptyAPIServer(t *testing.T) {
 	t.Run("and only the Tekton controller writes the status of a run", onlyTektonWritesStatus)
 	t.Run("and exceptions from policies are refused", exceptionsAreRefused)
 	t.Run("and whoever edits a namespace may not start builds", editorsStartNoBuilds)
+	t.Run("and what the native policies are for is refused, and nothing else", nativePolicies)
 }
 
 const taskRun = `{"apiVersion":"tekton.dev/v1","kind":"TaskRun","metadata":{"name":"run","namespace":"default"},"spec":{"taskRef":{"name":"x"}}}`
 
 func onlyTektonWritesStatus(t *testing.T) {
-	const tekton = "system:serviceaccount:tekton-pipelines:tekton-pipelines-controller"
-	mustKubectl(t, taskRun, "create", "-f", "-")
+	mustKubectl(t, taskRun, append(asUser(tekton), "create", "-f", "-")...)
 	rows := map[string]bool{
 		tekton:   true,
 		"mallet": false,
@@ -114,9 +114,8 @@ func onlyTektonWritesStatus(t *testing.T) {
 		"system:serviceaccount:tekton-pipelines:tekton-pipelines-controll": false,
 	}
 	for user, allowed := range rows {
-		// With every right that RBAC can give, so that only the policy can say no.
-		out, err := kubectl(t, "", "--as", user, "--as-group", "system:masters", "patch", "taskrun", "run", "-n", "default",
-			"--subresource=status", "--type=merge", "-p", `{"status":{"podName":"by-`+user[strings.LastIndexByte(user, ':')+1:]+`"}}`)
+		out, err := kubectl(t, "", append(asUser(user), "patch", "taskrun", "run", "-n", "default",
+			"--subresource=status", "--type=merge", "-p", `{"status":{"podName":"by-`+user[strings.LastIndexByte(user, ':')+1:]+`"}}`)...)
 		if denied := err != nil && strings.Contains(out, "POL-K17"); denied == allowed || (allowed && err != nil) {
 			t.Errorf("%s: %v %s", user, err, out)
 		}

@@ -41,10 +41,12 @@ func (s *Site) Write(name, content string) error {
 // example; so are Go tests and test data. Each file may be changed on the way.
 //
 // With nil it is for a site that has an API server and no kubelet: what the copy
-// says about health is that nobody can tell.
+// says about health is that nobody can tell. And since a site is where objects are
+// changed by hand, to see them put back, the policies that would refuse that
+// (POL-K16) are left out.
 func (s *Site) CopyFactory(change func(name string, content []byte) ([]byte, error)) error {
 	if change == nil {
-		change = withoutKubelet
+		change = ofSite
 	}
 	for _, top := range []string{"factory-config", "bases", "overlays"} {
 		root := filepath.Join(s.options.Root, top)
@@ -81,16 +83,22 @@ func (s *Site) CopyFactory(change func(name string, content []byte) ([]byte, err
 	return nil
 }
 
-// withoutKubelet changes the health of every environment of factory.yaml.
-func withoutKubelet(name string, config []byte) ([]byte, error) {
+// ofSite makes factory.yaml one for a site.
+func ofSite(name string, config []byte) ([]byte, error) {
 	if name != factory.Path {
 		return config, nil
 	}
-	observed := []byte("      mode: Observe\n")
-	if !bytes.Contains(config, observed) {
-		return nil, fmt.Errorf("%s observes the health of no environment", factory.Path)
+	for before, after := range map[string]string{
+		"      mode: Observe\n": "      mode: Unknown\n      reason: no kubelet runs here, so nothing can report that it is ready\n",
+		"  - name: writers\n    path: writers\n    dependsOn: [admission]\n    drift: correct\n": "",
+		"    dependsOn: [namespaces, writers]\n":                                                 "    dependsOn: [namespaces, admission]\n",
+	} {
+		if !bytes.Contains(config, []byte(before)) {
+			return nil, fmt.Errorf("%s has no %q", factory.Path, before)
+		}
+		config = bytes.ReplaceAll(config, []byte(before), []byte(after))
 	}
-	return bytes.ReplaceAll(config, observed, []byte("      mode: Unknown\n      reason: no kubelet runs here, so nothing can report that it is ready\n")), nil
+	return config, nil
 }
 
 // wanted says which files of the project belong into a factory repository.

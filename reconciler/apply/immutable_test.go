@@ -33,8 +33,8 @@ func fixed() map[string][3]string {
 		"a template": {"Job run", job, strings.ReplaceAll(job, "run:1", "run:2")},
 		"a cluster address": {
 			"Service s",
-			"apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: NAME}\nspec: {clusterIP: 10.96.78.NUMBER, ports: [{port: 80}]}",
-			"apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: NAME}\nspec: {clusterIP: 10.96.77.NUMBER, ports: [{port: 80}]}",
+			"apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: NAME}\nspec: {clusterIP: 198.19.78.NUMBER, ports: [{port: 80}]}",
+			"apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: NAME}\nspec: {clusterIP: 198.19.77.NUMBER, ports: [{port: 80}]}",
 		},
 		"a role reference": {"RoleBinding b", roleBinding("one"), roleBinding("two")},
 		"what says so itself": {

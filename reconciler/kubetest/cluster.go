@@ -241,7 +241,7 @@ func (c *Cluster) apiserverArgs() ([]string, error) {
 		"--tls-cert-file=" + c.pki.serverCert, "--tls-private-key-file=" + c.pki.serverKey,
 		"--service-account-key-file=" + c.pki.accountKey, "--service-account-signing-key-file=" + c.pki.accountKey,
 		"--service-account-issuer=https://kubernetes.default.svc",
-		"--service-cluster-ip-range=10.96.0.0/16",
+		"--service-cluster-ip-range=198.19.0.0/16",
 		"--authorization-mode=Node,RBAC", "--allow-privileged=true",
 	}
 	if !c.options.Audit {
