@@ -19,7 +19,7 @@ const issuer = "http://oidc.spire-server.svc.cluster.local"
 // the identity that the factory has for it, and everything that it signs from
 // then on is signed with that.
 func (f *floor) giveIdentity(ctx context.Context) error {
-	if err := f.apply(ctx, "-k", f.site.Path("factory", "overlays", "local", "millwright-identity")); err != nil {
+	if err := f.apply(ctx, "-k", f.site.Path("factory", "overlays", "local", "millwright-identity"), "--selector=app.kubernetes.io/name=millwright-controller"); err != nil {
 		return err
 	}
 	if err := f.kubectl(ctx, "rollout", "status", "deployment/millwright-controller", "--namespace="+localfactory.Namespace, "--timeout=90s"); err != nil {

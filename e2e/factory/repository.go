@@ -38,7 +38,10 @@ func (f *floor) makeRepository(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = f.site.CopyFactory(func(_ string, content []byte) ([]byte, error) {
+	err = f.site.CopyFactory(func(name string, content []byte) ([]byte, error) {
+		if filepath.Ext(name) != ".yaml" {
+			return content, nil
+		}
 		content = bytes.ReplaceAll(content, []byte(tufRoot), []byte(base64.StdEncoding.EncodeToString(root)))
 		return images.Pin(content, node.Registry, f.digests)
 	})
