@@ -74,16 +74,22 @@ var local = sync.OnceValues(func() ([]object, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(root)
-	for _, dir := range []string{"bases", "overlays", "factory-config"} {
-		if err := copyYAML(filepath.Join(root, dir), filepath.Join("..", dir)); err != nil {
-			return nil, err
-		}
-	}
-	if _, err := upstream.Materialise(context.Background(), root, nil, upstream.Go("go")); err != nil {
+	if err := materialise(root); err != nil {
 		return nil, err
 	}
 	return build(root, "local")
 })
+
+// materialise makes of root what a factory repository begins with.
+func materialise(root string) error {
+	for _, dir := range []string{"bases", "overlays", "factory-config"} {
+		if err := copyYAML(filepath.Join(root, dir), filepath.Join("..", dir)); err != nil {
+			return err
+		}
+	}
+	_, err := upstream.Materialise(context.Background(), root, nil, upstream.Go("go"))
+	return err
+}
 
 func build(root, environment string) ([]object, error) {
 	data, err := os.ReadFile(filepath.Join(root, factory.Path))
