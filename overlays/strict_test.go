@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // lockImages writes the images of an adopter, all but one: one reference for each
@@ -96,34 +98,27 @@ func checkStrict(t *testing.T, environment string, o object) {
 // strictValues are those that local relaxes.
 func strictValues(t *testing.T, environment string, objects []object) {
 	t.Helper()
-	want := map[string][]string{
-		"ConfigMap. tekton-pipelines/feature-flags": {
-			"isolate-pipelinerun", "data", "coschedule"},
-		"ConfigMap. tekton-chains/chains-config": {
-			"https://millwright.dev/factory/" + environment + "@1", "data", "builder.id"},
+	want := map[string]any{
+		"ConfigMap. tekton-pipelines/feature-flags coschedule":                                      "isolate-pipelinerun",
+		"ConfigMap. tekton-pipelines/feature-flags trusted-resources-verification-no-match-policy":  "fail",
+		"ConfigMap. tekton-chains/chains-config builder.id":                                         "https://millwright.dev/factory/" + environment + "@1",
+		"Deployment.apps kyverno/kyverno-admission-controller replicas":                             "3",
+		"HorizontalPodAutoscaler.autoscaling tekton-pipelines/tekton-pipelines-webhook minReplicas": "1",
 	}
-	replicas := 0.0
+	got := map[string]any{}
 	for _, o := range objects {
-		if w, ok := want[o.id()]; ok && o.text(w[1:]...) != w[0] {
-			t.Errorf("%s: %s is %q at %v", environment, o.id(), o.text(w[1:]...), w[1:])
-		}
-		delete(want, o.id())
-		if o.id() == "ConfigMap. tekton-pipelines/feature-flags" && o.text("data", "trusted-resources-verification-no-match-policy") != "fail" {
-			t.Errorf("%s: what nobody signed runs", environment)
-		}
-		if o.id() == "Deployment.apps kyverno/kyverno-admission-controller" {
-			switch n := o.field("spec", "replicas").(type) {
-			case int:
-				replicas = float64(n)
-			case int64:
-				replicas = float64(n)
-			case float64:
-				replicas = n
+		for at := range want {
+			if id, field := at[:strings.LastIndexByte(at, ' ')], at[strings.LastIndexByte(at, ' ')+1:]; id == o.id() {
+				part := "data"
+				if o.field(part) == nil {
+					part = "spec"
+				}
+				got[at] = fmt.Sprint(o.field(part, field))
 			}
 		}
 	}
-	if len(want) > 0 || replicas != 3 {
-		t.Errorf("%s: not there: %v; Kyverno has %v replicas", environment, want, replicas)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", environment, diff)
 	}
 }
 
