@@ -226,6 +226,7 @@ func writers() map[string]admitted {
 		"a role of the reconciler's":             {asUser(person), role("millwright.dev/rights-of: millwright-system"), "create -f -", ""},
 		"a Deployment by its controller":         {asUser("system:serviceaccount:kube-system:deployment-controller"), "", `annotate deployment fulcio -n sigstore deployment.kubernetes.io/revision=1`, ""},
 		"a Deployment by a person":               {asUser(person), "", "annotate deployment fulcio -n sigstore a=b", "POL-K16"},
+		"the reconciler's by who installs it":    {asUser(person), "", "label namespace millwright-system a=b", ""},
 		"a namespace relabelled":                 {asUser(person), "", "label namespace build-sample millwright.dev/purpose-", "POL-K16"},
 		"a definition by Tekton's webhook":       {asUser("system:serviceaccount:tekton-pipelines:tekton-pipelines-webhook"), "", "annotate crd tasks.tekton.dev a=b", ""},
 		"a definition by a person":               {asUser(person), "", "annotate crd tasks.tekton.dev a=b", "POL-K16"},

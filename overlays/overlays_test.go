@@ -74,16 +74,22 @@ var local = sync.OnceValues(func() ([]object, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(root)
-	for _, dir := range []string{"bases", "overlays", "factory-config"} {
-		if err := copyYAML(filepath.Join(root, dir), filepath.Join("..", dir)); err != nil {
-			return nil, err
-		}
-	}
-	if _, err := upstream.Materialise(context.Background(), root, nil, upstream.Go("go")); err != nil {
+	if err := materialise(root); err != nil {
 		return nil, err
 	}
 	return build(root, "local")
 })
+
+// materialise makes of root what a factory repository begins with.
+func materialise(root string) error {
+	for _, dir := range []string{"bases", "overlays", "factory-config"} {
+		if err := copyYAML(filepath.Join(root, dir), filepath.Join("..", dir)); err != nil {
+			return err
+		}
+	}
+	_, err := upstream.Materialise(context.Background(), root, nil, upstream.Go("go"))
+	return err
+}
 
 func build(root, environment string) ([]object, error) {
 	data, err := os.ReadFile(filepath.Join(root, factory.Path))
@@ -227,84 +233,6 @@ func TestNoSecretCarriesAValue(t *testing.T) {
 	for _, o := range mustBuild(t) {
 		if o.text("kind") == "Secret" && (o.field("data") != nil || o.field("stringData") != nil) {
 			t.Errorf("%s carries data", o.id())
-		}
-	}
-}
-
-// A base leaves upstream's placeholder where an environment must name an image. A
-// tag may be another image tomorrow; a digest never is.
-func TestEveryImageIsNamedByItsDigest(t *testing.T) {
-	t.Parallel()
-	pinned := regexp.MustCompile(`^[a-z0-9.]+(:[0-9]+)?(/[a-z0-9._-]+)+(:[A-Za-z0-9._-]+)?@sha256:[0-9a-f]{64}$`)
-	seen := map[string]int{}
-	for _, o := range mustBuild(t) {
-		if strings.Contains(string(o.json), "ko://") {
-			t.Errorf("%s names an image that only its own build can resolve", o.id())
-		}
-		for where, image := range imagesOf(o) {
-			seen[o.text("kind")]++
-			if !pinned.MatchString(image) {
-				t.Errorf("%s runs %q as %s", o.id(), image, where)
-			}
-		}
-	}
-	want := map[string]int{"DaemonSet": 2, "Deployment": 20, "StatefulSet": 6, "Task": 8}
-	if diff := cmp.Diff(want, seen); diff != "" {
-		t.Errorf("images that were looked at (-want +got):\n%s", diff)
-	}
-}
-
-// imagesOf are the images that an object has run, by where it says so: of its pods,
-// in arguments (Tekton adds containers to pods of builds), and of the steps of a Task.
-func imagesOf(o object) map[string]string {
-	out := map[string]string{}
-	add := func(at string, value any) {
-		if image, ok := value.(string); ok {
-			out[at] = image
-		}
-	}
-	for _, at := range [][]string{{"spec", "template", "spec", "initContainers"}, {"spec", "template", "spec", "containers"}, {"spec", "steps"}} {
-		containers, _ := o.field(at...).([]any)
-		for i, c := range containers {
-			container, _ := c.(map[string]any)
-			name := fmt.Sprintf("%s[%d]", at[len(at)-1], i)
-			add(name, container["image"])
-			args, _ := container["args"].([]any)
-			for j := 1; j < len(args); j++ {
-				if flag, _ := args[j-1].(string); strings.HasSuffix(flag, "-image") {
-					add(name+" "+flag, args[j])
-				}
-			}
-		}
-	}
-	if template, ok := o.field("spec", "stepTemplate").(map[string]any); ok {
-		add("stepTemplate", template["image"])
-	}
-	return out
-}
-
-// Rules for the network add up: one that selects the pods that may reach nothing
-// would be the one that counts (N02, N03).
-func TestNoRuleForTheNetworkIsAboutBuildsThatMayReachNothing(t *testing.T) {
-	t.Parallel()
-	denied := map[string]bool{}
-	for _, o := range mustBuild(t) {
-		if o.text("kind") != "NetworkPolicy" {
-			continue
-		}
-		namespace := o.text("metadata", "namespace")
-		if o.text("metadata", "name") == "default-deny" {
-			denied[namespace] = o.field("spec", "ingress") == nil && o.field("spec", "egress") == nil
-			continue
-		}
-		class := o.text("spec", "podSelector", "matchLabels", "millwright.dev/egress")
-		if namespace == "build-sample" && (class == "" || class == "none" || o.field("spec", "podSelector", "matchExpressions") != nil) {
-			t.Errorf("%s selects builds of the class %q", o.id(), class)
-		}
-	}
-	for _, o := range mustBuild(t) {
-		if name := o.text("metadata", "name"); o.text("kind") == "Namespace" && name != "factory-catalog" && !denied[name] {
-			t.Errorf("%s does not deny by default", o.id())
 		}
 	}
 }

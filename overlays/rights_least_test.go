@@ -381,8 +381,8 @@ func TestARightThatIsTakenAwayFailsItsObjectsAndNoOthers(t *testing.T) { // rows
 	t.Run("G10 a kind may not be looked at", func(t *testing.T) {
 		p := &plant{t, p.cluster, p.admin, p.engine}
 		giveBack := take(system+":millwright:observe", "kyverno", func(r rbacv1.PolicyRule) bool { return slices.Contains(r.Resources, "deployments") })
-		p.kubectl("delete", "configmap", "kyverno", "-n", "kyverno")
-		p.kubectl("delete", "deployment", "kyverno-admission-controller", "-n", "kyverno")
+		p.past("delete", "configmap", "kyverno", "-n", "kyverno")
+		p.past("delete", "deployment", "kyverno-admission-controller", "-n", "kyverno")
 		p.eventually("the right is gone", func() error {
 			_, set := p.pass(m, plan.DefaultLimits())
 			left := open(set)
@@ -412,7 +412,7 @@ func TestARightThatIsTakenAwayFailsItsObjectsAndNoOthers(t *testing.T) { // rows
 			}
 			return err
 		})
-		p.kubectl("patch", "configmap", "feature-flags", "-n", "tekton-pipelines", "--type=merge", "--field-manager=mallory", "-p", `{"data":{"coschedule":"disabled"}}`)
+		p.past("patch", "configmap", "feature-flags", "-n", "tekton-pipelines", "--type=merge", "--field-manager=mallory", "-p", `{"data":{"coschedule":"disabled"}}`)
 		_, set := p.pass(m, plan.DefaultLimits())
 		left := open(set)
 		if len(left) != 1 || !strings.Contains(left[0], "feature-flags") || !strings.Contains(left[0], "cannot impersonate") {

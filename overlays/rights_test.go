@@ -208,6 +208,12 @@ func (p *plant) kubectl(args ...string) string {
 	return string(out)
 }
 
+// past is kubectl in the hands of somebody whom POL-K16 lets through.
+func (p *plant) past(args ...string) {
+	p.t.Helper()
+	p.kubectl(append(asUser(reconcilers), args...)...)
+}
+
 // The whole life of a factory with nothing but the generated rights: everything
 // is made, what others change is put back, what is not declared any more is
 // deleted. One test, since each step stands on the one before.
@@ -222,12 +228,10 @@ func TestTheGeneratedRightsAreEnoughForTheWholeLifeOfTheFactory(t *testing.T) {
 
 	t.Run("drift is put back", func(t *testing.T) {
 		p := &plant{t, p.cluster, p.admin, p.engine}
-		// By somebody who gets past POL-K16.
-		past := func(args ...string) { p.kubectl(append(asUser(reconcilers), args...)...) }
-		past("patch", "configmap", "feature-flags", "-n", "tekton-pipelines", "--type=merge", "--field-manager=mallory", "-p", `{"data":{"coschedule":"disabled"}}`)
-		past("delete", "deployment", "kyverno-admission-controller", "-n", "kyverno")
-		past("delete", "clusterrolebinding", "kyverno:admission-controller:view")
-		past("delete", "secret", "signing-secrets", "-n", "tekton-chains")
+		p.past("patch", "configmap", "feature-flags", "-n", "tekton-pipelines", "--type=merge", "--field-manager=mallory", "-p", `{"data":{"coschedule":"disabled"}}`)
+		p.past("delete", "deployment", "kyverno-admission-controller", "-n", "kyverno")
+		p.past("delete", "clusterrolebinding", "kyverno:admission-controller:view")
+		p.past("delete", "secret", "signing-secrets", "-n", "tekton-chains")
 		set := p.converge(m)
 		if got := len(set.Corrected()); got != 4 {
 			t.Errorf("%d objects were put back, want 4: %v", got, set.Count())

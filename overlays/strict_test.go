@@ -1,0 +1,143 @@
+package overlays_test
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// lockImages writes the images of an adopter, all but one: one reference for each
+// name that the strict environments ask for.
+func lockImages(t *testing.T, root, environment, but string) {
+	t.Helper()
+	asked := regexp.MustCompile(`fieldPath: data\.([a-z-]+)}`)
+	lines := map[string]bool{}
+	files, err := filepath.Glob(filepath.Join(root, "overlays", "strict", "*", "images", "kustomization.yaml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d components say which images they need: %v", len(files), err)
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range asked.FindAllStringSubmatch(string(data), -1) {
+			if m[1] != but {
+				lines[fmt.Sprintf("  %[1]s: registry.example.org/%[1]s@sha256:%[2]x\n", m[1], sha256.Sum256([]byte(m[1])))] = true
+			}
+		}
+	}
+	text := "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: images\n  annotations: {config.kubernetes.io/local-config: \"true\"}\ndata:\n" +
+		strings.Join(slices.Sorted(maps.Keys(lines)), "")
+	if err := os.WriteFile(filepath.Join(root, "overlays", environment, "images", "images.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Staging and production render with the images of whoever adopts them, and not
+// without: none is invented.
+func TestStagingAndProductionAreStrictAndRunTheirAdoptersImages(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	if err := materialise(root); err != nil {
+		t.Fatal(err)
+	}
+	for _, environment := range []string{"staging", "production"} {
+		if _, err := build(root, environment); err == nil || !strings.Contains(err.Error(), "images.yaml") {
+			t.Errorf("%s without images: %v", environment, err)
+		}
+		lockImages(t, root, environment, "tekton-entrypoint")
+		if _, err := build(root, environment); err == nil || !strings.Contains(err.Error(), "tekton-entrypoint") {
+			t.Errorf("%s without one image: %v", environment, err)
+		}
+		lockImages(t, root, environment, "")
+		objects, err := build(root, environment)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range objects {
+			checkStrict(t, environment, o)
+		}
+		strictValues(t, environment, objects)
+	}
+}
+
+var adopted = regexp.MustCompile(`^registry\.example\.org/[a-z-]+@sha256:[0-9a-f]{64}$`)
+
+func checkStrict(t *testing.T, environment string, o object) {
+	t.Helper()
+	for where, image := range imagesOf(o) {
+		if !adopted.MatchString(image) {
+			t.Errorf("%s: %s runs %q as %s", environment, o.id(), image, where)
+		}
+	}
+	if o.text("kind") == "ConfigMap" && o.text("metadata", "name") == "images" {
+		t.Errorf("%s applies the list of images", environment)
+	}
+	text := string(o.json)
+	for _, never := range []string{"registry.localhost", "factory.test", "198.18.", "198.19.", "spiffe://factory.test"} {
+		if strings.Contains(text, never) {
+			t.Errorf("%s: %s names %s, which is the local environment's", environment, o.id(), never)
+		}
+	}
+	// Examples in Tekton's ConfigMaps and descriptions of kinds have such addresses.
+	if ours := !slices.Contains([]string{"kyverno", "tekton-pipelines"}, o.component); ours && o.text("kind") != "CustomResourceDefinition" && strings.Contains(text, "http://") {
+		t.Errorf("%s: %s speaks without TLS", environment, o.id())
+	}
+}
+
+// strictValues are those that local relaxes.
+func strictValues(t *testing.T, environment string, objects []object) {
+	t.Helper()
+	want := map[string]any{
+		"ConfigMap. tekton-pipelines/feature-flags coschedule":                                      "isolate-pipelinerun",
+		"ConfigMap. tekton-pipelines/feature-flags trusted-resources-verification-no-match-policy":  "fail",
+		"ConfigMap. tekton-chains/chains-config builder.id":                                         "https://millwright.dev/factory/" + environment + "@1",
+		"Deployment.apps kyverno/kyverno-admission-controller replicas":                             "3",
+		"HorizontalPodAutoscaler.autoscaling tekton-pipelines/tekton-pipelines-webhook minReplicas": "1",
+	}
+	got := map[string]any{}
+	for _, o := range objects {
+		for at := range want {
+			if id, field := at[:strings.LastIndexByte(at, ' ')], at[strings.LastIndexByte(at, ' ')+1:]; id == o.id() {
+				part := "data"
+				if o.field(part) == nil {
+					part = "spec"
+				}
+				got[at] = fmt.Sprint(o.field(part, field))
+			}
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", environment, diff)
+	}
+}
+
+// Only local relaxes, and the list of what it does is a file of its own.
+func TestOnlyTheEnvironmentLocalRelaxes(t *testing.T) {
+	t.Parallel()
+	for _, environment := range []string{"staging", "production", "strict"} {
+		err := filepath.WalkDir(environment, func(p string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			data, err := os.ReadFile(p)
+			if strings.Contains(string(data), "Relaxation ") || d.Name() == "relaxations.yaml" {
+				t.Errorf("%s relaxes something", p)
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
