@@ -129,6 +129,34 @@ func follow(ctx context.Context, o options, ended <-chan error, w io.Writer) err
 	}
 }
 
+// restart has the one in the background end its node and start it again, and
+// waits until all of it is ready.
+func restart(ctx context.Context, o options) error {
+	pid, running := holder(o)
+	if !running {
+		return errors.New("no factory is running there: make factory starts one")
+	}
+	if err := os.Remove(o.path(readyFile)); err != nil {
+		return fmt.Errorf("the factory is not ready: %w", err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGHUP); err != nil {
+		return fmt.Errorf("asking process %d: %w", pid, err)
+	}
+	for {
+		if _, err := os.Stat(o.path(readyFile)); err == nil {
+			return nil
+		}
+		if _, running := holder(o); !running {
+			return fmt.Errorf("the factory has ended; see %s", o.path(progressFile))
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
 func orEnded(err error) error {
 	if err == nil {
 		return errors.New("it ended")

@@ -3,6 +3,7 @@
 // and no Docker, no registry and no account.
 //
 //	factory up      start it in the background, and tell what happens until it is ready
+//	factory restart end the node as if its machine had lost power, and start it again
 //	factory down    end it and remove its data
 //	factory exec    run a command inside the node's namespaces
 //
@@ -59,7 +60,7 @@ func main() {
 }
 
 func usage() {
-	fmt.Fprintln(os.Stderr, "usage: factory up|down|exec [-root DIR] [-dir DIR] [-keep] [-- COMMAND]")
+	fmt.Fprintln(os.Stderr, "usage: factory up|restart|down|exec [-root DIR] [-dir DIR] [-keep] [-- COMMAND]")
 	os.Exit(2)
 }
 
@@ -69,6 +70,8 @@ func (o options) command(ctx context.Context, name string, args []string) error 
 		return up(ctx, o)
 	case "serve":
 		return serve(ctx, o)
+	case "restart":
+		return restart(ctx, o)
 	case "down":
 		return down(ctx, o)
 	case "exec":

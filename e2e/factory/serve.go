@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -44,7 +46,28 @@ func serve(ctx context.Context, o options) error {
 	}
 	f := &floor{options: o, began: time.Now()}
 	defer f.stop()
-	for _, step := range f.steps() {
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, syscall.SIGHUP)
+	for steps := f.steps(); ; steps = f.restart() {
+		if err := f.take(ctx, steps); err != nil {
+			return err
+		}
+		if err := os.WriteFile(o.path(readyFile), nil, 0o600); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-f.node.Done():
+			return errors.New("the node has ended; see " + o.path("node", "node.log"))
+		case <-again:
+		}
+	}
+}
+
+// take takes the steps, and tells how long each took.
+func (f *floor) take(ctx context.Context, steps []step) error {
+	for _, step := range steps {
 		f.tell("%s", step.name)
 		began := time.Now()
 		if err := step.do(ctx); err != nil {
@@ -52,14 +75,17 @@ func serve(ctx context.Context, o options) error {
 		}
 		f.tell("  %.1f s", time.Since(began).Seconds())
 	}
-	if err := os.WriteFile(o.path(readyFile), nil, 0o600); err != nil {
-		return err
-	}
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-f.node.Done():
-		return errors.New("the node has ended; see " + o.path("node", "node.log"))
+	return nil
+}
+
+// restart are the steps when the node is started again, with what it had before.
+func (f *floor) restart() []step {
+	return []step{
+		{"the node again", func(ctx context.Context) error {
+			f.node.Stop()
+			return f.startNode(ctx)
+		}},
+		{"everything comes back", f.healthy},
 	}
 }
 
