@@ -15,6 +15,7 @@ ROUNDS ?= 3
 WORKLOADS ?= w1,w2,w3,w4,w7
 SOAK ?= 1m
 COUNT ?=
+DIR ?= .factory
 
 # Modules of their own that have tests; their dependencies do not fit ours.
 NESTED := cmd/millwright-policy tools/registry tools/pods
@@ -119,6 +120,23 @@ demo: ## Show the whole loop on real parts; KEEP=1 leaves it running
 .PHONY: test-demo
 test-demo: ## Compare the demo with its transcript, sabotage it, interrupt it (minutes)
 	MILLWRIGHT_TEST_DEMO=1 $(GO) test -count=1 -timeout 90m -v -run 'Demonstration|Interrupt' ./e2e/demo
+
+.PHONY: factory
+factory: ## Bring up the whole factory on this machine (Linux, root; DIR=.factory)
+	@echo "building the factory's programs (the first time this takes half an hour)" >&2
+	@$(GO) run ./e2e/factory up -dir $(DIR)
+
+.PHONY: factory-restart
+factory-restart: ## End the factory's node as a loss of power would, and start it again
+	@$(GO) run ./e2e/factory restart -dir $(DIR)
+
+.PHONY: factory-down
+factory-down: ## End the factory and remove its data
+	@$(GO) run ./e2e/factory down -dir $(DIR)
+
+.PHONY: test-factory
+test-factory: ## Bring up the factory and try what it promises (Linux, root; minutes)
+	MILLWRIGHT_TEST_FACTORY=1 $(GO) test -count=1 -timeout 60m -v -run 'Factory' ./e2e/factory
 
 .PHONY: clean
 clean: ## Remove bin/ and materialised upstream manifests (the cache of built programs stays)

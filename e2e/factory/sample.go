@@ -40,6 +40,36 @@ func (f *floor) makeSample(ctx context.Context) error {
 	return err
 }
 
+// image is what the run has built, as the node names it.
+func (f *floor) image(ctx context.Context, name string) (string, error) {
+	run, err := f.run(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	results, _, err := unstructured.NestedSlice(run.Object, "status", "results")
+	if err != nil {
+		return "", err
+	}
+	found := map[string]string{}
+	for _, r := range results {
+		if result, ok := r.(map[string]any); ok {
+			found[fmt.Sprint(result["name"])] = fmt.Sprint(result["value"])
+		}
+	}
+	if found["IMAGE_URL"] == "" || found["IMAGE_DIGEST"] == "" {
+		return "", fmt.Errorf("the run %s tells of no image", name)
+	}
+	return found["IMAGE_URL"] + "@" + found["IMAGE_DIGEST"], nil
+}
+
+func (f *floor) run(ctx context.Context, name string) (*unstructured.Unstructured, error) {
+	var run unstructured.Unstructured
+	run.SetAPIVersion("tekton.dev/v1")
+	run.SetKind("PipelineRun")
+	err := f.api.Get(ctx, client.ObjectKey{Namespace: "build-sample", Name: name}, &run)
+	return &run, err
+}
+
 // build starts a run of the catalog's pipeline for the sample and waits until it
 // has succeeded.
 func (f *floor) build(ctx context.Context, name string) error {
@@ -72,10 +102,8 @@ func (f *floor) build(ctx context.Context, name string) error {
 
 // ended says whether a run is over; an error says why it failed.
 func (f *floor) ended(ctx context.Context, name string) (bool, error) {
-	var run unstructured.Unstructured
-	run.SetAPIVersion("tekton.dev/v1")
-	run.SetKind("PipelineRun")
-	if err := f.api.Get(ctx, client.ObjectKey{Namespace: "build-sample", Name: name}, &run); err != nil {
+	run, err := f.run(ctx, name)
+	if err != nil {
 		return false, err
 	}
 	conditions, _, err := unstructured.NestedSlice(run.Object, "status", "conditions")

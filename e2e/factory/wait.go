@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -39,6 +40,46 @@ func (f *floor) healthy(ctx context.Context) error {
 		case <-time.After(500 * time.Millisecond):
 		}
 	}
+}
+
+// running waits until every container that is to run was started after that time,
+// and its pod is ready.
+func (f *floor) running(ctx context.Context, after time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		var pods corev1.PodList
+		err := f.api.List(ctx, &pods)
+		if err == nil {
+			err = notRunning(pods.Items, after)
+		}
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("not after %s: %w", patience, err)
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}
+
+func notRunning(pods []corev1.Pod, after time.Time) error {
+	for _, p := range pods {
+		if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
+			continue
+		}
+		if len(p.Status.ContainerStatuses) != len(p.Spec.Containers) {
+			return fmt.Errorf("pod %s/%s has not started", p.Namespace, p.Name)
+		}
+		for _, c := range p.Status.ContainerStatuses {
+			// The API server keeps whole seconds.
+			if c.State.Running == nil || !c.Ready || c.State.Running.StartedAt.Time.Before(after.Truncate(time.Second)) {
+				return fmt.Errorf("container %s of pod %s/%s is not ready", c.Name, p.Namespace, p.Name)
+			}
+		}
+	}
+	return nil
 }
 
 func ready(factory *v1alpha1.Factory) bool {
