@@ -112,6 +112,9 @@ func (f *floor) ended(ctx context.Context, name string) (bool, error) {
 	}
 	for _, c := range conditions {
 		condition, _ := c.(map[string]any)
+		if condition["type"] != "Succeeded" {
+			continue
+		}
 		switch condition["status"] {
 		case string(metav1.ConditionTrue):
 			return true, nil

@@ -28,7 +28,7 @@ func (f *floor) healthy(ctx context.Context) error {
 		if err == nil && ready(&factory) {
 			return nil
 		}
-		if now := summary(&factory); err == nil && now != told {
+		if now := summary(&factory); err == nil && now != "" && now != told {
 			told = now
 			f.tell("  %s", now)
 		}
@@ -91,15 +91,24 @@ func ready(factory *v1alpha1.Factory) bool {
 	return false
 }
 
-// summary is what the conditions say that do not hold.
+// summary is what is still to come or wrong, in a line; nothing while changes are
+// being made.
 func summary(factory *v1alpha1.Factory) string {
-	var not []string
+	const line = 160
 	for _, c := range factory.Status.Conditions {
-		if c.Status != metav1.ConditionTrue && c.Message != "" {
-			not = append(not, c.Type+": "+c.Reason+": "+c.Message)
+		if c.Type != "Ready" || c.Status == metav1.ConditionTrue || c.Reason == "Progressing" {
+			continue
 		}
+		text := c.Reason + ": " + c.Message
+		if _, waits, found := strings.Cut(c.Message, "HealthGateClosed waits "); found {
+			text, _, _ = strings.Cut("waits "+waits, "; to mend it")
+		}
+		if len(text) > line {
+			text = text[:line] + "…"
+		}
+		return text
 	}
-	return strings.Join(not, "; ")
+	return ""
 }
 
 // condition is the summary of the Factory as it is now.

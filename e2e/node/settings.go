@@ -96,7 +96,7 @@ func writeSettings(f floor) error {
 	}
 	values := map[string]string{
 		"Jailed": jailed,
-		"Run": run, "PKI": filepath.Join(f.Dir, "pki"), "Cgroup": f.Cgroup, "Pause": f.Pause, "Runc": f.Programs["runc"],
+		"Run":    run, "PKI": filepath.Join(f.Dir, "pki"), "Cgroup": f.Cgroup, "Pause": f.Pause, "Runc": f.Programs["runc"],
 		"Registry": Registry, "PodCIDR": PodCIDR, "DNS": DNS,
 	}
 	for name, text := range settings {
