@@ -72,7 +72,13 @@ func background(o options) (pid int, ended <-chan error, err error) {
 	}
 	defer out.Close()
 	cmd := exec.Command(program, "serve", "-root", o.root, "-dir", o.dir)
-	cmd.Stdout, cmd.Stderr, cmd.Dir = out, out, o.root
+	// What servers in it write to standard error is no progress.
+	problems, err := os.OpenFile(o.path("factory.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer problems.Close()
+	cmd.Stdout, cmd.Stderr, cmd.Dir = out, problems, o.root
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return 0, nil, err

@@ -78,10 +78,15 @@ func (f *floor) install(ctx context.Context) error {
 }
 
 // factory is the object that makes the controller follow the repository, in the
-// beginning: it signs with a key, which every record says.
+// beginning: it signs with a key, which every record says, and logs that with the
+// Sigstore that was there before.
 func (f *floor) factory() *v1alpha1.Factory {
 	made := f.site.Factory(f.anchor, 10*time.Second)
-	made.Spec.Attest = v1alpha1.AttestSpec{Signer: "Key", Repository: "registry.localhost:5000/factory/rendered"}
+	made.Spec.Attest = v1alpha1.AttestSpec{
+		Signer: "Key", Repository: "registry.localhost:5000/factory/rendered",
+		Rekor:              fmt.Sprintf("http://sigstore.factory.test:%d", logPort),
+		TimestampAuthority: fmt.Sprintf("http://sigstore.factory.test:%d/api/v1/timestamp", stampPort),
+	}
 	made.Spec.Apply.ServiceAccountPrefix = "millwright-"
 	return made
 }

@@ -41,7 +41,7 @@ func (f *floor) giveIdentity(ctx context.Context) error {
 	factory.Spec.Attest = v1alpha1.AttestSpec{
 		Signer: "Keyless", Fulcio: inside.Fulcio, Rekor: inside.Rekor, TimestampAuthority: inside.Timestamp + "/api/v1/timestamp",
 		Issuer: issuer, Subject: localfactory.Subject, Repository: factory.Spec.Attest.Repository,
-		Former: []v1alpha1.FormerSigner{{Until: last, Key: string(public), UnsafeWithoutLog: true}},
+		Former: []v1alpha1.FormerSigner{{Until: last, Key: string(public)}},
 	}
 	if err := f.api.Update(ctx, &factory, client.FieldOwner(manager)); err != nil {
 		return fmt.Errorf("changing who signs: %w", err)

@@ -69,7 +69,11 @@ func (o options) command(ctx context.Context, name string, args []string) error 
 	case "up":
 		return up(ctx, o)
 	case "serve":
-		return serve(ctx, o)
+		err := serve(ctx, o)
+		if err != nil {
+			fmt.Println("factory:", err) // to whoever follows the progress
+		}
+		return err
 	case "restart":
 		return restart(ctx, o)
 	case "down":

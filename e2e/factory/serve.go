@@ -21,8 +21,14 @@ import (
 	"millwright.dev/millwright/tools/images"
 )
 
-// gitPort is the port of the node that leads to the Git server.
-const gitPort = 8480
+// Ports of the node that lead to servers of the machine: the Git server, and the
+// log and the timestamps of the people's Sigstore, which is there before the
+// cluster is.
+const (
+	gitPort   = 8480
+	logPort   = 8481
+	stampPort = 8482
+)
 
 // floor is the factory while it comes up.
 type floor struct {
@@ -146,7 +152,11 @@ func (f *floor) stop() {
 func (f *floor) startSite(ctx context.Context) error {
 	var err error
 	f.site, err = localfactory.Start(ctx, localfactory.Options{Dir: f.options.path("site"), Root: f.options.root, WithoutCluster: true, Progress: f})
-	return err
+	if err != nil {
+		return err
+	}
+	f.tell("  registry is at %s", f.site.Registry.Host)
+	return nil
 }
 
 // makeImages builds every program and puts the images into the registry.
@@ -196,16 +206,18 @@ func (f *floor) reference(image string) string {
 }
 
 func (f *floor) startNode(ctx context.Context) error {
-	registry, err := port(f.site.Registry.Host)
-	if err != nil {
-		return err
+	servers := map[int]int{}
+	for here, url := range map[int]string{
+		5000: f.site.Registry.Host, gitPort: f.site.Git.URL, logPort: f.site.Sigstore.RekorURL, stampPort: f.site.Sigstore.TimestampURL,
+	} {
+		var err error
+		if servers[here], err = port(strings.TrimPrefix(url, "http://")); err != nil {
+			return err
+		}
 	}
-	git, err := port(strings.TrimPrefix(f.site.Git.URL, "http://"))
-	if err != nil {
-		return err
-	}
+	var err error
 	f.node, err = node.Start(ctx, node.Options{
-		Dir: f.options.path("node"), Pause: f.reference("pause"), Progress: f, Servers: map[int]int{5000: registry, gitPort: git},
+		Dir: f.options.path("node"), Pause: f.reference("pause"), Progress: f, Servers: servers,
 		Jail: node.Jail{Namespaces: []string{"build-sample"}, GitPort: gitPort, Allow: []string{"registry=198.19.1.1:80", "registry=198.19.1.2:80"}},
 	})
 	if err != nil {
