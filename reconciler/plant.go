@@ -132,7 +132,7 @@ func (p *pass) prepare(ctx context.Context) error {
 			return p.untrusted
 		}
 	}
-	if err := p.plant.actAs(p.factory.Spec.Apply.ServiceAccountPrefix); err != nil { //nolint:contextcheck // watches have the life of the controller, not of a pass
+	if err := p.plant.actAs(p.factory.Spec.Apply.ServiceAccountPrefix); err != nil {
 		return at(v1alpha1.ConditionApplied, report.ReasonControllerIncomplete, err)
 	}
 	p.plant.recall()

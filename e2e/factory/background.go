@@ -48,7 +48,8 @@ func up(ctx context.Context, o options) error {
 	}
 	if err := follow(ctx, o, ended, os.Stdout); err != nil {
 		_ = syscall.Kill(child, syscall.SIGTERM)
-		<-ended
+		for range ended { // until it is gone
+		}
 		return err
 	}
 	return nil

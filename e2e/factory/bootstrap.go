@@ -159,7 +159,7 @@ func (f *floor) namespaces(ctx context.Context, names ...string) error {
 			}
 			select {
 			case <-ctx.Done():
-				return fmt.Errorf("Millwright has not made the namespace %s: %s", name, f.condition(context.WithoutCancel(ctx)))
+				return fmt.Errorf("the namespace %s was not made: %s", name, f.condition(context.WithoutCancel(ctx)))
 			case <-time.After(200 * time.Millisecond):
 			}
 		}

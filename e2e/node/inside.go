@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -144,7 +145,7 @@ func (s *servers) start() (<-chan string, error) {
 // stop ends the servers, the last one first: an API server whose store is gone
 // does not end when it is asked. What containers run ends with the namespaces.
 func (s *servers) stop() {
-	for i := len(s.running) - 1; i >= 0; i-- {
-		s.running[i].Stop(3 * time.Second)
+	for _, running := range slices.Backward(s.running) {
+		running.Stop(3 * time.Second)
 	}
 }

@@ -112,7 +112,7 @@ func (f floor) files() error {
 		"resolv.conf": "nameserver " + DNS + "\noptions ndots:0 timeout:1 attempts:1\n",
 	} {
 		file := filepath.Join(f.Dir, "run", name)
-		if err := os.WriteFile(file, []byte(content), 0o644); err != nil { //nolint:gosec // read by pods that are not root
+		if err := os.WriteFile(file, []byte(content), 0o644); err != nil { // read by pods that are not root
 			return err
 		}
 		if err := bind(file, filepath.Join("/etc", name)); err != nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -64,7 +65,7 @@ func space(dir string) error {
 	if err := unix.Statfs(dir, &s); err != nil {
 		return fmt.Errorf("looking at the disk of %s: %w", dir, err)
 	}
-	if free := s.Bavail * uint64(s.Bsize) >> 30; free < diskGiB { //nolint:gosec // a block size is positive
+	if free := s.Bavail * uint64(s.Bsize) >> 30; free < diskGiB {
 		return fmt.Errorf("%d GiB of disk are free at %s: a factory takes %d, and the kubelet evicts pods where there is less", free, dir, diskGiB)
 	}
 	return nil
@@ -124,7 +125,7 @@ func hierarchies() []string {
 // its root, never the root itself.
 func makeCgroup(name string) error {
 	for _, h := range hierarchies() {
-		if err := os.MkdirAll(filepath.Join(h, name), 0o755); err != nil { //nolint:gosec // what a control group has
+		if err := os.MkdirAll(filepath.Join(h, name), 0o755); err != nil {
 			return fmt.Errorf("making a control group: %w", err)
 		}
 	}
@@ -144,9 +145,9 @@ func removeCgroup(name string) error {
 			return nil
 		})
 		failed = append(failed, err)
-		for i := len(groups) - 1; i >= 0; i-- {
-			if err := unix.Rmdir(groups[i]); err != nil && !errors.Is(err, unix.ENOENT) {
-				failed = append(failed, fmt.Errorf("removing %s: %w", groups[i], err))
+		for _, group := range slices.Backward(groups) {
+			if err := unix.Rmdir(group); err != nil && !errors.Is(err, unix.ENOENT) {
+				failed = append(failed, fmt.Errorf("removing %s: %w", group, err))
 			}
 		}
 	}

@@ -3,6 +3,7 @@ package node
 import (
 	"fmt"
 	"path/filepath"
+	"strings"
 )
 
 // server is one of the node's own processes.
@@ -14,11 +15,12 @@ type server struct {
 }
 
 func (s server) env(f floor) []string {
-	path := "PATH="
+	var path []string
 	for _, program := range s.path {
-		path += filepath.Dir(f.Programs[program]) + ":"
+		path = append(path, filepath.Dir(f.Programs[program]))
 	}
-	return []string{path + "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	path = append(path, "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+	return []string{"PATH=" + strings.Join(path, ":")}
 }
 
 // servers are the node's processes in the order of their start.

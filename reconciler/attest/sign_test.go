@@ -113,6 +113,46 @@ func TestTokensGoToNoOtherMachineInTheClear(t *testing.T) {
 	}
 }
 
+// A host that was named may get the token in the clear, and no other: neither one
+// whose name ends or begins like it, nor another port.
+func TestTokensGoInTheClearToHostsThatWereNamed(t *testing.T) {
+	t.Parallel()
+	named := []string{"fulcio.sigstore.svc", "fulcio.example.org:8080", "10.0.0.1:80"}
+	for fulcio, may := range map[string]bool{
+		"http://fulcio.sigstore.svc":          true,
+		"http://fulcio.sigstore.svc/api":      true,
+		"http://fulcio.example.org:8080":      true,
+		"http://10.0.0.1:80":                  true,
+		"http://127.0.0.1:1":                  true,
+		"http://[::1]:1":                      true,
+		"http://localhost:1":                  true,
+		"https://fulcio.example.org":          true,
+		"http://fulcio.sigstore.svc:8080":     false,
+		"http://fulcio.sigstore.svc:80":       false,
+		"http://fulcio.example.org":           false,
+		"http://fulcio.example.org:80":        false,
+		"http://10.0.0.1":                     false,
+		"http://my.fulcio.sigstore.svc":       false,
+		"http://my-fulcio.sigstore.svc":       false,
+		"http://fulcio.sigstore.svc.evil.org": false,
+		"http://sigstore.svc":                 false,
+		"http://localhost.example.org":        false,
+		"http://a@fulcio.sigstore.svc":        false,
+		"http://fulcio.sigstore.svc@evil.org": false,
+		"ftp://fulcio.sigstore.svc":           false,
+		"fulcio.sigstore.svc":                 false,
+	} {
+		enough, asked := errors.New("enough"), false
+		k := attest.Keyless{
+			Services: attest.Services{Fulcio: fulcio, Rekor: "https://rekor.example.org"}, Plain: named,
+			Token: func(context.Context) (string, error) { asked = true; return "", enough },
+		}
+		if _, err := k.Sign(t.Context(), statement(t)); asked != may || errors.Is(err, enough) != may {
+			t.Errorf("%s: the token was asked for: %t, want %t (%v)", fulcio, asked, may, err)
+		}
+	}
+}
+
 func TestSigningEndsWithItsContextWhenAServiceHangs(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})

@@ -35,7 +35,8 @@ type RepositoryOptions struct {
 	Keychain authn.Keychain
 	// Transport of requests; nil means the default one.
 	Transport http.RoundTripper
-	// Plain are hosts, with their port, that are spoken to in the clear.
+	// Plain are hosts, with their port if they have one, to which evidence may go in
+	// the clear: a registry there may be one without https.
 	Plain []string
 }
 
@@ -45,6 +46,11 @@ func OpenRepository(ref string, opts RepositoryOptions) (*Repository, error) {
 	repo, err := name.NewRepository(ref, name.StrictValidation)
 	if err != nil {
 		return nil, fmt.Errorf("reading the repository's name: %w", err)
+	}
+	if slices.Contains(opts.Plain, repo.RegistryStr()) {
+		if repo, err = name.NewRepository(ref, name.StrictValidation, name.Insecure); err != nil {
+			return nil, fmt.Errorf("reading the repository's name: %w", err)
+		}
 	}
 	// The library also takes private addresses and *.localhost for plain-HTTP
 	// hosts: evidence goes in the clear to this machine only.

@@ -1,10 +1,12 @@
 package attest_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -245,6 +247,41 @@ func TestEvidenceGoesToNoOtherMachineInTheClear(t *testing.T) {
 	} {
 		if _, err := attest.OpenRepository(ref, attest.RepositoryOptions{}); (err == nil) != ok {
 			t.Errorf("%q: %v", ref, err)
+		}
+	}
+}
+
+func TestEvidenceGoesInTheClearToHostsThatWereNamed(t *testing.T) {
+	t.Parallel()
+	named := []string{"registry.localhost:5000", "10.1.2.3:5000"}
+	for ref, ok := range map[string]bool{
+		"registry.localhost:5000/a/b": true, "10.1.2.3:5000/a/b": true, "127.0.0.1:5000/a/b": true, "registry.example.org/a/b": true,
+		"registry.localhost/a/b": false, "registry.localhost:5001/a/b": false, "my.registry.localhost:5000/a/b": false,
+		"10.1.2.3/a/b": false, "10.1.2.30:5000/a/b": false,
+	} {
+		if _, err := attest.OpenRepository(ref, attest.RepositoryOptions{Plain: named}); (err == nil) != ok {
+			t.Errorf("%q: %v", ref, err)
+		}
+	}
+}
+
+// What a host is called says nothing about what it speaks: the registry is one
+// without https, reached under a name for which https is expected.
+func TestARegistryWithoutHTTPSIsSpokenToWhereItWasNamed(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewServer(registry.New(registry.WithReferrersSupport(true), registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(srv.Close)
+	transport := &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, srv.Listener.Addr().String())
+	}}
+	t.Cleanup(transport.CloseIdleConnections)
+	for host, ok := range map[string]bool{"registry.factory.test:5000": true, "registry.factory.test:5001": false, "another.factory.test:5000": false} {
+		repo, err := attest.OpenRepository(host+"/factory/rendered", attest.RepositoryOptions{Transport: transport, Plain: []string{"registry.factory.test:5000"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := repo.Push(t.Context(), artifact(t)); (err == nil) != ok {
+			t.Errorf("%s: %v", host, err)
 		}
 	}
 }
