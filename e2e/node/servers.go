@@ -3,6 +3,7 @@ package node
 import (
 	"fmt"
 	"path/filepath"
+	"strings"
 )
 
 // server is one of the node's own processes.
@@ -14,11 +15,11 @@ type server struct {
 }
 
 func (s server) env(f floor) []string {
-	path := "PATH="
+	var folders []string
 	for _, program := range s.path {
-		path += filepath.Dir(f.Programs[program]) + ":"
+		folders = append(folders, filepath.Dir(f.Programs[program]))
 	}
-	return []string{path + "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	return []string{"PATH=" + strings.Join(append(folders, programPath), ":")}
 }
 
 // servers are the node's processes in the order of their start.
