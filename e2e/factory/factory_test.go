@@ -12,10 +12,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
 )
@@ -24,6 +26,7 @@ import (
 // it promises. The scenarios share it and go one after the other, the ones that
 // take something away last.
 func TestFactory(t *testing.T) {
+	log.SetLogger(logr.Discard()) // the client library's
 	if os.Getenv("MILLWRIGHT_TEST_FACTORY") == "" {
 		t.Skip("SKIPPED: the whole factory was not brought up; MILLWRIGHT_TEST_FACTORY=1 does that (root, minutes): make test-factory")
 	}

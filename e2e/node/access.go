@@ -110,7 +110,7 @@ func accountKey(file string, ca *authority.Authority) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(file, key, 0o600)
+	return authority.WriteFile(file, key)
 }
 
 func writeKubeconfig(file string, access *rest.Config) error {

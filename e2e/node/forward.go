@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,52 +14,50 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// dialWithin is how long a server may take to accept a connection.
+const dialWithin = 5 * time.Second
+
 // forward takes connections in one network and makes one in the other for each.
 type forward struct {
 	listener net.Listener
-	dial     func() (net.Conn, error)
+	dial     func(context.Context) (net.Conn, error)
+	ctx      context.Context
+	cancel   context.CancelFunc
 
-	mu    sync.Mutex
-	open  map[net.Conn]bool
-	ended bool
-	all   sync.WaitGroup
+	mu   sync.Mutex
+	open map[net.Conn]bool
+	all  sync.WaitGroup
 }
 
-const dialWithin = 5 * time.Second
-
-// forwardIn leads from an address of the machine to one in the network of the
-// process pid.
-func forwardIn(pid int, from, to string) (*forward, error) {
+// in leads from an address of the machine to one of the network.
+func (n *network) in(from, to string) (*forward, error) {
 	l, err := net.Listen("tcp", from)
 	if err != nil {
 		return nil, err
 	}
-	return newForward(l, func() (net.Conn, error) {
-		var c net.Conn
-		err := within(pid, func() (err error) {
-			c, err = net.DialTimeout("tcp", to, dialWithin)
-			return err
-		})
+	return newForward(l, func(ctx context.Context) (c net.Conn, err error) {
+		err = n.do(func() (err error) { c, err = dial(ctx, to); return err })
 		return c, err
 	}), nil
 }
 
-// forwardOut leads from an address in the network of the process pid to one of
-// the machine.
-func forwardOut(pid int, from, to string) (*forward, error) {
+// out leads from an address of the network to one of the machine.
+func (n *network) out(from, to string) (*forward, error) {
 	var l net.Listener
-	err := within(pid, func() (err error) {
-		l, err = net.Listen("tcp", from)
-		return err
-	})
+	err := n.do(func() (err error) { l, err = net.Listen("tcp", from); return err })
 	if err != nil {
 		return nil, err
 	}
-	return newForward(l, func() (net.Conn, error) { return net.DialTimeout("tcp", to, dialWithin) }), nil
+	return newForward(l, func(ctx context.Context) (net.Conn, error) { return dial(ctx, to) }), nil
 }
 
-func newForward(l net.Listener, dial func() (net.Conn, error)) *forward {
+func dial(ctx context.Context, to string) (net.Conn, error) {
+	return (&net.Dialer{Timeout: dialWithin}).DialContext(ctx, "tcp", to)
+}
+
+func newForward(l net.Listener, dial func(context.Context) (net.Conn, error)) *forward {
 	f := &forward{listener: l, dial: dial, open: map[net.Conn]bool{}}
+	f.ctx, f.cancel = context.WithCancel(context.Background())
 	f.all.Go(f.serve)
 	return f
 }
@@ -69,7 +68,7 @@ func (f *forward) serve() {
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		if err != nil {
+		if err != nil { // for want of descriptors, say, which passes
 			time.Sleep(10 * time.Millisecond)
 			continue
 		}
@@ -77,79 +76,115 @@ func (f *forward) serve() {
 	}
 }
 
-// join copies both ways until both are at their end.
+// join copies both ways until both are at their end, or one of them fails.
 func (f *forward) join(in net.Conn) {
-	defer in.Close()
-	out, err := f.dial()
+	defer f.close(in)
+	if !f.keep(in) {
+		return
+	}
+	out, err := f.dial(f.ctx)
 	if err != nil {
+		abort(in)
 		return
 	}
-	defer out.Close()
-	if !f.keep(in, out) {
+	defer f.close(out)
+	if !f.keep(out) {
 		return
 	}
-	defer f.forget(in, out)
 	var both sync.WaitGroup
 	both.Go(func() { pour(out, in) })
 	both.Go(func() { pour(in, out) })
 	both.Wait()
 }
 
-// pour copies one way and says that it is at its end.
+// pour copies one way and says that it is at its end. Where it fails, neither side
+// may take what it got for the whole.
 func pour(to, from net.Conn) {
-	_, _ = io.Copy(to, from)
+	if _, err := io.Copy(to, from); err != nil {
+		abort(to)
+		abort(from)
+		return
+	}
 	if half, ok := to.(*net.TCPConn); ok {
 		_ = half.CloseWrite()
 	}
 }
 
-func (f *forward) keep(conns ...net.Conn) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, c := range conns {
-		f.open[c] = true
+// abort closes a connection so that the other end sees that it was no ordinary
+// end.
+func abort(c net.Conn) {
+	if tcp, ok := c.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
 	}
-	return !f.ended
+	_ = c.Close()
 }
 
-func (f *forward) forget(conns ...net.Conn) {
+// keep notes a connection for stop, unless that has been called.
+func (f *forward) keep(c net.Conn) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, c := range conns {
-		delete(f.open, c)
-	}
+	f.open[c] = true
+	return f.ctx.Err() == nil
 }
 
+func (f *forward) close(c net.Conn) {
+	_ = c.Close()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.open, c)
+}
+
+// stop ends all connections and returns when nothing of the forward runs.
 func (f *forward) stop() {
-	_ = f.listener.Close()
 	f.mu.Lock()
-	f.ended = true
+	f.cancel()
 	for c := range f.open {
 		_ = c.Close()
 	}
 	f.mu.Unlock()
+	_ = f.listener.Close()
 	f.all.Wait()
 }
 
-// within does something in the network of a process. A socket belongs to the
-// network of the thread that made it, for as long as it lives (namespaces(7)); so
-// addresses must be numbers, which are dialled on the caller's own thread.
-func within(pid int, do func() error) error {
-	theirs, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
-	if err != nil {
-		return err
+// network is the network namespace of a process. It is held open, and so stays
+// the same one when the process has ended and its number is another's.
+type network struct{ file *os.File }
+
+func networkOf(pid int) (*network, error) {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
+	return &network{f}, err
+}
+
+func (n *network) close() {
+	if n != nil {
+		_ = n.file.Close()
 	}
-	defer theirs.Close()
+}
+
+// do does something in the network. A socket belongs to the network of the thread
+// that made it, for as long as it lives (namespaces(7)); so addresses must be
+// numbers, which are dialled on the caller's own thread.
+func (n *network) do(do func() error) error {
 	result := make(chan error, 1)
 	go func() {
-		// Never unlocked: the thread ends with the goroutine, so that nothing else
-		// ever runs in that network.
+		// A thread that cannot go back is not given back: it ends with the goroutine.
 		runtime.LockOSThread()
-		if err := unix.Setns(int(theirs.Fd()), unix.CLONE_NEWNET); err != nil {
+		back, err := os.Open("/proc/thread-self/ns/net")
+		if err != nil {
+			runtime.UnlockOSThread()
+			result <- err
+			return
+		}
+		defer back.Close()
+		if err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET); err != nil {
+			runtime.UnlockOSThread()
 			result <- fmt.Errorf("entering the node's network: %w", err)
 			return
 		}
 		result <- do()
+		if unix.Setns(int(back.Fd()), unix.CLONE_NEWNET) == nil {
+			runtime.UnlockOSThread()
+		}
 	}()
 	return <-result
 }

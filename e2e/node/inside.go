@@ -33,7 +33,8 @@ const supervise = "MILLWRIGHT_NODE_SUPERVISE"
 //
 // The first process does what the kernel asks of one: it waits for whatever has
 // lost its parent. Its child starts everything, since whoever waits for every
-// child takes the answers away from those who started one.
+// child takes the answers away from those who started one. All of them inherit the
+// locked file of [Start].
 func Main(told string) int {
 	var f floor
 	if err := json.Unmarshal([]byte(told), &f); err != nil {
@@ -73,6 +74,8 @@ func first(told string) int {
 		case errors.Is(err, syscall.EINTR):
 		case err != nil:
 			return 1
+		case pid == child && status.Signaled():
+			return 128 + int(status.Signal())
 		case pid == child:
 			return status.ExitStatus()
 		}
@@ -82,12 +85,12 @@ func first(told string) int {
 // run sets up mounts and network, starts the servers, and waits until it is asked
 // to end or one of them has ended.
 func (f floor) run() error {
-	asked := make(chan os.Signal, 1)
-	signal.Notify(asked, syscall.SIGTERM)
+	asked, forget := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer forget()
 	if err := f.mounts(); err != nil {
 		return fmt.Errorf("mounting: %w", err)
 	}
-	if err := network(); err != nil {
+	if err := makeNetwork(); err != nil {
 		return fmt.Errorf("setting up the network: %w", err)
 	}
 	if err := f.jail(); err != nil {
@@ -98,12 +101,15 @@ func (f floor) run() error {
 	}
 	s := servers{floor: f}
 	defer s.stop()
-	ended, err := s.start()
+	ended, err := s.start(asked)
+	if asked.Err() != nil {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	select {
-	case <-asked:
+	case <-asked.Done():
 		return nil
 	case name := <-ended:
 		return fmt.Errorf("%s has ended; see %s", name, filepath.Join(f.Dir, name+".log"))
@@ -118,8 +124,8 @@ type servers struct {
 
 // start starts what depends on nothing at once, and the API server when its store
 // is there. It says which server has ended, if one does.
-func (s *servers) start() (<-chan string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), readyWithin)
+func (s *servers) start(ctx context.Context) (<-chan string, error) {
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
 	ended := make(chan string, 8)
 	for _, spec := range s.floor.servers() {
@@ -145,7 +151,7 @@ func (s *servers) start() (<-chan string, error) {
 // stop ends the servers, the last one first: an API server whose store is gone
 // does not end when it is asked. What containers run ends with the namespaces.
 func (s *servers) stop() {
-	for _, running := range slices.Backward(s.running) {
-		running.Stop(3 * time.Second)
+	for _, p := range slices.Backward(s.running) {
+		p.Stop(3 * time.Second)
 	}
 }

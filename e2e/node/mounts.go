@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,6 +23,9 @@ func folders() map[string]string {
 		"spire":      "/var/lib/spire",
 	}
 }
+
+// emptied are folders of the machine in which programs keep their data.
+func emptied() []string { return []string{"/run", "/var/lib", "/var/log"} }
 
 // tunables are what the kubelet wants of the kernel as a whole. It would set
 // them: this is a machine that is not ours alone, so it gets to read what it
@@ -85,10 +89,10 @@ func (f floor) kernel() error {
 	return nil
 }
 
-// places puts empty folders over those of the machine in which the programs keep
-// their data, and the node's own ones into them.
+// places puts empty folders over those of the machine, and the node's own ones
+// into them.
 func (f floor) places() error {
-	for _, dir := range []string{"/run", "/var/lib", "/var/log"} {
+	for _, dir := range emptied() {
 		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=755"); err != nil {
 			return fmt.Errorf("%s: %w", dir, err)
 		}
@@ -112,14 +116,51 @@ func (f floor) files() error {
 		"resolv.conf": "nameserver " + DNS + "\noptions ndots:0 timeout:1 attempts:1\n",
 	} {
 		file := filepath.Join(f.Dir, "run", name)
-		if err := os.WriteFile(file, []byte(content), 0o644); err != nil { // read by pods that are not root
+		if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
 			return err
 		}
-		if err := bind(file, filepath.Join("/etc", name)); err != nil {
+		if err := cover(file, filepath.Join("/etc", name)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// cover puts a file over another one, at the end of the links that lead there: on
+// many machines resolv.conf is one to a file below /run, where nothing is by now. A
+// file that is not there either on the machine is left away, since to make it
+// would be to change the machine.
+func cover(file, at string) error {
+	for links := 0; ; links++ {
+		to, err := os.Readlink(at)
+		switch {
+		case errors.Is(err, unix.EINVAL): // no link
+			return bind(file, at)
+		case errors.Is(err, fs.ErrNotExist):
+			return coverNew(file, at)
+		case err != nil:
+			return err
+		case links > 40:
+			return fmt.Errorf("%s: %w", at, unix.ELOOP)
+		case !filepath.IsAbs(to):
+			to = filepath.Join(filepath.Dir(at), to)
+		}
+		at = to
+	}
+}
+
+func coverNew(file, at string) error {
+	at, err := realPath(at)
+	if err != nil || !slices.Contains(emptied(), hides(at)) {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(at, nil, 0o644); err != nil {
+		return err
+	}
+	return bind(file, at)
 }
 
 func bind(from, to string) error {

@@ -8,9 +8,9 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// network gives the namespace its loopback and the node its address, on a bridge
+// makeNetwork gives the namespace its loopback and the node its address, on a bridge
 // that nothing is plugged into.
-func network() error {
+func makeNetwork() error {
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
 		return err

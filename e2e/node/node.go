@@ -13,8 +13,17 @@
 // loopback that leads to the API server, and ports of the node that lead to
 // servers on the machine's loopback (the registry, the Git server).
 //
+// On the machine are, besides the folder, one control group for the pods, which
+// Stop removes ([Clean] does it after a node that was killed), and controllers of
+// version 2 that were off at the root, which stay on. The kernel's settings are
+// left as they are: the kubelet gets to read what it would set.
+//
+// It is no sandbox: what is privileged on the node is root on the machine, and
+// sees its disk. etcd listens on the node's loopback without a password.
+//
 // The first process of the namespaces is this program again, called with
-// [Inside]; when it ends, the kernel ends all others. It ends with us.
+// [Inside]; when it ends, the kernel ends all others. It ends with us. A folder
+// has one node at a time, and can be started again after any end.
 //
 // Needs root, Linux, cgroups and nft(8); [Preflight] says what is missing.
 package node
@@ -27,6 +36,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -88,9 +98,12 @@ type Node struct {
 
 	dir      string
 	floor    floor
+	lock     *os.File
 	inside   *process.Process
+	network  *network
 	forwards []*forward
 	admin    *rest.Config
+	began    time.Time
 }
 
 // floor is what the first process of the namespaces is told: all that does not
@@ -115,30 +128,21 @@ func Programs() []string {
 const readyWithin = 3 * time.Minute
 
 // Start builds what has to be built and starts the node. It returns when the
-// node is Ready. Whoever starts a node ends it with Stop.
+// node is Ready. Whoever starts a node ends it with Stop. A [Refusal] says what
+// has to be changed before it can be started.
 func Start(ctx context.Context, o Options) (*Node, error) {
 	if o.Progress == nil {
 		o.Progress = io.Discard
 	}
-	dir, err := filepath.Abs(o.Dir)
+	dir, err := folder(o)
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
-	if err := Preflight(dir); err != nil {
-		return nil, err
-	}
-	bin, err := assets.Ensure(ctx, o.Progress, Programs()...)
-	if err != nil {
-		return nil, err
-	}
-	n := &Node{dir: dir, Kubeconfig: filepath.Join(dir, "kubeconfig"), floor: floor{
+	n := &Node{dir: dir, Kubeconfig: filepath.Join(dir, "kubeconfig"), began: time.Now(), floor: floor{
 		Dir: dir, Cgroup: cgroupOf(dir), Pause: o.Pause, Jail: o.Jail, Programs: map[string]string{},
 	}}
-	for _, name := range Programs() {
-		n.floor.Programs[name] = bin.Path(name)
+	if n.lock, err = hold(dir, leaving); err != nil {
+		return nil, err
 	}
 	if err := n.start(ctx, o); err != nil {
 		n.Stop()
@@ -147,12 +151,67 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 	return n, nil
 }
 
+// folder makes the node's folder, which is for root only, where one can be.
+func folder(o Options) (string, error) {
+	for port := range o.Servers {
+		if port < 1 || port > 65535 || slices.Contains(taken(), port) {
+			return "", refuse(reasonPort, "%d is no port, or one that the node itself listens on", port)
+		}
+	}
+	dir, err := realPath(o.Dir)
+	if err != nil {
+		return "", err
+	}
+	m, err := thisMachine()
+	if err != nil {
+		return "", err
+	}
+	if err := m.preflight(dir); err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	return dir, os.Chmod(dir, 0o700)
+}
+
+// taken are the ports on which the node listens for others.
+func taken() []int { return []int{apiPort, 10250} }
+
 func (n *Node) start(ctx context.Context, o Options) error {
+	bin, err := assets.Ensure(ctx, o.Progress, Programs()...)
+	if err != nil {
+		return err
+	}
+	for _, name := range Programs() {
+		n.floor.Programs[name] = bin.Path(name)
+	}
 	ports, err := process.Ports(1)
 	if err != nil {
 		return err
 	}
-	if n.admin, err = writeAccess(n.dir, "https://"+process.Addr(ports[0]), time.Now()); err != nil {
+	if err := n.prepare(process.Addr(ports[0])); err != nil {
+		return err
+	}
+	if err := n.enter(); err != nil {
+		return err
+	}
+	// The network is there when its first process says so.
+	if err := n.await(ctx, time.Minute, func(context.Context) error { return exists(n.path("run", "network")) }); err != nil {
+		return err
+	}
+	if err := n.connect(process.Addr(ports[0]), o.Servers); err != nil {
+		return err
+	}
+	return n.await(ctx, readyWithin, n.ready)
+}
+
+// prepare writes what the node's programs read, and removes what an earlier node
+// has left.
+func (n *Node) prepare(address string) error {
+	n.began = time.Now()
+	var err error
+	if n.admin, err = writeAccess(n.dir, "https://"+address, n.began); err != nil {
 		return fmt.Errorf("making certificates: %w", err)
 	}
 	if err := os.RemoveAll(n.path("run")); err != nil {
@@ -164,29 +223,31 @@ func (n *Node) start(ctx context.Context, o Options) error {
 	if err := writeSettings(n.floor); err != nil {
 		return err
 	}
-	if err := makeCgroup(n.floor.Cgroup); err != nil {
+	if err := theCgroups().remove(n.floor.Cgroup, leaving); err != nil {
+		return fmt.Errorf("what an earlier node has left: %w", err)
+	}
+	return theCgroups().make(n.floor.Cgroup)
+}
+
+// connect makes the ways in and out.
+func (n *Node) connect(address string, servers map[int]int) error {
+	var err error
+	if n.network, err = networkOf(n.inside.PID()); err != nil {
 		return err
 	}
-	if err := n.enter(); err != nil {
-		return err
-	}
-	// The network is there when its first process says so.
-	if err := n.await(ctx, 10*time.Second, func(context.Context) error { return exists(n.path("run", "network")) }); err != nil {
-		return err
-	}
-	f, err := forwardIn(n.inside.PID(), process.Addr(ports[0]), fmt.Sprintf("127.0.0.1:%d", apiPort))
+	f, err := n.network.in(address, fmt.Sprintf("127.0.0.1:%d", apiPort))
 	if err != nil {
-		return err
+		return fmt.Errorf("making a way to the API server: %w", err)
 	}
 	n.forwards = append(n.forwards, f)
-	for port, server := range o.Servers {
-		f, err := forwardOut(n.inside.PID(), fmt.Sprintf("%s:%d", IP, port), process.Addr(server))
+	for port, server := range servers {
+		f, err := n.network.out(fmt.Sprintf("%s:%d", IP, port), process.Addr(server))
 		if err != nil {
 			return fmt.Errorf("forwarding port %d of the node: %w", port, err)
 		}
 		n.forwards = append(n.forwards, f)
 	}
-	return n.await(ctx, readyWithin, n.ready)
+	return nil
 }
 
 // enter starts the first process of the namespaces.
@@ -201,9 +262,14 @@ func (n *Node) enter() error {
 	}
 	n.inside, err = process.Start(process.Spec{
 		Name: "the node", Path: self, Args: []string{Inside, string(told)}, Dir: n.dir,
-		Env: []string{"HOME=" + n.dir, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, Log: n.path("node.log"),
+		Env: []string{"HOME=" + n.dir, "PATH=" + programPath}, Log: n.path("node.log"),
 		Namespaces: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWPID | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS,
+		Files:      []*os.File{n.lock},
 	})
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprint(n.lock, n.inside.PID())
 	return err
 }
 
@@ -229,13 +295,17 @@ func (n *Node) PID() int { return n.inside.PID() }
 func (n *Node) Done() <-chan struct{} { return n.inside.Done() }
 
 // Stop ends the node: what runs there is asked to end, the API server before its
-// store, and whatever is left goes with the namespaces. Its data stays.
+// store, and whatever is left goes with the namespaces. Its data stays. Stopping
+// twice does nothing.
 func (n *Node) Stop() {
 	for _, f := range n.forwards {
 		f.stop()
 	}
+	n.forwards = nil
 	n.inside.Stop(30 * time.Second)
-	_ = removeCgroup(n.floor.Cgroup)
+	n.network.close()
+	_ = theCgroups().remove(n.floor.Cgroup, leaving)
+	_ = n.lock.Close()
 }
 
 func exists(path string) error {

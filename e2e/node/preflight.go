@@ -3,153 +3,238 @@ package node
 import (
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"millwright.dev/millwright/tools/assets"
 )
 
 // Need is what a factory takes of the machine.
 const (
-	diskGiB   = 15
-	memoryGiB = 6
+	diskGiB      = 15
+	diskAgainGiB = 3 // where a node has been before: most of it is there
+	memoryGiB    = 6
 )
 
-// controllers of the control groups that kubelet and runc cannot do without.
-var controllers = []string{"cpu", "cpuacct", "cpuset", "memory", "pids", "devices"}
+// programPath is where the node finds programs of the machine, whoever starts it:
+// the PATH of an ordinary user lacks half of it.
+const programPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// machine is what a preflight looks at.
+type machine struct {
+	root    string // of its file system
+	user    int
+	release string // of the kernel
+	cache   string // of the programs that the node runs
+	disk    func(path string) (unix.Statfs_t, error)
+	kernel  func() error // what the kernel can do, by trying
+}
+
+func thisMachine() (machine, error) {
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return machine{}, fmt.Errorf("asking the kernel for its version: %w", err)
+	}
+	cache, err := assets.Cache()
+	if err != nil {
+		return machine{}, err
+	}
+	return machine{
+		root: "/", user: os.Geteuid(), release: unix.ByteSliceToString(name.Release[:]), cache: cache, kernel: tryKernel,
+		disk: func(path string) (s unix.Statfs_t, err error) { return s, unix.Statfs(path, &s) },
+	}, nil
+}
 
 // Preflight says what is missing for a node with its data in dir, all of it at
-// once, and what to do about it. It changes nothing.
+// once: each is a [Refusal]. It changes nothing, other than that the kernel may
+// load a module of its own when it is asked whether it has it.
 func Preflight(dir string) error {
-	var missing []error
-	if os.Geteuid() != 0 {
-		missing = append(missing, errors.New("not root: a node makes network and mount namespaces; run it with sudo"))
+	m, err := thisMachine()
+	if err != nil {
+		return err
 	}
-	if _, err := exec.LookPath("nft"); err != nil {
-		missing = append(missing, errors.New("no nft: services are made with it; install the package nftables"))
+	dir, err = realPath(dir)
+	if err != nil {
+		return err
 	}
-	missing = append(missing, cgroups(), space(dir), memory(), place(dir))
-	return errors.Join(missing...)
+	return errors.Join(m.preflight(dir), m.running(dir))
 }
 
-// cgroups finds the version 2 hierarchy, or every controller of version 1.
-func cgroups() error {
-	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
-		return nil
+// preflight is all but whether a node runs there.
+func (m machine) preflight(dir string) error {
+	found := []error{m.version(), m.programs(), m.cgroups().check(m.disk), m.memory(), m.hosts(), m.places(dir), m.folder(dir)}
+	if m.user == 0 {
+		found = append(found, m.kernel())
+	} else {
+		found = append(found, refuse(reasonRoot, "this is the user %d", m.user))
 	}
-	var without []string
-	for _, c := range controllers {
-		if _, err := os.Stat(filepath.Join("/sys/fs/cgroup", c)); err != nil {
-			without = append(without, c)
-		}
+	return errors.Join(found...)
+}
+
+func (m machine) path(parts ...string) string {
+	return filepath.Join(append([]string{m.root}, parts...)...)
+}
+
+func (m machine) cgroups() cgroups { return cgroups{root: m.path("/sys/fs/cgroup")} }
+
+// version refuses kernels that kube-proxy refuses. An older one than 5.3 would
+// besides have one switch for the bridges of all networks.
+func (m machine) version() error {
+	var major, minor int
+	if _, err := fmt.Sscanf(m.release, "%d.%d", &major, &minor); err != nil {
+		return fmt.Errorf("the kernel's version %q: %w", m.release, err)
 	}
-	if len(without) > 0 {
-		return fmt.Errorf("no control group of %s in /sys/fs/cgroup: pods cannot be limited; mount it", strings.Join(without, ", "))
+	if major < 5 || major == 5 && minor < 13 {
+		return refuse(reasonKernel, "the kernel is %s", m.release)
 	}
 	return nil
 }
 
-func space(dir string) error {
-	for {
-		if _, err := os.Stat(dir); err == nil || filepath.Dir(dir) == dir {
-			break
+func (m machine) programs() error {
+	var missing []string
+	for _, name := range []string{"nft", "mount", "umount"} {
+		if m.find(name) == "" {
+			missing = append(missing, name)
 		}
-		dir = filepath.Dir(dir)
 	}
-	var s unix.Statfs_t
-	if err := unix.Statfs(dir, &s); err != nil {
-		return fmt.Errorf("looking at the disk of %s: %w", dir, err)
-	}
-	if free := s.Bavail * uint64(s.Bsize) >> 30; free < diskGiB {
-		return fmt.Errorf("%d GiB of disk are free at %s: a factory takes %d, and the kubelet evicts pods where there is less", free, dir, diskGiB)
+	if len(missing) > 0 {
+		return refuse(reasonPrograms, "there is no %s in %s", strings.Join(missing, ", "), programPath)
 	}
 	return nil
 }
 
-func memory() error {
-	data, err := os.ReadFile("/proc/meminfo")
+// find is the file of a program as the node would find it, "" if it would not.
+func (m machine) find(name string) string {
+	for _, dir := range filepath.SplitList(programPath) {
+		file := m.path(dir, name)
+		if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+			return file
+		}
+	}
+	return ""
+}
+
+func (m machine) memory() error {
+	data, err := os.ReadFile(m.path("/proc/meminfo"))
 	if err != nil {
 		return err
 	}
 	for line := range strings.Lines(string(data)) {
 		var kib uint64
 		if n, _ := fmt.Sscanf(line, "MemAvailable: %d kB", &kib); n == 1 && kib>>20 < memoryGiB {
-			return fmt.Errorf("%d GiB of memory are available: a factory takes %d", kib>>20, memoryGiB)
+			return refuse(reasonMemory, "%.1f GiB of memory are available: a factory takes %d", float64(kib)/(1<<20), memoryGiB)
 		}
 	}
 	return nil
 }
 
-// place refuses folders that the node would hide from itself.
-func place(dir string) error {
-	for _, hidden := range []string{"/run", "/var/lib", "/var/log", "/proc", "/sys"} {
-		if strings.HasPrefix(dir+"/", hidden+"/") {
-			return fmt.Errorf("%s is below %s, where the node has its own files; choose another folder", dir, hidden)
-		}
+func (m machine) hosts() error {
+	if _, err := os.Lstat(m.path("/etc/hosts")); errors.Is(err, fs.ErrNotExist) {
+		return refuse(reasonHosts, "there is no /etc/hosts")
 	}
 	return nil
 }
 
-// cgroupOf is the control group of the pods of the node in dir, in every
-// hierarchy: one of its own, so that it can be removed.
-func cgroupOf(dir string) string {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(dir))
-	return fmt.Sprintf("/millwright-%08x", h.Sum32())
+// hidden are the folders of the machine that the node does not see.
+func hidden() []string { return append(emptied(), "/proc", "/sys") }
+
+// hides says which of them a path is in, "" for none.
+func hides(path string) string {
+	for _, folder := range hidden() {
+		if strings.HasPrefix(path+"/", folder+"/") {
+			return folder
+		}
+	}
+	return ""
 }
 
-// hierarchies are the mounted hierarchies of control groups.
-func hierarchies() []string {
-	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
-		return []string{"/sys/fs/cgroup"}
+// places refuses folders that the node would hide from itself.
+func (m machine) places(dir string) error {
+	var found []error
+	if folder := hides(dir); folder != "" {
+		found = append(found, refuse(reasonHidden, "%q is below %s", dir, folder))
 	}
-	entries, err := os.ReadDir("/sys/fs/cgroup")
+	cache, err := realPath(m.cache)
+	if folder := hides(cache); folder != "" {
+		found = append(found, refuse(reasonCache, "the programs are kept in %q, below %s", cache, folder))
+	}
+	return errors.Join(append(found, err)...)
+}
+
+// unfit are file systems that overlayfs does not write on, by their magic numbers
+// (statfs(2)).
+func unfit() map[int64]string {
+	return map[int64]string{
+		unix.OVERLAYFS_SUPER_MAGIC: "overlayfs",
+		unix.NFS_SUPER_MAGIC:       "NFS",
+		unix.SMB_SUPER_MAGIC:       "SMB",
+		unix.SMB2_SUPER_MAGIC:      "SMB",
+		unix.CIFS_SUPER_MAGIC:      "CIFS",
+		unix.V9FS_MAGIC:            "9p",
+		unix.FUSE_SUPER_MAGIC:      "FUSE",
+		unix.ECRYPTFS_SUPER_MAGIC:  "eCryptfs",
+		unix.MSDOS_SUPER_MAGIC:     "FAT",
+	}
+}
+
+// folder looks at the file system that has, or would have, the node's data.
+func (m machine) folder(dir string) error {
+	at := dir
+	for {
+		if _, err := os.Stat(at); err == nil || filepath.Dir(at) == at {
+			break
+		}
+		at = filepath.Dir(at)
+	}
+	s, err := m.disk(at)
 	if err != nil {
-		return nil
+		return fmt.Errorf("looking at the disk of %s: %w", at, err)
 	}
-	var out []string
-	for _, e := range entries {
-		if e.IsDir() {
-			out = append(out, filepath.Join("/sys/fs/cgroup", e.Name()))
-		}
+	need := uint64(diskGiB)
+	if exists(filepath.Join(dir, "data")) == nil {
+		need = diskAgainGiB
 	}
-	return out
+	var found []error
+	if free := s.Bavail * uint64(s.Bsize) >> 30; free < need {
+		found = append(found, refuse(reasonDisk, "%d GiB are free at %q: a factory takes %d", free, at, need))
+	}
+	if name := unfit()[int64(s.Type)]; name != "" { //nolint:unconvert,nolintlint // 32 bits on some machines
+		found = append(found, refuse(reasonUnfit, "%q is on %s", at, name))
+	}
+	if s.Flags&(unix.ST_RDONLY|unix.ST_NOEXEC) != 0 {
+		found = append(found, refuse(reasonUnfit, "%q is on a file system that is mounted read-only or noexec", at))
+	}
+	return errors.Join(found...)
 }
 
-// makeCgroup makes the group in every hierarchy: the kubelet makes groups below
-// its root, never the root itself.
-func makeCgroup(name string) error {
-	for _, h := range hierarchies() {
-		if err := os.MkdirAll(filepath.Join(h, name), 0o755); err != nil {
-			return fmt.Errorf("making a control group: %w", err)
-		}
+func (m machine) running(dir string) error {
+	pid, running, err := Running(dir)
+	if running {
+		return refuse(reasonRunning, "a node runs with its data in %q, process %d", dir, pid)
 	}
-	return nil
+	return err
 }
 
-// removeCgroup removes the group and those below it. The kernel refuses as long
-// as a process is in one.
-func removeCgroup(name string) error {
-	var failed []error
-	for _, h := range hierarchies() {
-		var groups []string
-		err := filepath.WalkDir(filepath.Join(h, name), func(path string, d fs.DirEntry, err error) error {
-			if err == nil && d.IsDir() {
-				groups = append(groups, path)
-			}
-			return nil
-		})
-		failed = append(failed, err)
-		for _, group := range slices.Backward(groups) {
-			if err := unix.Rmdir(group); err != nil && !errors.Is(err, unix.ENOENT) {
-				failed = append(failed, fmt.Errorf("removing %s: %w", group, err))
-			}
-		}
+// realPath is the path without symbolic links, as far as it exists: what is asked
+// of a path has to be asked of that one.
+func realPath(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
 	}
-	return errors.Join(failed...)
+	rest := ""
+	for {
+		found, err := filepath.EvalSymlinks(path)
+		if err == nil {
+			return filepath.Join(found, rest), nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) || filepath.Dir(path) == path {
+			return "", fmt.Errorf("following %s: %w", path, err)
+		}
+		path, rest = filepath.Dir(path), filepath.Join(filepath.Base(path), rest)
+	}
 }

@@ -9,7 +9,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// ready asks whether the kubelet says that pods may be started.
+// ready asks whether the kubelet says that pods may be started. What an earlier
+// one said with the same data does not count; the API server counts in seconds.
 func (n *Node) ready(ctx context.Context) error {
 	client, err := kubernetes.NewForConfig(n.admin)
 	if err != nil {
@@ -20,7 +21,7 @@ func (n *Node) ready(ctx context.Context) error {
 		return err
 	}
 	for _, c := range node.Status.Conditions {
-		if c.Type != corev1.NodeReady {
+		if c.Type != corev1.NodeReady || c.LastHeartbeatTime.Unix() <= n.began.Unix() {
 			continue
 		}
 		if c.Status == corev1.ConditionTrue {

@@ -15,12 +15,11 @@ type server struct {
 }
 
 func (s server) env(f floor) []string {
-	var path []string
+	var folders []string
 	for _, program := range s.path {
-		path = append(path, filepath.Dir(f.Programs[program]))
+		folders = append(folders, filepath.Dir(f.Programs[program]))
 	}
-	path = append(path, "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
-	return []string{"PATH=" + strings.Join(path, ":")}
+	return []string{"PATH=" + strings.Join(append(folders, programPath), ":")}
 }
 
 // servers are the node's processes in the order of their start.

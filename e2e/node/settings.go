@@ -2,41 +2,45 @@ package node
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"text/template"
 )
 
 // settings are the files that the node's programs read.
 //
 // containerd: machines without CAP_SYS_RESOURCE cannot lower an OOM score; the
-// image of the sandbox is kept by name.
+// image of the sandbox is kept by name; what would be in /opt is not the machine's.
 // kubelet: images are never collected, since the registry of the floor is small
-// and its disk is the machine's.
+// and its disk is the machine's; the folder of plugins would be below /usr.
 // kube-proxy: the machine's own connection tracking is left as it is.
 var settings = map[string]string{
 	"containerd.toml": `version = 3
 root = "/var/lib/containerd"
 state = "/run/containerd"
 disabled_plugins = ["io.containerd.nri.v1.nri"]
+[plugins.'io.containerd.internal.v1.opt']
+  path = "/var/lib/containerd/opt"
 [grpc]
   address = "/run/containerd/containerd.sock"
 [plugins.'io.containerd.cri.v1.runtime']
   restrict_oom_score_adj = true
   [plugins.'io.containerd.cri.v1.runtime'.cni]
-    bin_dirs = ["{{.Run}}/cni-bin"]
-    conf_dir = "{{.Run}}/cni"
+    bin_dirs = [{{quote .Run "/cni-bin"}}]
+    conf_dir = {{quote .Run "/cni"}}
   [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
     [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
-      BinaryName = "{{.Runc}}"
+      BinaryName = {{quote .Runc}}
       SystemdCgroup = false
 [plugins.'io.containerd.cri.v1.images']
   [plugins.'io.containerd.cri.v1.images'.pinned_images]
-    sandbox = "{{.Pause}}"
+    sandbox = {{quote .Pause}}
   [plugins.'io.containerd.cri.v1.images'.registry]
-    config_path = "{{.Run}}/certs.d"
+    config_path = {{quote .Run "/certs.d"}}
 `,
 	"certs.d/{{.Registry}}/hosts.toml": `server = "http://{{.Registry}}"
 [host."http://{{.Registry}}"]
@@ -57,10 +61,10 @@ kind: KubeletConfiguration
 authentication:
   anonymous: {enabled: false}
   webhook: {enabled: true}
-  x509: {clientCAFile: {{.PKI}}/ca.crt}
+  x509: {clientCAFile: {{quote .PKI "/ca.crt"}}}
 authorization: {mode: Webhook}
-tlsCertFile: {{.PKI}}/kubelet.crt
-tlsPrivateKeyFile: {{.PKI}}/kubelet.key
+tlsCertFile: {{quote .PKI "/kubelet.crt"}}
+tlsPrivateKeyFile: {{quote .PKI "/kubelet.key"}}
 clusterDomain: cluster.local
 clusterDNS: [{{.DNS}}]
 resolvConf: /etc/resolv.conf
@@ -69,6 +73,7 @@ cgroupDriver: cgroupfs
 cgroupRoot: {{.Cgroup}}
 failCgroupV1: false
 failSwapOn: false
+volumePluginDir: /var/lib/kubelet/volume-plugins
 protectKernelDefaults: true
 seccompDefault: true
 serializeImagePulls: false
@@ -81,7 +86,7 @@ evictionHard: {memory.available: 200Mi, nodefs.available: 1Gi, imagefs.available
 kind: KubeProxyConfiguration
 mode: nftables
 clusterCIDR: {{.PodCIDR}}
-clientConnection: {kubeconfig: {{.PKI}}/kube-proxy.kubeconfig}
+clientConnection: {kubeconfig: {{quote .PKI "/kube-proxy.kubeconfig"}}}
 conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
 healthzBindAddress: 127.0.0.1:10256
 metricsBindAddress: 127.0.0.1:10249
@@ -129,7 +134,7 @@ func writeSettings(f floor) error {
 }
 
 func fill(text string, values map[string]string) (string, error) {
-	t, err := template.New("").Option("missingkey=error").Parse(text)
+	t, err := template.New("").Option("missingkey=error").Funcs(template.FuncMap{"quote": quote}).Parse(text)
 	if err != nil {
 		return "", fmt.Errorf("the node's own settings: %w", err)
 	}
@@ -138,4 +143,11 @@ func fill(text string, values map[string]string) (string, error) {
 		return "", fmt.Errorf("the node's own settings: %w", err)
 	}
 	return b.String(), nil
+}
+
+// quote writes text, of which a part comes from outside, as a string of JSON,
+// which is one of YAML and TOML too.
+func quote(parts ...string) (string, error) {
+	b, err := json.Marshal(strings.Join(parts, ""))
+	return string(b), err
 }

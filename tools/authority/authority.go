@@ -58,20 +58,13 @@ func (a *Authority) keep(der []byte) error {
 }
 
 // Load takes the authority that dir holds (ca.crt, ca.key), or makes one and
-// writes it there: what is started again trusts what it trusted before.
+// writes it there: what is started again trusts what it trusted before. It is an
+// error when its certificate does not belong to its key, or has ended at now.
 func Load(dir, name string, now time.Time) (*Authority, error) {
 	certFile, keyFile := filepath.Join(dir, "ca.crt"), filepath.Join(dir, "ca.key")
 	keyPEM, err := os.ReadFile(keyFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		a, err := New(name, now)
-		if err != nil {
-			return nil, err
-		}
-		key, err := encodeKey(a.key)
-		if err != nil {
-			return nil, err
-		}
-		return a, errors.Join(os.WriteFile(certFile, a.PEM, 0o600), os.WriteFile(keyFile, key, 0o600))
+		return create(certFile, keyFile, name, now)
 	}
 	if err != nil {
 		return nil, err
@@ -89,7 +82,42 @@ func Load(dir, name string, now time.Time) (*Authority, error) {
 	if a.key, err = x509.ParseECPrivateKey(keyBlock.Bytes); err != nil {
 		return nil, fmt.Errorf("%s: %w", keyFile, err)
 	}
-	return a, a.keep(certBlock.Bytes)
+	if err := a.keep(certBlock.Bytes); err != nil {
+		return nil, fmt.Errorf("%s: %w", certFile, err)
+	}
+	if !a.key.PublicKey.Equal(a.certificate.PublicKey) {
+		return nil, fmt.Errorf("%s is not of the key in %s", certFile, keyFile)
+	}
+	if now.After(a.certificate.NotAfter) {
+		return nil, fmt.Errorf("%s has ended on %s: remove the folder, and what trusts it", certFile, a.certificate.NotAfter.Format(time.DateOnly))
+	}
+	return a, nil
+}
+
+// create makes an authority and writes it. The key is last: one that is there
+// has its certificate beside it.
+func create(certFile, keyFile, name string, now time.Time) (*Authority, error) {
+	a, err := New(name, now)
+	if err != nil {
+		return nil, err
+	}
+	key, err := encodeKey(a.key)
+	if err != nil {
+		return nil, err
+	}
+	if err := WriteFile(certFile, a.PEM); err != nil {
+		return nil, err
+	}
+	return a, WriteFile(keyFile, key)
+}
+
+// WriteFile writes a file for its owner only, whole or not at all: what is found
+// after a crash is used.
+func WriteFile(file string, data []byte) error {
+	if err := os.WriteFile(file+".new", data, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(file+".new", file)
 }
 
 // Issue makes a key and a certificate for it, both PEM.

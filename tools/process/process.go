@@ -37,6 +37,9 @@ type Spec struct {
 	Log string
 	// Namespaces are those that the child gets of its own (CLONE_NEW* of clone(2)).
 	Namespaces uintptr
+	// Files are open in the child too, as descriptors 3 and up. A lock on one is
+	// held until both have let go of it.
+	Files []*os.File
 }
 
 // Process is a running child.
@@ -56,7 +59,7 @@ func Start(spec Spec) (*Process, error) {
 	defer log.Close()
 	cmd := exec.Command(spec.Path, spec.Args...)
 	cmd.Dir, cmd.Env = spec.Dir, spec.Env
-	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = log, log, spec.Files
 	if cmd.Env == nil {
 		cmd.Env = []string{}
 	}
