@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -65,7 +64,7 @@ func serve(ctx context.Context, o options) error {
 		case <-ctx.Done():
 			return nil
 		case <-f.node.Done():
-			return errors.New("the node has ended; see " + o.path("node", "node.log"))
+			return errNodeEnded
 		case <-again:
 		}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -16,6 +17,8 @@ import (
 
 // patience is how long all components may take until they are healthy.
 const patience = 10 * time.Minute
+
+var errNodeEnded = errors.New("the node has ended: node/node.log says why")
 
 // healthy waits until the Factory is, and tells what it waits for.
 func (f *floor) healthy(ctx context.Context) error {
@@ -34,7 +37,7 @@ func (f *floor) healthy(ctx context.Context) error {
 		}
 		select {
 		case <-f.node.Done():
-			return fmt.Errorf("the node has ended; see %s", f.options.path("node", "node.log"))
+			return errNodeEnded
 		case <-ctx.Done():
 			return fmt.Errorf("not healthy after %s: %s", patience, told)
 		case <-time.After(500 * time.Millisecond):
@@ -57,6 +60,8 @@ func (f *floor) running(ctx context.Context, after time.Time) error {
 			return nil
 		}
 		select {
+		case <-f.node.Done():
+			return errNodeEnded
 		case <-ctx.Done():
 			return fmt.Errorf("not after %s: %w", patience, err)
 		case <-time.After(500 * time.Millisecond):

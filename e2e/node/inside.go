@@ -2,6 +2,8 @@ package node
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -127,6 +129,11 @@ type servers struct {
 func (s *servers) start(ctx context.Context) (<-chan string, error) {
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
+	client, err := s.floor.client()
+	if err != nil {
+		return nil, err
+	}
+	defer client.CloseIdleConnections()
 	ended := make(chan string, 8)
 	for _, spec := range s.floor.servers() {
 		p, err := process.Start(process.Spec{
@@ -141,11 +148,24 @@ func (s *servers) start(ctx context.Context) (<-chan string, error) {
 		if spec.ready == "" {
 			continue
 		}
-		if err := p.Wait(ctx, process.OK(http.DefaultClient, spec.ready)); err != nil {
+		if err := p.Wait(ctx, process.OK(client, spec.ready)); err != nil {
 			return nil, err
 		}
 	}
 	return ended, nil
+}
+
+// client trusts the node's own authority.
+func (f floor) client() (*http.Client, error) {
+	ca, err := os.ReadFile(filepath.Join(f.Dir, "pki", "ca.crt"))
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(ca) {
+		return nil, errors.New("ca.crt holds no certificate")
+	}
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}}}, nil
 }
 
 // stop ends the servers, the last one first: an API server whose store is gone

@@ -35,7 +35,8 @@ func (f floor) servers() []server {
 			"--listen-peer-urls", "http://127.0.0.1:2380",
 			"--initial-advertise-peer-urls", "http://127.0.0.1:2380", "--initial-cluster", "default=http://127.0.0.1:2380",
 		}},
-		{name: "kube-apiserver", args: []string{
+		// The controllers end themselves when it takes its time.
+		{name: "kube-apiserver", ready: fmt.Sprintf("https://127.0.0.1:%d/readyz", apiPort), args: []string{
 			"--etcd-servers=" + etcd, fmt.Sprintf("--secure-port=%d", apiPort), "--bind-address=0.0.0.0", "--advertise-address=" + IP,
 			"--client-ca-file=" + pki("ca.crt"), "--tls-cert-file=" + pki("kube-apiserver.crt"), "--tls-private-key-file=" + pki("kube-apiserver.key"),
 			"--service-account-key-file=" + pki("service-accounts.key"), "--service-account-signing-key-file=" + pki("service-accounts.key"),
