@@ -21,7 +21,7 @@ func (s *Sigstore) startAll(ctx context.Context) error {
 	if err := s.start("workloads", "oidc-issuer", "-addr", process.Addr(s.ports.workloads)); err != nil {
 		return err
 	}
-	if err := s.start("trillian", "trillian-memory", "-addr", process.Addr(s.ports.trillian), "-tree-file", treeFile); err != nil {
+	if err := s.startTrillian(treeFile); err != nil {
 		return err
 	}
 	if err := s.start("timestamps", "timestamp-server", "-port", strconv.Itoa(s.ports.stamps), "-key", s.file("tsa.key"), "-chain", s.file("tsa.crt")); err != nil {
@@ -69,6 +69,25 @@ func (s *Sigstore) start(name, program string, args ...string) error {
 	return nil
 }
 
+// The logs that outlive Trillian have these ids, as in bases/sigstore.
+const keptCT, keptRekor = "1001", "1002"
+
+// startTrillian starts what has the leaves of both logs. Without keepLogs, Rekor
+// asks it for a log of its own.
+func (s *Sigstore) startTrillian(treeFile string) error {
+	args := []string{"-addr", process.Addr(s.ports.trillian)}
+	if !s.keepLogs {
+		return s.start("trillian", "trillian-memory", append(args, "-tree-file", treeFile)...)
+	}
+	if err := os.MkdirAll(s.file("logs"), 0o700); err != nil {
+		return err
+	}
+	if err := os.WriteFile(treeFile, []byte(keptCT), 0o600); err != nil {
+		return err
+	}
+	return s.start("trillian", "trillian-memory", append(args, "-logs", keptCT+","+keptRekor, "-data", s.file("logs"))...)
+}
+
 // startCT starts the certificate transparency log. Its key stands in its
 // configuration, since key files must be encrypted in a form of long ago.
 func (s *Sigstore) startCT(treeFile string) error {
@@ -108,6 +127,9 @@ func (s *Sigstore) startRekor() error {
 		"--rekor_server.hostname", "127.0.0.1", "--rekor_server.signer", s.file("rekor.key"),
 		"--trillian_log_server.address", "127.0.0.1", "--trillian_log_server.port", strconv.Itoa(s.ports.trillian),
 		"--publish_frequency", "0",
+	}
+	if s.keepLogs {
+		args = append(args, "--trillian_log_server.tlog_id", keptRekor)
 	}
 	endpoints := "getLogInfo,getLogProof,getPublicKey,createLogEntry,getLogEntryByIndex,getLogEntryByUUID,searchLogQuery"
 	if s.searchIndex {

@@ -25,6 +25,8 @@ type Options struct {
 	// SearchIndex gives the log a search index, and a server to keep it in: what
 	// gitsign logs with rekorMode=online is found by it only.
 	SearchIndex bool
+	// keepLogs is for the test that takes Trillian away and gives it back.
+	keepLogs bool
 }
 
 // Kind is what a token stands for; each kind has an issuer of its own.
@@ -52,6 +54,7 @@ type Sigstore struct {
 	client      *http.Client
 	trustDomain string
 	searchIndex bool
+	keepLogs    bool
 	ports       ports
 	keys        keys
 	processes   map[string]*process.Process
@@ -83,7 +86,7 @@ func Start(ctx context.Context, dir string, o Options) (*Sigstore, error) {
 	}
 	s := &Sigstore{
 		dir: dir, bin: bin, client: &http.Client{Timeout: 10 * time.Second},
-		trustDomain: o.TrustDomain, searchIndex: o.SearchIndex, processes: map[string]*process.Process{},
+		trustDomain: o.TrustDomain, searchIndex: o.SearchIndex, keepLogs: o.keepLogs, processes: map[string]*process.Process{},
 		TrustedRootPath: filepath.Join(dir, "trusted_root.json"), RekorKeyPath: filepath.Join(dir, "rekor.pub"),
 	}
 	if err := s.choosePorts(); err != nil {

@@ -207,7 +207,7 @@ func TestADamagedJournalIsNotOpened(t *testing.T) {
 	}
 	// Each record is whole, but they are not those that were written: a leaf that
 	// is in the log is gone, another's place is changed, and so is a root's.
-	for name, parts := range map[string][]int{"a leaf is gone": {1, 3}, "leaves are swapped": {1, 3, 2}, "a root is gone": {1, 2, 3, 5}, "a root is twice": {1, 2, 3, 4, 4}} {
+	for name, parts := range map[string][]int{"a leaf is gone": {1, 3, 4}, "leaves are swapped": {1, 3, 2, 4}, "a root is gone": {1, 2, 3, 5}, "a root is twice": {1, 2, 3, 4, 4}} {
 		var changed []byte
 		for _, part := range append([]int{0}, append(parts, 5, 6, 7, 8, 9, 10, 11)...) {
 			begin := 0
@@ -346,10 +346,8 @@ func TestAWriteThatFailsLeavesNothingBehind(t *testing.T) {
 	if again, err := reopen(t, b.bytes(t)); err != nil || again.describe() != b.describe() {
 		t.Errorf("it is another log: %v", err)
 	}
-	select {
-	case err := <-b.failed:
-		t.Errorf("the process ends: %v", err)
-	default:
+	if len(b.failed) > 0 {
+		t.Error("the process ends")
 	}
 }
 
@@ -367,9 +365,7 @@ func TestADiskThatLosesTrackEndsTheProcess(t *testing.T) {
 		if err := b.queue(t, "doubtful"); err == nil {
 			t.Errorf("when %s, the leaf is answered for", name)
 		}
-		select {
-		case <-b.failed:
-		default:
+		if len(b.failed) == 0 {
 			t.Errorf("when %s, the process goes on", name)
 		}
 		fault.syncing, fault.write, fault.undo = nil, nil, nil
