@@ -19,8 +19,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
-
-	"millwright.dev/millwright/tools/assets"
 )
 
 // options are those of the tests' node: one server, and an image that is not there.
@@ -35,16 +33,8 @@ func options(dir string, server int) Options {
 // killed, and two more times with the same folder. All the while nothing of it is
 // to be on the machine, and afterwards nothing at all.
 func TestANodeIsStartedAgainAfterAnyEnd(t *testing.T) { // not beside tests that make mounts and networks
-	asRoot(t)
-	if testing.Short() {
-		t.Skip("starts a node three times")
-	}
-	// Links and blanks on the way there are the folder's own business.
 	dir := filepath.Join(t.TempDir(), odd)
-	possible(t, Preflight(dir))
-	if _, err := assets.Ensure(t.Context(), os.Stderr, Programs()...); err != nil {
-		t.Fatal(err)
-	}
+	wholeNode(t, dir)
 	server, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -95,15 +85,8 @@ func TestANodeIsStartedAgainAfterAnyEnd(t *testing.T) { // not beside tests that
 
 // TestAStartThatIsGivenUpLeavesNothing ends one while its servers start.
 func TestAStartThatIsGivenUpLeavesNothing(t *testing.T) {
-	asRoot(t)
-	if testing.Short() {
-		t.Skip("starts most of a node")
-	}
 	dir := t.TempDir()
-	possible(t, Preflight(dir))
-	if _, err := assets.Ensure(t.Context(), os.Stderr, Programs()...); err != nil {
-		t.Fatal(err)
-	}
+	wholeNode(t, dir)
 	before := stateOfTheMachine(t)
 	for _, until := range []string{"run/network", "kube-apiserver.log"} {
 		ctx, cancel := context.WithCancel(t.Context())
