@@ -136,6 +136,7 @@ factory-down: ## End the factory and remove its data
 
 .PHONY: test-factory
 test-factory: ## Bring up the factory and try what it promises (Linux, root; minutes)
+	MILLWRIGHT_TEST_FACTORY=1 $(GO) test -count=1 -timeout 10m ./e2e/node
 	MILLWRIGHT_TEST_FACTORY=1 $(GO) test -count=1 -timeout 60m -v -run 'Factory' ./e2e/factory
 
 .PHONY: clean

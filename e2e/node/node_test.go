@@ -17,11 +17,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
-
-	"millwright.dev/millwright/tools/assets"
 )
 
 // options are those of the tests' node: one server, and an image that is not there.
@@ -36,16 +33,8 @@ func options(dir string, server int) Options {
 // killed, and two more times with the same folder. All the while nothing of it is
 // to be on the machine, and afterwards nothing at all.
 func TestANodeIsStartedAgainAfterAnyEnd(t *testing.T) { // not beside tests that make mounts and networks
-	asRoot(t)
-	if testing.Short() {
-		t.Skip("starts a node three times")
-	}
-	// Links and blanks on the way there are the folder's own business.
 	dir := filepath.Join(t.TempDir(), odd)
-	possible(t, Preflight(dir))
-	if _, err := assets.Ensure(t.Context(), os.Stderr, Programs()...); err != nil {
-		t.Fatal(err)
-	}
+	wholeNode(t, dir)
 	server, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -80,7 +69,11 @@ func TestANodeIsStartedAgainAfterAnyEnd(t *testing.T) { // not beside tests that
 			t.Error("another authority, or the same process")
 		}
 		last = n.PID()
+		stopping := time.Now()
 		n.Stop()
+		if took := time.Since(stopping); took > 25*time.Second {
+			t.Errorf("it was killed, since it did not end in %v", took)
+		}
 		noGroups(t, dir)
 		if _, running, err := Running(dir); running || err != nil {
 			t.Errorf("it is still running: %v", err)
@@ -88,6 +81,37 @@ func TestANodeIsStartedAgainAfterAnyEnd(t *testing.T) { // not beside tests that
 	}
 	unchanged(t, before)
 	onlyRootGetsIn(t, dir)
+}
+
+// TestAStartThatIsGivenUpLeavesNothing ends one while its servers start.
+func TestAStartThatIsGivenUpLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	wholeNode(t, dir)
+	before := stateOfTheMachine(t)
+	for _, until := range []string{"run/network", "kube-apiserver.log"} {
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			for exists(filepath.Join(dir, until)) != nil {
+				time.Sleep(10 * time.Millisecond)
+			}
+			cancel()
+		}()
+		began := time.Now()
+		n, err := Start(ctx, options(dir, 1))
+		if err == nil {
+			n.Stop()
+			t.Fatal("it was started, by a context that had ended")
+		}
+		if took := time.Since(began); took > 40*time.Second {
+			t.Errorf("%s: it took %v", until, took)
+		}
+		if _, running, err := Running(dir); running || err != nil {
+			t.Errorf("%s: it is still running: %v", until, err)
+		}
+		noGroups(t, dir)
+		unchanged(t, before)
+		cancel()
+	}
 }
 
 // killed starts a node in another process, has it write something, and kills that
@@ -148,7 +172,7 @@ func beNode() int {
 	select {}
 }
 
-// again says whether the node is Ready now, and has what was written before.
+// again says whether the node has what was written before.
 func again(t *testing.T, n *Node, name string) {
 	t.Helper()
 	client, err := kubernetes.NewForConfig(n.Config())
@@ -157,10 +181,6 @@ func again(t *testing.T, n *Node, name string) {
 	}
 	if _, err := client.CoreV1().ConfigMaps("default").Get(t.Context(), "kept", metav1.GetOptions{}); err != nil {
 		t.Errorf("%s: %v", name, err)
-	}
-	lease, err := client.CoordinationV1().Leases("kube-node-lease").Get(t.Context(), Name, metav1.GetOptions{})
-	if err == nil && lease.Spec.RenewTime.Time.Before(n.began) || err != nil && !apierrors.IsNotFound(err) {
-		t.Errorf("%s: what makes the node Ready is of an earlier one: %v", name, err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -213,6 +214,24 @@ func TestVersionsOfNftThatKubeProxyTakes(t *testing.T) {
 		if got := fitsProxy(version); got != want {
 			t.Errorf("%q: %v", version, got)
 		}
+	}
+}
+
+func TestTryingTheKernelLeavesNothing(t *testing.T) {
+	asRoot(t)
+	before := stateOfTheMachine(t)
+	possible(t, tryKernel())
+	unchanged(t, before)
+}
+
+func TestWhoMayNotMakeNamespacesIsToldSo(t *testing.T) {
+	t.Parallel()
+	asRoot(t)
+	cmd := be(t, "try", 0)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.HasPrefix(string(out), "refused: "+reasonSpaces+": making namespaces: operation not permitted") {
+		t.Errorf("%v: %s", err, out)
 	}
 }
 
