@@ -36,6 +36,7 @@ func TestFactory(t *testing.T) {
 		try  func(*testing.T, *factory)
 	}{
 		{"NothingIsAppliedByScript", nothingByScript},
+		{"ImagesAreSigned", imagesSigned},
 		{"TheSameProgramTwice", sameProgramTwice},
 		{"CosignVerifies", cosignVerifies},
 		{"OnlyWhatWasBuiltIsLetIn", onlyBuilt},

@@ -10,12 +10,11 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"millwright.dev/millwright/e2e/localfactory"
 	"millwright.dev/millwright/e2e/node"
+	"millwright.dev/millwright/gitverify/sigstoretest"
 	"millwright.dev/millwright/tools/assets"
 	"millwright.dev/millwright/tools/images"
 )
@@ -176,26 +175,26 @@ func (f *floor) makeImages(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	signer, err := f.signer(ctx)
+	if err != nil {
+		return err
+	}
 	f.digests = map[string]string{}
 	for _, i := range all {
 		image, err := images.Build(ctx, cache, i)
 		if err != nil {
 			return err
 		}
-		ref, err := name.ParseReference(f.site.Registry.Host + "/" + i.Name)
+		ref, err := push(ctx, f.site.Registry.Host, i.Name, image)
 		if err != nil {
 			return err
 		}
-		if err := remote.Write(ref, image, remote.WithContext(ctx)); err != nil {
-			return fmt.Errorf("pushing %s: %w", i.Name, err)
+		f.digests[i.Name] = ref.DigestStr()
+		if err := f.describe(ctx, signer, bin.Path("step"), i, ref); err != nil {
+			return fmt.Errorf("image %s: %w", i.Name, err)
 		}
-		digest, err := image.Digest()
-		if err != nil {
-			return err
-		}
-		f.digests[i.Name] = digest.String()
 	}
-	f.tell("  %d images", len(all))
+	f.tell("  %d images are signed by %s of %s", len(all), imageBuilder, f.site.Sigstore.IssuerURL(sigstoretest.Workload))
 	return nil
 }
 
