@@ -26,7 +26,7 @@ func TestEveryImageIsNamedByItsDigest(t *testing.T) {
 			}
 		}
 	}
-	want := map[string]int{"DaemonSet": 2, "Deployment": 20, "StatefulSet": 6, "Task": 8}
+	want := map[string]int{"DaemonSet": 2, "Deployment": 21, "StatefulSet": 6, "Task": 8}
 	if diff := cmp.Diff(want, seen); diff != "" {
 		t.Errorf("images that were looked at (-want +got):\n%s", diff)
 	}

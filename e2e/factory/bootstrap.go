@@ -94,7 +94,7 @@ func (f *floor) factory() *v1alpha1.Factory {
 // giveKeys puts the keys of the Sigstore inside where it looks for them, as soon
 // as Millwright has made their namespaces.
 func (f *floor) giveKeys(ctx context.Context) error {
-	if err := f.namespaces(ctx, "sigstore", "tekton-chains", "build-sample"); err != nil {
+	if err := f.namespaces(ctx, "sigstore", "tekton-chains", "build-sample", "factory-conformance"); err != nil {
 		return err
 	}
 	keys := map[string]string{
@@ -107,22 +107,29 @@ func (f *floor) giveKeys(ctx context.Context) error {
 	if err := f.secret(ctx, "tekton-chains", "signing-secrets", map[string]string{"rekor.pub": "rekor.pub"}); err != nil {
 		return err
 	}
-	trust := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "build-sample", Name: "sigstore-trust"}, Data: map[string]string{}}
-	for _, name := range []string{"ct.pub", "rekor.pub", "fulcio.crt"} {
-		data, err := os.ReadFile(f.options.path("keys", name))
-		if err != nil {
+	for _, namespace := range []string{"build-sample", "factory-conformance"} {
+		if err := f.trust(ctx, namespace); err != nil {
 			return err
 		}
-		trust.Data[name] = string(data)
-	}
-	if err := f.create(ctx, trust); err != nil {
-		return err
 	}
 	files, err := flat(f.options.path("keys", "tuf"))
 	if err != nil {
 		return err
 	}
 	return f.create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "sigstore", Name: "tuf-repository"}, BinaryData: files})
+}
+
+// trust says in a namespace which keys count.
+func (f *floor) trust(ctx context.Context, namespace string) error {
+	keys := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "sigstore-trust"}, Data: map[string]string{}}
+	for _, name := range []string{"ct.pub", "rekor.pub", "fulcio.crt"} {
+		data, err := os.ReadFile(f.options.path("keys", name))
+		if err != nil {
+			return err
+		}
+		keys.Data[name] = string(data)
+	}
+	return f.create(ctx, keys)
 }
 
 // flat reads a folder; a ConfigMap has no folders, so the file server takes two

@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// run starts a build of the sample and waits for its end.
-func (f *factory) run(t *testing.T, name string) {
+// run starts a build of the sample, with words replaced, and waits for its end.
+func (f *factory) run(t *testing.T, name string, words ...string) {
 	t.Helper()
-	if out, err := f.kubectlOf(t, manifest(t, "build.yaml", "NAME", name, "COMMIT", f.sample(t)), "create", "-f", "-"); err != nil {
+	if out, err := f.kubectlOf(t, manifest(t, "build.yaml", append([]string{"NAME", name, "COMMIT", f.sample(t)}, words...)...), "create", "-f", "-"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	eventually(t, 3*time.Minute, "build "+name+" succeeded", func() error {

@@ -52,6 +52,7 @@ func programs() []program {
 		{image: "step", asset: "step"},
 		{image: "files", asset: "step"},
 		{image: "cosign", asset: "cosign"},
+		{image: "conformance", asset: "conformance"},
 	}
 }
 

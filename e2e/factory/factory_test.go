@@ -46,6 +46,7 @@ func TestFactory(t *testing.T) {
 		{"DriftIsPutBack", drift},
 		{"ASignedCommitUpgrades", upgrade},
 		{"TheEvidenceHolds", evidence},
+		{"WhatStaysUnsignedIsAnAlarm", unsignedIsAnAlarm},
 		{"TheNodeStartsAgain", startsAgain},
 		{"NothingIsLeft", nothingLeft},
 	} {

@@ -21,7 +21,7 @@ var bootstrapped = []string{
 	"deployments kube-system/coredns", "serviceaccounts kube-system/coredns", "services kube-system/kube-dns",
 
 	"configmaps millwright-system/millwright-trusted-root", "secrets millwright-system/millwright-attest-key",
-	"configmaps build-sample/sigstore-trust", "configmaps sigstore/tuf-repository", "secrets sigstore/sigstore-keys", "secrets tekton-chains/signing-secrets",
+	"configmaps build-sample/sigstore-trust", "configmaps factory-conformance/sigstore-trust", "configmaps sigstore/tuf-repository", "secrets sigstore/sigstore-keys", "secrets tekton-chains/signing-secrets",
 
 	// What was built with it, for the demonstration.
 	"pipelineruns build-sample/", "pods release-sample/",
