@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"millwright.dev/millwright/e2e/localfactory"
+	"millwright.dev/millwright/e2e/node"
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
 )
 
@@ -177,7 +178,7 @@ func startsAgain(t *testing.T, f *factory) {
 }
 
 // machine is what a factory could leave behind on it.
-type machine struct{ mounts, links, groups string }
+type machine struct{ mounts, links string }
 
 func look(t *testing.T) machine {
 	t.Helper()
@@ -193,17 +194,20 @@ func look(t *testing.T) machine {
 	for _, l := range links {
 		names = append(names, l.Name())
 	}
-	groups, err := filepath.Glob("/sys/fs/cgroup/*/millwright-*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return machine{mounts: string(mounts), links: strings.Join(names, " "), groups: strings.Join(groups, " ")}
+	return machine{mounts: string(mounts), links: strings.Join(names, " ")}
 }
 
 // After make factory-down the machine is as it was.
 func nothingLeft(t *testing.T, f *factory) {
+	groups := "/sys/fs/cgroup/*" + node.ControlGroup(f.path("node"))
+	if there, err := filepath.Glob(groups); err != nil || len(there) == 0 {
+		t.Fatalf("the running node has no control group %s: %v", groups, err)
+	}
 	if out, err := f.command(t.Context(), "down"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
+	}
+	if left, err := filepath.Glob(groups); err != nil || len(left) > 0 {
+		t.Errorf("control groups are left: %q, %v", left, err)
 	}
 	if after := look(t); after != f.before {
 		t.Errorf("before:\n%+v\nafter:\n%+v", f.before, after)

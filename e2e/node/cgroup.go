@@ -123,9 +123,9 @@ func words(file string) []string {
 	return strings.Fields(string(data))
 }
 
-// cgroupOf is the control group of the pods of the node in dir, in every
+// ControlGroup is the control group of the pods of the node in dir, in every
 // hierarchy: one of its own, so that it can be removed.
-func cgroupOf(dir string) string {
+func ControlGroup(dir string) string {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(dir))
 	return fmt.Sprintf("/millwright-%08x", h.Sum32())

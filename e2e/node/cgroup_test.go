@@ -46,7 +46,7 @@ func TestControllersOfVersion2ArePassedOn(t *testing.T) {
 func TestAControlGroupIsRemovedWithThoseBelowIt(t *testing.T) {
 	t.Parallel()
 	asRoot(t)
-	c, name := theCgroups(), cgroupOf(t.TempDir())
+	c, name := theCgroups(), ControlGroup(t.TempDir())
 	t.Cleanup(func() { _ = c.remove(name, time.Second) })
 	if err := c.make(name); err != nil {
 		t.Fatal(err)

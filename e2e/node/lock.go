@@ -75,5 +75,5 @@ func Clean(dir string) error {
 	if err := (machine{}).running(dir); err != nil {
 		return err
 	}
-	return theCgroups().remove(cgroupOf(dir), leaving)
+	return theCgroups().remove(ControlGroup(dir), leaving)
 }

@@ -139,7 +139,7 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{dir: dir, Kubeconfig: filepath.Join(dir, "kubeconfig"), began: time.Now(), floor: floor{
-		Dir: dir, Cgroup: cgroupOf(dir), Pause: o.Pause, Jail: o.Jail, Programs: map[string]string{},
+		Dir: dir, Cgroup: ControlGroup(dir), Pause: o.Pause, Jail: o.Jail, Programs: map[string]string{},
 	}}
 	if n.lock, err = hold(dir, leaving); err != nil {
 		return nil, err

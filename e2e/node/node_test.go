@@ -142,7 +142,7 @@ func killed(t *testing.T, o Options) {
 			t.Fatal("the node has outlived the process that started it")
 		}
 	}
-	if hierarchies, err := theCgroups().hierarchies(); err != nil || exists(filepath.Join(hierarchies[0], cgroupOf(o.Dir))) != nil {
+	if hierarchies, err := theCgroups().hierarchies(); err != nil || exists(filepath.Join(hierarchies[0], ControlGroup(o.Dir))) != nil {
 		t.Errorf("nothing was left behind, so nothing is shown here: %v", err)
 	}
 }
@@ -277,7 +277,7 @@ func noGroups(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	for _, h := range hierarchies {
-		if exists(filepath.Join(h, cgroupOf(dir))) == nil {
+		if exists(filepath.Join(h, ControlGroup(dir))) == nil {
 			t.Errorf("a control group is left in %s", h)
 		}
 	}

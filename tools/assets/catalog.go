@@ -81,7 +81,7 @@ func catalog() []asset {
 		{module: "tools/tekton", pkg: "github.com/tektoncd/pipeline/cmd/controller", names: []string{"tekton-controller"}, version: "1.15.1", minutes: 2, groups: factory},
 		{module: "tools/tekton", pkg: "github.com/tektoncd/pipeline/cmd/webhook", names: []string{"tekton-webhook"}, version: "1.15.1", minutes: 1, groups: factory},
 		{module: "tools/tekton", pkg: "github.com/tektoncd/pipeline/cmd/events", names: []string{"tekton-events"}, version: "1.15.1", minutes: 1, groups: factory},
-		{module: "tools/tekton", pkg: "github.com/tektoncd/pipeline/cmd/resolvers", names: []string{"tekton-resolvers"}, version: "1.15.1", minutes: 1, groups: factory},
+		{module: "tools/tekton", pkg: "./resolvers", names: []string{"tekton-resolvers"}, version: "1.15.1", minutes: 1, groups: factory},
 		{module: "tools/tekton", pkg: "github.com/tektoncd/pipeline/cmd/entrypoint", names: []string{"tekton-entrypoint"}, version: "1.15.1", minutes: 1, groups: factory},
 		{module: "tools/tekton", pkg: "github.com/tektoncd/pipeline/cmd/nop", names: []string{"tekton-nop"}, version: "1.15.1", minutes: 1, groups: factory},
 		{module: "tools/tekton", pkg: "github.com/tektoncd/pipeline/cmd/sidecarlogresults", names: []string{"tekton-sidecarlogresults"}, version: "1.15.1", minutes: 1, groups: factory},
