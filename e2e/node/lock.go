@@ -19,8 +19,9 @@ import (
 // gone, however they ended. Its content is the number of the first process.
 const lockFile = "lock"
 
-// leaving is how long a node may take that the kernel is ending.
-const leaving = 5 * time.Second
+// leaving is how long a node may take that the kernel is ending: a second or two
+// with all its pods, on a machine that has other work.
+const leaving = 10 * time.Second
 
 // hold takes the folder, and waits for a node that is being ended.
 func hold(dir string, patience time.Duration) (*os.File, error) {
@@ -66,13 +67,19 @@ func Running(dir string) (pid int, running bool, err error) {
 }
 
 // Clean removes what a node that was killed has left on the machine besides its
-// folder, which are control groups. It refuses while the node runs.
-func Clean(dir string) error {
+// folder, which are control groups; the folder need not be there any more. It waits
+// for a node that is being ended, and refuses while one runs.
+func Clean(dir string) error { return clean(dir, leaving) }
+
+func clean(dir string, patience time.Duration) error {
 	dir, err := realPath(dir)
 	if err != nil {
 		return err
 	}
-	if err := (machine{}).running(dir); err != nil {
+	lock, err := hold(dir, patience)
+	if err == nil {
+		defer lock.Close()
+	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return theCgroups().remove(ControlGroup(dir), leaving)

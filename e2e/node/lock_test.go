@@ -2,6 +2,7 @@ package node
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 )
@@ -24,7 +25,7 @@ func TestAFolderHasOneNode(t *testing.T) {
 		t.Errorf("while it is held: %d, %v, %v", pid, running, err)
 	}
 	for what, err := range map[string]error{
-		"start": func() error { _, err := hold(dir, 50*time.Millisecond); return err }(), "clean": Clean(dir), "preflight": machine{}.running(dir),
+		"start": func() error { _, err := hold(dir, 50*time.Millisecond); return err }(), "clean": clean(dir, 0), "preflight": machine{}.running(dir),
 	} {
 		if got := Refusals(err); len(got) != 1 || got[0].Reason != reasonRunning {
 			t.Errorf("%s: %v", what, err)
@@ -44,6 +45,12 @@ func TestAFolderHasOneNode(t *testing.T) {
 		t.Errorf("when it is free: %v, %v", running, err)
 	}
 	if _, err := os.Stat(dir); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCleaningTakesNoFolder(t *testing.T) {
+	if err := Clean(filepath.Join(t.TempDir(), "not", "there")); err != nil {
 		t.Error(err)
 	}
 }
