@@ -22,7 +22,6 @@ const (
 	lockFile     = "lock"     // held by the one in the background; its content is that one's id
 	progressFile = "progress" // what it tells, a line at a time
 	readyFile    = "ready"    // there when everything is
-	nodeFile     = "node.pid" // the first process of the node's namespaces
 )
 
 var errRunning = errors.New("a factory is running there: make factory-down ends it")
@@ -213,6 +212,10 @@ func down(ctx context.Context, o options) error {
 			return err
 		}
 	}
+	// One that was killed has removed nothing.
+	if err := node.Clean(o.path("node")); err != nil {
+		return err
+	}
 	if o.keep {
 		return nil
 	}
@@ -246,13 +249,16 @@ func enter(o options, args []string) error {
 	if len(args) == 0 {
 		return errors.New("exec needs a command")
 	}
-	pid, err := os.ReadFile(o.path(nodeFile))
+	pid, running, err := node.Running(o.path("node"))
 	if err != nil {
-		return fmt.Errorf("no node is running: %w", err)
+		return err
+	}
+	if !running || pid == 0 {
+		return errors.New("no node is running there: make factory starts one")
 	}
 	nsenter, err := exec.LookPath("nsenter")
 	if err != nil {
 		return errors.New("no nsenter: install the package util-linux")
 	}
-	return syscall.Exec(nsenter, append([]string{"nsenter", "--target", string(pid), "--mount", "--net", "--pid", "--ipc", "--uts", "--"}, args...), os.Environ())
+	return syscall.Exec(nsenter, append([]string{"nsenter", "--target", strconv.Itoa(pid), "--mount", "--net", "--pid", "--ipc", "--uts", "--"}, args...), os.Environ())
 }

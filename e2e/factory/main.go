@@ -55,6 +55,9 @@ func main() {
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "factory:", err)
+		if len(node.Refusals(err)) > 0 {
+			os.Exit(3) // no, as the project's other programs say it
+		}
 		os.Exit(1)
 	}
 }

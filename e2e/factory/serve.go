@@ -221,10 +221,7 @@ func (f *floor) startNode(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := f.connect(); err != nil {
-		return err
-	}
-	return os.WriteFile(f.options.path(nodeFile), []byte(strconv.Itoa(f.node.PID())), 0o600)
+	return f.connect()
 }
 
 // port is the port of "127.0.0.1:PORT", whatever follows it.
