@@ -44,8 +44,13 @@ func (a agent) serve(t *testing.T) string {
 	}
 	s := grpc.NewServer()
 	workload.RegisterSpiffeWorkloadAPIServer(s, a)
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(l) }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := s.Serve(l); err != nil {
+			t.Errorf("the agent: %v", err)
+		}
+	}()
 	t.Cleanup(func() { s.Stop(); <-done })
 	return socket
 }
