@@ -26,35 +26,36 @@ func onlyBuilt(t *testing.T, f *factory) {
 		{"by tag", pod("tag", "registry.localhost:5000/coredns:latest")},
 		{"an init container", pod("init", built) + other},
 	} {
-		t.Run(row.name, func(t *testing.T) { f.refused(t, "POL-K10", row.input, "create", "-f", "-") })
+		t.Run(row.name, func(t *testing.T) { f.refused(t, "mw-k10-release-images", row.input, "create", "-f", "-") })
 	}
 	t.Run("an ephemeral container", func(t *testing.T) {
-		f.refused(t, "POL-K10", "", "debug", "--namespace=release-sample", "pod/built", "--image="+stranger, "--profile=restricted", "--attach=false")
+		f.refused(t, "mw-k10-release-images", "", "debug", "--namespace=release-sample", "pod/built", "--image="+stranger, "--profile=restricted", "--attach=false")
 	})
 	t.Run("another image for a running pod", func(t *testing.T) {
-		f.refused(t, "POL-K10", "", "set", "image", "--namespace=release-sample", "pod/built", "app="+stranger)
+		f.refused(t, "mw-k10-release-images", "", "set", "image", "--namespace=release-sample", "pod/built", "app="+stranger)
 	})
 }
 
-// A run chooses its parameters and fresh volumes, and no more.
+// A run chooses its parameters and fresh volumes, and no more. Where two policies
+// refuse it, the API server names either.
 func runShape(t *testing.T, f *factory) {
 	run := func(words ...string) string {
 		return manifest(t, "build.yaml", append([]string{"NAME", "denied", "COMMIT", f.sample(t)}, words...)...)
 	}
 	for _, row := range []struct{ name, policy, input string }{
-		{"a pipeline of its own", "POL-K02", `{"apiVersion":"tekton.dev/v1","kind":"PipelineRun","metadata":{"name":"denied","namespace":"build-sample"},
+		{"a pipeline of its own", "POL-K0", `{"apiVersion":"tekton.dev/v1","kind":"PipelineRun","metadata":{"name":"denied","namespace":"build-sample"},
 			"spec":{"pipelineSpec":{"results":[{"name":"IMAGE_URL","value":"registry.localhost:5000/lie"},{"name":"IMAGE_DIGEST","value":"sha256:` + strings.Repeat("0", 64) + `"}],
 			"tasks":[{"name":"x","taskSpec":{"steps":[{"name":"x","image":"registry.localhost:5000/step"}]}}]}}}`},
-		{"a task that says it has built an image", "POL-K02", `{"apiVersion":"tekton.dev/v1","kind":"TaskRun","metadata":{"name":"denied","namespace":"build-sample"},
+		{"a task that says it has built an image", "POL-K0", `{"apiVersion":"tekton.dev/v1","kind":"TaskRun","metadata":{"name":"denied","namespace":"build-sample"},
 			"spec":{"taskSpec":{"results":[{"name":"IMAGE_URL"},{"name":"IMAGE_DIGEST"}],"steps":[{"name":"x","image":"registry.localhost:5000/step"}]}}}`},
-		{"a task of the catalog without its pipeline", "POL-K02", `{"apiVersion":"tekton.dev/v1","kind":"TaskRun","metadata":{"name":"denied","namespace":"build-sample"},
+		{"a task of the catalog without its pipeline", "POL-K0", `{"apiVersion":"tekton.dev/v1","kind":"TaskRun","metadata":{"name":"denied","namespace":"build-sample"},
 			"spec":{"taskRef":{"resolver":"cluster","params":[{"name":"kind","value":"task"},{"name":"name","value":"publish"},{"name":"namespace","value":"factory-catalog"}]}}}`},
-		{"how its pods are made", "POL-K05", run("  taskRunSpecs:", "  taskRunTemplate: {podTemplate: {hostNetwork: true}}\n  taskRunSpecs:")},
-		{"a way out of the jail", "POL-K05", run("  name: denied", "  name: denied\n  annotations: {millwright.dev/egress: registry}")},
-		{"an identity by label", "POL-K05", run("  name: denied", "  name: denied\n  labels: {millwright.dev/stage: publish}")},
-		{"an account for every task", "POL-K05", run("  taskRunSpecs:", "  taskRunTemplate: {serviceAccountName: factory-publish}\n  taskRunSpecs:")},
-		{"the account of publish for build", "POL-K05", run("pipelineTaskName: publish", "pipelineTaskName: build")},
-		{"who works on it", "POL-K05", run("  taskRunSpecs:", "  managedBy: somebody.example/else\n  taskRunSpecs:")},
+		{"how its pods are made", "POL-K0", run("  taskRunSpecs:", "  taskRunTemplate: {podTemplate: {hostNetwork: true}}\n  taskRunSpecs:")},
+		{"a way out of the jail", "POL-K0", run("  name: denied", "  name: denied\n  annotations: {millwright.dev/egress: registry}")},
+		{"an identity by label", "POL-K0", run("  name: denied", "  name: denied\n  labels: {millwright.dev/stage: publish}")},
+		{"an account for every task", "POL-K0", run("  taskRunSpecs:", "  taskRunTemplate: {serviceAccountName: factory-publish}\n  taskRunSpecs:")},
+		{"the account of publish for build", "POL-K0", run("pipelineTaskName: publish", "pipelineTaskName: build")},
+		{"who works on it", "POL-K0", run("  taskRunSpecs:", "  managedBy: somebody.example/else\n  taskRunSpecs:")},
 	} {
 		t.Run(row.name, func(t *testing.T) { f.refused(t, row.policy, row.input, "create", "-f", "-") })
 	}

@@ -169,7 +169,7 @@ func startsAgain(t *testing.T, f *factory) {
 		}
 		return nil
 	})
-	f.refused(t, "POL-K10", manifest(t, "pod.yaml", "NAME", "stranger", "IMAGE",
+	f.refused(t, "mw-k10-release-images", manifest(t, "pod.yaml", "NAME", "stranger", "IMAGE",
 		f.must(t, "get", "deployment", "coredns", "--namespace=kube-system", "--output=jsonpath={.spec.template.spec.containers[0].image}")), "create", "-f", "-")
 	f.run(t, "sample-3")
 	if again := f.image(t, "sample-3"); again != image {
