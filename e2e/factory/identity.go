@@ -38,12 +38,14 @@ func (f *floor) giveIdentity(ctx context.Context) error {
 	if err := f.api.Get(ctx, client.ObjectKey{Namespace: localfactory.Namespace, Name: localfactory.Name}, &factory); err != nil {
 		return err
 	}
+	before := factory.DeepCopy()
 	factory.Spec.Attest = v1alpha1.AttestSpec{
 		Signer: "Keyless", Fulcio: inside.Fulcio, Rekor: inside.Rekor, TimestampAuthority: inside.Timestamp + "/api/v1/timestamp",
 		Issuer: issuer, Subject: localfactory.Subject, Repository: factory.Spec.Attest.Repository,
 		Former: []v1alpha1.FormerSigner{{Until: last, Key: string(public)}},
 	}
-	if err := f.api.Update(ctx, &factory, client.FieldOwner(manager)); err != nil {
+	// A patch of what changes: the controller writes the status all the time.
+	if err := f.api.Patch(ctx, &factory, client.MergeFrom(before), client.FieldOwner(manager)); err != nil {
 		return fmt.Errorf("changing who signs: %w", err)
 	}
 	return nil
