@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"millwright.dev/millwright/tools/pods/internal/needs"
 )
 
 // The test binary is also the plugin, when a runtime calls it by the protocol.
@@ -36,11 +38,11 @@ func inNodeNamespace(t *testing.T) bool {
 		return true
 	}
 	if os.Getuid() != 0 {
-		t.Skip("LEFT OUT: a jail needs root; none was built here")
+		needs.Skip(t, "a jail needs root; none was built here")
 	}
 	for _, program := range []string{"/usr/sbin/nft", "ip", "nsenter"} {
 		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("LEFT OUT: a jail needs %s (packages nftables, iproute2); none was built here", program)
+			needs.Skip(t, "a jail needs %s (packages nftables, iproute2); none was built here", program)
 		}
 	}
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run", "^"+t.Name()+"$", "-test.v")
@@ -85,7 +87,7 @@ func makeNode(t *testing.T) {
 	sysctl(t, "net/ipv4/ip_forward", "1")
 	for _, name := range []string{"bridge-nf-call-iptables", "bridge-nf-call-ip6tables"} {
 		if _, err := os.Stat("/proc/sys/net/bridge/" + name); err != nil {
-			t.Skipf("LEFT OUT: the kernel has no br_netfilter: %v", err)
+			needs.Skip(t, "the kernel has no br_netfilter: %v", err)
 		}
 		sysctl(t, "net/bridge/"+name, "1")
 	}

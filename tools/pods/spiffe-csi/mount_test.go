@@ -21,6 +21,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	registerapi "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
+
+	"millwright.dev/millwright/tools/pods/internal/needs"
 )
 
 // The tests below mount. They run in a mount namespace of their own, into which
@@ -31,7 +33,7 @@ func inMountNamespace(t *testing.T) bool {
 		return true
 	}
 	if os.Getuid() != 0 {
-		t.Skip("LEFT OUT: mounting needs root; nothing was mounted here")
+		needs.Skip(t, "mounting needs root; nothing was mounted here")
 	}
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run", "^"+t.Name()+"$", "-test.v")
 	cmd.Env = append(os.Environ(), "MOUNT_NAMESPACE=1")

@@ -60,19 +60,30 @@ func silentUDP(t *testing.T) string {
 	return conn.LocalAddr().String()
 }
 
+// bothOnOnePort listens on a port that is free for both protocols.
+func bothOnOnePort(t *testing.T) (net.Listener, net.PacketConn) {
+	t.Helper()
+	for range 20 {
+		lis, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := net.ListenPacket("udp", lis.Addr().String())
+		if err != nil {
+			_ = lis.Close()
+			continue
+		}
+		t.Cleanup(func() { _ = lis.Close(); _ = conn.Close() })
+		return lis, conn
+	}
+	t.Fatal("no port is free for tcp and udp")
+	return nil, nil
+}
+
 // echo answers on both, and closed on neither.
 func echo(t *testing.T) string {
 	t.Helper()
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = lis.Close() })
-	conn, err := net.ListenPacket("udp", lis.Addr().String())
-	if err != nil {
-		t.Skipf("LEFT OUT: the port is taken for udp: %v", err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
+	lis, conn := bothOnOnePort(t)
 	go func() {
 		b := make([]byte, 512)
 		for {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"millwright.dev/millwright/tools/pods/internal/needs"
 )
 
 // inNetwork says whether this is the process in a network namespace of its own,
@@ -23,7 +25,7 @@ func inNetwork(t *testing.T) bool {
 		return true
 	}
 	if os.Getuid() != 0 {
-		t.Skip("LEFT OUT: a network namespace needs root; no canary sang here")
+		needs.Skip(t, "a network namespace needs root; no canary sang here")
 	}
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run", "^"+t.Name()+"$", "-test.v")
 	cmd.Env = append(os.Environ(), "NETWORK_NAMESPACE=1")
@@ -67,7 +69,7 @@ func TestAnybodyOnTheLinkIsFound(t *testing.T) {
 		return
 	}
 	if _, err := exec.LookPath("ip"); err != nil {
-		t.Skip("LEFT OUT: a link needs ip (package iproute2)")
+		needs.Skip(t, "a link needs ip (package iproute2)")
 	}
 	look := func() (string, bool) {
 		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
