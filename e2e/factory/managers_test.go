@@ -99,8 +99,9 @@ func onList(object string) bool {
 		"namespaces", "serviceaccounts", "roles", "rolebindings", "clusterroles", "clusterrolebindings", "deployments", "networkpolicies",
 		"customresourcedefinitions", "validatingadmissionpolicies", "validatingadmissionpolicybindings", "factories",
 	}, kind)
-	rights := slices.Contains([]string{"namespaces", "roles", "rolebindings", "clusterroles", "clusterrolebindings"}, kind)
-	return installation || rights || slices.ContainsFunc(bootstrapped, func(b string) bool {
+	// Its rights are in namespaces that it then owns: those have to be there first.
+	named := kind == "namespaces"
+	return installation || named || slices.ContainsFunc(bootstrapped, func(b string) bool {
 		return object == b || strings.HasSuffix(b, "/") && strings.HasPrefix(object, b)
 	})
 }
