@@ -47,6 +47,10 @@ func position(id render.ID) (phase, rank int) {
 	case id.Group == groupAdmission && strings.HasSuffix(id.Kind, "WebhookConfiguration"),
 		id.Group == "apiregistration.k8s.io":
 		return phaseWebhooks, 0
+	case id.Group == groupAdmission && strings.HasSuffix(id.Kind, "Binding"):
+		// Who binds a policy that has parameters has to be allowed to read them; which
+		// these are, the API server looks up in the policy.
+		return phaseGuards, 1
 	case id.Group == groupAdmission:
 		return phaseGuards, 0
 	}
@@ -94,6 +98,10 @@ func comparePosition(a, b Change) int {
 	}
 	// What nothing orders stands together: the same rank of all components of a
 	// stage is one batch.
+	// All policies come before the first of their bindings.
+	if a.phase == phaseGuards && a.rank != b.rank {
+		return cmp.Compare(a.rank, b.rank)
+	}
 	forward := cmp.Or(cmp.Compare(a.Stage, b.Stage), cmp.Compare(a.rank, b.rank),
 		strings.Compare(a.Component, b.Component), compareID(a.ID, b.ID))
 	if a.phase != phasePrune {
@@ -181,6 +189,8 @@ func sameBatch(a, b Change) bool {
 	switch a.phase {
 	case phaseComponents:
 		return a.Stage == b.Stage && a.rank == b.rank
+	case phaseGuards:
+		return a.rank == b.rank
 	case phasePrune:
 		pa, ra := position(a.ID)
 		pb, rb := position(b.ID)
@@ -195,6 +205,9 @@ func batchName(c Change) string {
 	case phaseFoundations:
 		return "namespaces and definitions"
 	case phaseGuards:
+		if strings.HasSuffix(c.ID.Kind, "Binding") {
+			return "bindings of admission policies"
+		}
 		return "native admission policies"
 	case phaseComponents:
 		return rank[c.rank]

@@ -14,6 +14,8 @@ func TestKindsDecideTheOrderNotComponentsOrFiles(t *testing.T) {
 	m := declare(t, []string{"first", "second"}, map[string][]string{
 		"first": {
 			doc("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", "", "hook", "x"),
+			// Of a policy with parameters, which belongs to another component.
+			doc("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding", "", "guard", "x"),
 			doc("mill.example.org/v1", "Wheel", "ns", "wheel", "x"),
 			doc("apps/v1", "Deployment", "ns", "first", "x"),
 			doc("v1", "ServiceAccount", "ns", "first", "x"),
@@ -44,6 +46,7 @@ func TestKindsDecideTheOrderNotComponentsOrFiles(t *testing.T) {
 	want := []string{
 		"namespaces and definitions: Namespace CustomResourceDefinition Foundations",
 		"native admission policies: ValidatingAdmissionPolicy",
+		"bindings of admission policies: ValidatingAdmissionPolicyBinding",
 		"first: identity and access: ServiceAccount",
 		"first: services and workloads: Deployment",
 		"first: custom resources: Wheel",
@@ -52,7 +55,7 @@ func TestKindsDecideTheOrderNotComponentsOrFiles(t *testing.T) {
 		"second: services and workloads: Service",
 		"webhooks and aggregated APIs: ValidatingWebhookConfiguration",
 	}
-	if diff := cmp.Diff(sorted(want), sorted(got)); diff != "" || len(got) != len(want) || got[0][:10] != want[0][:10] || got[8] != want[8] {
+	if diff := cmp.Diff(sorted(want), sorted(got)); diff != "" || len(got) != len(want) || got[0][:10] != want[0][:10] || got[1] != want[1] || got[2] != want[2] || got[9] != want[9] {
 		t.Errorf("%s\n%s", diff, strings.Join(got, "\n"))
 	}
 	for _, c := range p.Changes() {
