@@ -45,6 +45,7 @@ func nativePolicies(t *testing.T) {
 	}
 	ask(t, "--dry-run=none", writers())
 	entering(t)
+	namedImages(t)
 	counted := regexp.MustCompile(`(?m)^apiserver_validating_admission_policy_check_total\{enforcement_action="deny",.*policy="(mw-k[0-9a-z-]+)"`)
 	refused := map[string]bool{}
 	for _, m := range counted.FindAllStringSubmatch(mustKubectl(t, "", "get", "--raw", "/metrics"), -1) {
@@ -247,6 +248,8 @@ func writers() map[string]admitted {
 		"a policy of Kyverno deleted":            {asUser(person), "", "delete validatingpolicy mw-k14-privileged-set", "POL-K16"},
 		"a flag by a person":                     {asUser(person), "", flags, "POL-K16"},
 		"a flag by the reconciler":               {asUser(reconcilers), "", strings.Replace(flags, "disabled", "workspaces", 1), ""},
+		"what may run by a person":               {asUser(person), "", "patch " + theList + ` --type=merge -p {"data":{"other":"x"}}`, "POL-K16"},
+		"what may run deleted":                   {asUser(person), "", "delete " + theList, "POL-K16"},
 		"another ConfigMap":                      {asUser(person), `{apiVersion: v1, kind: ConfigMap, metadata: {name: tuf-repository, namespace: sigstore}}`, "create -f -", ""},
 		"the bundle by SPIRE's server":           {asUser("system:serviceaccount:spire-server:spire-server"), "", bundle, ""},
 		"the bundle by a person":                 {asUser(person), "", strings.Replace(bundle, `:"x"`, `:"y"`, 1), "POL-K16"},
@@ -271,14 +274,10 @@ func writers() map[string]admitted {
 
 // entering needs a pod, and says no more than that: without a kubelet nobody gets in.
 func entering(t *testing.T) {
-	pod := func(namespace string) string {
-		return `{apiVersion: v1, kind: Pod, metadata: {name: p, namespace: ` + namespace + `}, spec: {serviceAccountName: p, nodeName: nowhere, automountServiceAccountToken: false,
-			securityContext: {runAsNonRoot: true, runAsUser: 1, seccompProfile: {type: RuntimeDefault}},
-			containers: [{name: c, image: i, securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}}]}}`
-	}
+	image := imageNamed(t, "step")
 	for _, namespace := range []string{"release-sample", "sigstore"} {
 		mustKubectl(t, `{apiVersion: v1, kind: ServiceAccount, metadata: {name: p, namespace: `+namespace+`}}`, "create", "-f", "-")
-		mustKubectl(t, pod(namespace), "create", "-f", "-")
+		mustKubectl(t, podOf(namespace, image, ""), "create", "-f", "-")
 		// Else the client does not even ask.
 		mustKubectl(t, "", "patch", "pod", "p", "-n", namespace, "--subresource=status", "--type=merge", "-p", `{"status":{"phase":"Running"}}`)
 	}
@@ -292,7 +291,7 @@ func entering(t *testing.T) {
 		{asUser(person, "millwright:break-glass"), "sigstore", false},
 		{asUser(person), "release-sample", false},
 	} {
-		for _, command := range []string{"exec p -n %s -- true", "attach p -n %s", "port-forward pod/p -n %s :1", "debug p -n %s --image=i --profile=restricted --container=d"} {
+		for _, command := range []string{"exec p -n %s -- true", "attach p -n %s", "port-forward pod/p -n %s :1", "debug p -n %s --image=" + image + " --profile=restricted --container=d"} {
 			out, _ := kubectl(t, "", append(row.user, strings.Fields(fmt.Sprintf(command, row.namespace))...)...)
 			if refused := strings.Contains(out, "POL-K19:"); refused != row.refused {
 				t.Errorf("%v %s in %s: refused %t, want %t\n%s", row.user, command, row.namespace, refused, row.refused, out)

@@ -2,7 +2,10 @@ package overlays_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -30,6 +33,54 @@ func TestEveryImageIsNamedByItsDigest(t *testing.T) {
 	if diff := cmp.Diff(want, seen); diff != "" {
 		t.Errorf("images that were looked at (-want +got):\n%s", diff)
 	}
+}
+
+// POL-K10 lets run what the list names: all that something of the environment runs,
+// and nothing that nothing runs. Millwright's own image is whoever's who installs it.
+func TestTheListOfImagesIsOfThoseThatRunAndOfNoOthers(t *testing.T) {
+	t.Parallel()
+	install, err := os.ReadFile(filepath.Join("local", "millwright", "controller.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := regexp.MustCompile(`image: (\S+)`).FindSubmatch(install)
+	if own == nil {
+		t.Fatal("the install names no image")
+	}
+	if diff := cmp.Diff(running(mustBuild(t), string(own[1])), listed(t, mustBuild(t))); diff != "" {
+		t.Errorf("images (-run +listed):\n%s", diff)
+	}
+}
+
+func running(objects []object, more ...string) []string {
+	all := more
+	for _, o := range objects {
+		for _, image := range imagesOf(o) {
+			all = append(all, image)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// listed are the images that the parameters of POL-K10 name.
+func listed(t *testing.T, objects []object) []string {
+	t.Helper()
+	var all []string
+	for _, o := range objects {
+		if o.id() != "ConfigMap. factory-catalog/images" {
+			continue
+		}
+		if o.component != "admission" || all != nil {
+			t.Errorf("%s declares %s", o.component, o.id())
+		}
+		data, _ := o.field("data").(map[string]any)
+		for _, image := range data {
+			all = append(all, fmt.Sprint(image))
+		}
+	}
+	slices.Sort(all)
+	return all
 }
 
 // imagesOf are the images that an object has run, by where it says so: of its pods,
