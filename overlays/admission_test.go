@@ -129,6 +129,16 @@ func shapesOfRuns(t *testing.T) map[string]admitted {
 		"the pods that Tekton writes": {asUser(person), pipelineRun("", ofCatalog(template(string(pods)))), "create -f -", ""},
 		"Tekton's labels by Tekton":   {asUser(tekton), pipelineRun(", labels: {tekton.dev/pipeline: a}", ofCatalog("")), "create -f -", ""},
 	}
+	packaged := func(name string) string {
+		return strings.Replace(pipelineRun("", ofCatalog("")), "params: [{name: url", fmt.Sprintf("params: [{name: package, value: %s}, {name: url", name), 1)
+	}
+	for _, name := range []string{`"."`, "./cmd/app", "./a_b/c-d.e"} {
+		rows["the package "+name] = admitted{asUser(person), packaged(name), "create -f -", ""}
+	}
+	for _, name := range []string{`""`, "-toolexec=./x", "./../x", "./.git", "cmd/go", "/usr/local/go/src/cmd/go", `"./a\nb"`, "./a/", "./..."} {
+		rows["the package "+name] = admitted{asUser(person), packaged(name), "create -f -", "POL-K05"}
+	}
+	rows["a list of packages"] = admitted{asUser(person), packaged(`["./a", "-toolexec=./x"]`), "create -f -", "POL-K05"}
 	for name, spec := range map[string]string{
 		"pods of its own":           template("{hostNetwork: true}"),
 		"more than Tekton's pods":   template(strings.Replace(string(pods), "{", "{hostNetwork: true, ", 1)),

@@ -56,6 +56,8 @@ func runShape(t *testing.T, f *factory) {
 		{"an identity by label", "POL-K0", run("  name: denied", "  name: denied\n  labels: {millwright.dev/stage: publish}")},
 		{"an account for every task", "POL-K0", run("  taskRunSpecs:", "  taskRunTemplate: {serviceAccountName: factory-publish}\n  taskRunSpecs:")},
 		{"the account of publish for build", "POL-K0", run("pipelineTaskName: publish", "pipelineTaskName: build")},
+		{"a flag for the compiler", "POL-K05", run("  - {name: image,", "  - {name: package, value: -toolexec=./anything}\n  - {name: image,")},
+		{"a program that is not of the commit", "POL-K05", run("  - {name: image,", "  - {name: package, value: cmd/go}\n  - {name: image,")},
 		{"who works on it", "POL-K0", run("  taskRunSpecs:", "  managedBy: somebody.example/else\n  taskRunSpecs:")},
 	} {
 		t.Run(row.name, func(t *testing.T) { f.refused(t, row.policy, row.input, "create", "-f", "-") })
