@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -32,6 +33,7 @@ type machine struct {
 	cache   string // of the programs that the node runs
 	disk    func(path string) (unix.Statfs_t, error)
 	kernel  func() error // what the kernel can do, by trying
+	library func(program, name string) error
 }
 
 func thisMachine() (machine, error) {
@@ -45,7 +47,8 @@ func thisMachine() (machine, error) {
 	}
 	return machine{
 		root: "/", user: os.Geteuid(), release: unix.ByteSliceToString(name.Release[:]), cache: cache, kernel: tryKernel,
-		disk: func(path string) (s unix.Statfs_t, err error) { return s, unix.Statfs(path, &s) },
+		library: func(program, name string) error { return exec.Command(program, "--exists", name).Run() },
+		disk:    func(path string) (s unix.Statfs_t, err error) { return s, unix.Statfs(path, &s) },
 	}, nil
 }
 
@@ -66,7 +69,7 @@ func Preflight(dir string) error {
 
 // preflight is all but whether a node runs there.
 func (m machine) preflight(dir string) error {
-	found := []error{m.version(), m.programs(), m.cgroups().check(m.disk), m.memory(), m.hosts(), m.places(dir), m.folder(dir)}
+	found := []error{m.version(), m.programs(), m.compiler(), m.cgroups().check(m.disk), m.memory(), m.hosts(), m.places(dir), m.folder(dir)}
 	if m.user == 0 {
 		found = append(found, m.kernel())
 	} else {
@@ -103,6 +106,20 @@ func (m machine) programs() error {
 	}
 	if len(missing) > 0 {
 		return refuse(reasonPrograms, "there is no %s in %s", strings.Join(missing, ", "), programPath)
+	}
+	return nil
+}
+
+// compiler asks for what the node's programs with C in them are built with; that
+// they are built already is found out only later.
+func (m machine) compiler() error {
+	for _, name := range []string{"cc", "pkg-config"} {
+		if m.find(name) == "" {
+			return refuse(reasonCompiler, "there is no %s in %s", name, programPath)
+		}
+	}
+	if err := m.library(m.find("pkg-config"), "libseccomp"); err != nil {
+		return refuse(reasonCompiler, "pkg-config finds no libseccomp: %v", err)
 	}
 	return nil
 }

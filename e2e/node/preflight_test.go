@@ -15,7 +15,7 @@ import (
 // sound are the files of a machine that lacks nothing.
 func sound() map[string]string {
 	files := map[string]string{
-		"usr/sbin/nft": "x", "usr/bin/mount": "x", "bin/umount": "x", "etc/hosts": "",
+		"usr/sbin/nft": "x", "usr/bin/mount": "x", "usr/bin/cc": "x", "usr/bin/pkg-config": "x", "bin/umount": "x", "etc/hosts": "",
 		"proc/meminfo": "MemTotal: 16000000 kB\nMemAvailable: 8000000 kB\n",
 	}
 	for _, c := range controllers(1) {
@@ -73,6 +73,7 @@ type preflight struct {
 	dir     string
 	disk    func(string) (unix.Statfs_t, error)
 	lacks   []string // reasons of kernel/…
+	library error    // what looking for one says
 	want    []string // reasons
 	detail  string   // in the error
 }
@@ -91,6 +92,9 @@ func preflights() map[string]preflight {
 		"not root":                                       {files: sound(), user: 1000, want: []string{reasonRoot}, detail: "user 1000"},
 		"an old kernel":                                  {files: sound(), release: "5.4.0-generic", want: []string{reasonKernel}, detail: "5.4.0-generic"},
 		"no nft":                                         {files: without(sound(), "usr/sbin/nft"), want: []string{reasonPrograms}, detail: "no nft in"},
+		"no compiler":                                    {files: without(sound(), "usr/bin/cc"), want: []string{reasonCompiler}, detail: "no cc in"},
+		"nothing that finds libraries":                   {files: without(sound(), "usr/bin/pkg-config"), want: []string{reasonCompiler}, detail: "no pkg-config in"},
+		"a library is missing":                           {files: sound(), library: errors.New("exit status 1"), want: []string{reasonCompiler}, detail: "no libseccomp"},
 		"little memory":                                  {files: with(sound(), "proc/meminfo", "MemAvailable: 6000000 kB\n"), want: []string{reasonMemory}, detail: "5.7 GiB"},
 		"no file of names":                               {files: without(sound(), "etc/hosts"), want: []string{reasonHosts}},
 		"version 1 without a controller":                 {files: without(sound(), "sys/fs/cgroup/pids/tasks"), want: []string{reasonCgroups}, detail: "(version 1) of pids"},
@@ -252,6 +256,7 @@ func (p preflight) machine(t *testing.T) machine {
 			t.Fatal(err)
 		}
 	}
+	m.library = func(string, string) error { return p.library }
 	m.kernel = func() error {
 		var all []error
 		for _, reason := range p.lacks {

@@ -25,6 +25,7 @@ const (
 	reasonRoot      = "machine/not-root"
 	reasonKernel    = "machine/kernel"
 	reasonPrograms  = "machine/programs"
+	reasonCompiler  = "machine/compiler"
 	reasonMemory    = "machine/memory"
 	reasonHosts     = "machine/hosts"
 	reasonCache     = "machine/cache"
@@ -50,6 +51,7 @@ func hints() map[string]string {
 		reasonRoot:      "run it with sudo: a node has network and mount namespaces of its own, which only root makes",
 		reasonKernel:    "run a kernel that is newer: kube-proxy wants nftables as it is from 5.13 on",
 		reasonPrograms:  "install what is missing: nft is in the package nftables, mount and umount are in mount or util-linux",
+		reasonCompiler:  "install gcc, libc6-dev, pkg-config and libseccomp-dev: runc and the SPIRE server have C in them",
 		reasonMemory:    "end what takes memory, or take a machine with more",
 		reasonHosts:     "make an empty /etc/hosts: the node puts its own names over it, which takes a file",
 		reasonCache:     "set MILLWRIGHT_CACHE to a folder below none of these: the node has files of its own there",
