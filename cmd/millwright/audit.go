@@ -43,15 +43,14 @@ const auditExample = `  millwright audit factory --trusted-root trusted_root.jso
 // auditing are the flags of the verb.
 type auditing struct {
 	gathering
+	signedBy
 
-	out                       output
-	trustedRoot, export, html string
-	subject, issuer, key      string
-	head, anchor, clusterUID  string
-	claim                     string
-	unsafeWithoutLog          bool
-	render, live              bool
-	maxAge                    time.Duration
+	out                      output
+	export, html             string
+	head, anchor, clusterUID string
+	claim                    string
+	render, live             bool
+	maxAge                   time.Duration
 }
 
 func newAuditCommand(a *app) *cobra.Command {
@@ -66,13 +65,9 @@ func newAuditCommand(a *app) *cobra.Command {
 		},
 	}
 	v.gathering.add(cmd)
+	v.signedBy.add(cmd)
 	v.out.add(cmd)
 	f := cmd.Flags()
-	f.StringVar(&v.trustedRoot, "trusted-root", "", trustedRootUsage)
-	f.StringVar(&v.subject, "certificate-identity", "", "exact `subject` of the controller's identity")
-	f.StringVar(&v.issuer, "certificate-oidc-issuer", "", "exact `issuer` of the controller's identity")
-	f.StringVar(&v.key, "key", "", "PEM `file` with the public key that signed instead, or before there was an identity")
-	f.BoolVar(&v.unsafeWithoutLog, "unsafe-without-log", false, "accept signatures by a key that are in no transparency log")
 	f.StringVar(&v.export, "export", "", "audit this `file` of 'millwright export' instead of a cluster")
 	f.StringVar(&v.anchor, "anchor", "", "full id of the `commit` that everything has to descend from")
 	f.StringVar(&v.head, "head", "", "`digest` of the newest record: shows that none was cut off")
@@ -90,8 +85,8 @@ func (v *auditing) check(args []string) error {
 	switch {
 	case (len(args) == 1) == (v.export != ""):
 		return errors.New("name a FACTORY in a cluster, or a file with --export")
-	case (v.subject == "") != (v.issuer == ""), v.key == "" && v.subject == "":
-		return errors.New("name who must have signed: --certificate-identity with --certificate-oidc-issuer, or --key")
+	case v.signedBy.valid() != nil:
+		return v.signedBy.valid()
 	case v.anchor != "" && !fullID(v.anchor):
 		return errors.New("--anchor is the full id of a commit, 40 digits")
 	}
@@ -168,17 +163,8 @@ func (v *auditing) options(a *app) (audit.Options, error) {
 		}
 		o.Claim = &claim
 	}
-	if v.subject != "" {
-		o.Signers = append(o.Signers, attest.Policy{Identity: attest.Identity{Issuer: v.issuer, Subject: v.subject}})
-	}
-	if v.key != "" {
-		key, err := readPublicKey(v.key)
-		if err != nil {
-			return audit.Options{}, err
-		}
-		o.Signers = append(o.Signers, attest.Policy{Key: key, UnsafeWithoutLog: v.unsafeWithoutLog})
-	}
-	return o, nil
+	o.Signers, err = v.policies()
+	return o, err
 }
 
 // evidence comes from an export, or from where the Factory has it: then the

@@ -25,61 +25,74 @@ type gathering struct {
 	cluster
 
 	repo, registry string
+	// plain are hosts of registries that are asked without TLS.
+	plain []string
 	// store is the registry of the factory, once it is known; nil: there is none.
 	store *attest.Repository
+	// client is the cluster's, factory what it has of the Factory that is named.
+	client  client.Client
+	named   client.ObjectKey
+	factory v1alpha1.Factory
 }
 
 func (g *gathering) add(cmd *cobra.Command) {
 	g.cluster.add(cmd)
 	cmd.Flags().StringVar(&g.repo, "repo", "", "`directory` of a repository with the commits (default: the Factory's source, or what the export has)")
 	cmd.Flags().StringVar(&g.registry, "registry", "", "`repository` of a registry with records that the cluster does not keep any more (default: that of the Factory)")
+	cmd.Flags().StringSliceVar(&g.plain, "plain-http-hosts", nil, "exact `hosts` of registries, with their port if they have one, that may be asked without TLS: for a factory on one machine")
 }
 
 // gather reads all that a factory left behind: its records from the cluster, its
 // commits from a repository.
 func (g *gathering) gather(ctx context.Context, dir, name string) (audit.Evidence, error) {
+	e, err := g.records(ctx, name)
+	if err != nil {
+		return e, err
+	}
+	if err := g.verdicts(ctx, &e); err != nil {
+		return e, err
+	}
+	history, err := g.history(ctx, dir)
+	if err != nil {
+		return e, err
+	}
+	e.Objects = history
+	return e, nil
+}
+
+// records reads the chain: what the cluster has, and what is older from the
+// registry.
+func (g *gathering) records(ctx context.Context, name string) (audit.Evidence, error) {
 	_, k, err := g.connect()
 	if err != nil {
 		return audit.Evidence{}, err
 	}
-	key := client.ObjectKey{Namespace: g.namespace, Name: name}
-	var factory v1alpha1.Factory
-	if err := k.Get(ctx, key, &factory); err != nil {
+	g.client, g.named = k, client.ObjectKey{Namespace: g.namespace, Name: name}
+	if err := k.Get(ctx, g.named, &g.factory); err != nil {
 		return audit.Evidence{}, fmt.Errorf("reading the Factory: %w", err)
 	}
 	uid, err := clusterUID(ctx, k)
 	if err != nil {
 		return audit.Evidence{}, err
 	}
-	chain, err := reconciler.Chain(ctx, k, key)
+	chain, err := reconciler.Chain(ctx, k, g.named)
 	if err != nil {
 		return audit.Evidence{}, err
 	}
+	spec := g.factory.Spec
 	e := audit.Evidence{
 		Factory: attest.Factory{Namespace: g.namespace, Name: name}, ClusterUID: uid, Records: reconciler.Records(chain),
-		Repository: factory.Spec.Source.URL, Ref: factory.Spec.Source.Ref, Mainline: factory.Spec.Source.Mainline,
-		Anchor: gitverify.ID(factory.Spec.Verify.Anchor),
+		Repository: spec.Source.URL, Ref: spec.Source.Ref, Mainline: spec.Source.Mainline, Anchor: gitverify.ID(spec.Verify.Anchor),
 	}
-	if applied := factory.Status.Applied; applied != nil {
+	if applied := g.factory.Status.Applied; applied != nil {
 		e.Head = applied.Attestation
 	}
-	if name := cmp.Or(g.registry, factory.Spec.Attest.Repository); name != "" {
-		if g.store, err = attest.OpenRepository(name, attest.RepositoryOptions{Keychain: authn.DefaultKeychain}); err != nil {
+	if name := cmp.Or(g.registry, spec.Attest.Repository); name != "" {
+		if g.store, err = attest.OpenRepository(name, attest.RepositoryOptions{Keychain: authn.DefaultKeychain, Plain: g.plain}); err != nil {
 			return e, usageError{fmt.Errorf("--registry: %w", err)}
 		}
 	}
-	if err := g.older(ctx, &e); err != nil {
-		return e, err
-	}
-	if err := g.verdicts(ctx, k, key, &e); err != nil {
-		return e, err
-	}
-	history, err := g.history(ctx, dir, &factory)
-	if err != nil {
-		return e, err
-	}
-	e.Objects = history
-	return e, nil
+	return e, g.older(ctx, &e)
 }
 
 func clusterUID(ctx context.Context, k client.Client) (string, error) {
@@ -113,8 +126,8 @@ func (g *gathering) older(ctx context.Context, e *audit.Evidence) error {
 // verdicts gathers what the records name as decided before the first write: from
 // the cluster, and what it does not keep any more from the registry. What is
 // nowhere is found missing by the audit.
-func (g *gathering) verdicts(ctx context.Context, k client.Client, key client.ObjectKey, e *audit.Evidence) error {
-	found, err := reconciler.Companions(ctx, k, key)
+func (g *gathering) verdicts(ctx context.Context, e *audit.Evidence) error {
+	found, err := reconciler.Companions(ctx, g.client, g.named)
 	if err != nil {
 		return err
 	}
@@ -175,7 +188,7 @@ func (g *gathering) newest(ctx context.Context, e audit.Evidence) (manifests, li
 }
 
 // history is the repository that is named, or a copy of the Factory's source.
-func (g *gathering) history(ctx context.Context, dir string, factory *v1alpha1.Factory) (*source.Store, error) {
+func (g *gathering) history(ctx context.Context, dir string) (*source.Store, error) {
 	if g.repo != "" {
 		return g.local()
 	}
@@ -183,7 +196,7 @@ func (g *gathering) history(ctx context.Context, dir string, factory *v1alpha1.F
 	if err != nil {
 		return nil, err
 	}
-	spec := factory.Spec.Source
+	spec := g.factory.Spec.Source
 	if _, err := store.Fetch(ctx, source.Remote{URL: spec.URL, Ref: spec.Ref, Timeout: spec.Timeout.Duration}); err != nil {
 		return nil, fmt.Errorf("fetching the commits from %s, for want of --repo: %w", spec.URL, err)
 	}

@@ -70,7 +70,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
 		newVendorCommand(a), newVerifyCommand(a), newRenderCommand(a), newRBACCommand(a), newPlanCommand(a),
-		newStatusCommand(a), newExportCommand(a), newAuditCommand(a), newTrustCommand(a), newApproveCommand(a), newHeartbeatCommand(a), newVersionCommand(a),
+		newStatusCommand(a), newExportCommand(a), newAuditCommand(a), newProveCommand(a), newTrustCommand(a), newApproveCommand(a), newHeartbeatCommand(a), newVersionCommand(a),
 	)
 	cmd, err := root.ExecuteContextC(ctx)
 	return a.conclude(cmd, err)

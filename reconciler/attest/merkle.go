@@ -15,8 +15,9 @@ import (
 // Inclusion proves that one line is in a list of which only the root is known,
 // so that a single object's result can be shown without the others.
 type Inclusion struct {
-	// Line is the entry as it stands in the list, Index its place from 0, Size the
-	// number of lines.
+	// Line is the entry as it stands in the list. Index, its place from 0, and Size,
+	// the number of lines, say how the hashes are put together: the root vouches for
+	// the line and not for them.
 	Line  string `json:"line"`
 	Index uint64 `json:"index"`
 	Size  uint64 `json:"size"`
