@@ -81,7 +81,7 @@ func (p *pass) artifact(revision accepted) (attest.Artifact, error) {
 	if p.plant.packed.key == key {
 		return p.plant.packed.artifact, nil
 	}
-	artifact, err := artifactOf(revision, p.factory)
+	artifact, err := artifactOf(&p.plant.packer, revision, p.factory)
 	if err != nil {
 		return attest.Artifact{}, err
 	}
@@ -97,13 +97,13 @@ type packed struct {
 
 // artifactOf is the rendered manifests as an OCI artifact, the same bytes for
 // the same revision.
-func artifactOf(revision accepted, f *v1alpha1.Factory) (attest.Artifact, error) {
+func artifactOf(packer *attest.Packer, revision accepted, f *v1alpha1.Factory) (attest.Artifact, error) {
 	objects := revision.manifests.Objects()
 	documents := make([][]byte, 0, len(objects))
 	for _, o := range objects {
 		documents = append(documents, o.JSON())
 	}
-	return attest.NewArtifact(documents, attest.Origin{
+	return packer.Pack(documents, attest.Origin{
 		Repository: f.Spec.Source.URL, Ref: revision.verification.Ref(), Commit: string(revision.commit()),
 	})
 }
@@ -143,6 +143,7 @@ func (p *pass) create(ctx context.Context, statement attest.Statement, kind stri
 		return err
 	}
 	bundle, err := signer.Sign(ctx, statement)
+	p.plant.certificates.Forget() // of this revision all is said
 	if err != nil {
 		return err
 	}
@@ -181,7 +182,7 @@ func (p *plant) signer(f *v1alpha1.Factory) (attest.Signer, error) {
 	}
 	return attest.Keyless{
 		Services: services, Token: p.setup.Token, TrustedRoot: p.material, Plain: p.setup.Plain,
-		Identity: attest.Identity{Issuer: spec.Issuer, Subject: spec.Subject},
+		Identity: attest.Identity{Issuer: spec.Issuer, Subject: spec.Subject}, Certificates: &p.certificates,
 	}, nil
 }
 

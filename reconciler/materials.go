@@ -2,7 +2,6 @@ package reconciler
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -29,42 +28,43 @@ func (p *pass) materials(v gitverify.Verification, tree fs.FS, r rendered) ([]at
 	out := []attest.Descriptor{{
 		URI: "git+" + v.Repository() + "@" + v.Ref(), Digest: &attest.DigestSet{GitCommit: string(v.Commit())},
 	}}
-	paths, err := p.plant.renderer.Closure(tree, r.environment.Overlay, render.DefaultLimits())
+	files, err := p.plant.renderer.Files(tree, r.environment.Overlay, render.DefaultLimits())
 	if err != nil {
 		return nil, at(v1alpha1.ConditionPolicyPassed, report.ReasonRenderUnknown, fmt.Errorf("working out what %s is made of: %w", r.environment.Overlay, err))
 	}
-	for _, path := range paths {
-		if !strings.Contains(path, vendored) {
-			continue
+	for _, f := range files {
+		if strings.Contains(f.Path, vendored) {
+			out = append(out, attest.NewDescriptor("git+"+v.Repository()+"#"+f.Path, f.Digest))
 		}
-		data, err := fs.ReadFile(tree, path)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // looked for, and not there
-		}
-		if info, isDir := fs.Stat(tree, path); isDir == nil && info.IsDir() {
-			continue
-		}
-		if err != nil {
-			return nil, at(v1alpha1.ConditionPolicyPassed, report.ReasonRenderUnknown, fmt.Errorf("reading %s: %w", path, err))
-		}
-		out = append(out, attest.NewDescriptor("git+"+v.Repository()+"#"+path, attest.Digest(data)))
 	}
-	images, err := imagesOf(r.manifests)
+	images, err := p.plant.images.of(r.manifests)
 	return append(out, images...), err
 }
 
-// imagesOf are the images that manifests name by digest, wherever a field of
-// that name stands. One without a digest has nothing to resolve to; policies of
-// the factory refuse it.
-func imagesOf(m render.Manifests) ([]attest.Descriptor, error) {
-	found := map[string]string{}
-	for _, o := range m.Objects() {
-		var doc any
-		if err := json.Unmarshal(o.JSON(), &doc); err != nil {
-			return nil, fmt.Errorf("reading %s: %w", o.ID(), err)
+// named remembers which images objects name, by the objects' digests. It holds
+// those of the manifests that were asked about last, and is cache.
+type named struct{ images map[string][]string }
+
+// of are the images that manifests name by digest, wherever a field of that name
+// stands. One without a digest has nothing to resolve to; policies of the factory
+// refuse it.
+func (n *named) of(m render.Manifests) ([]attest.Descriptor, error) {
+	objects := m.Objects()
+	known, found := make(map[string][]string, len(objects)), map[string]string{}
+	for _, o := range objects {
+		refs, asked := n.images[o.Digest()]
+		if !asked {
+			var err error
+			if refs, err = imagesOf(o); err != nil {
+				return nil, err
+			}
 		}
-		images(doc, found)
+		known[o.Digest()] = refs
+		for _, ref := range refs {
+			found[ref] = byDigest.FindStringSubmatch(ref)[2]
+		}
 	}
+	n.images = known
 	var out []attest.Descriptor
 	for _, ref := range slices.Sorted(maps.Keys(found)) {
 		out = append(out, attest.NewDescriptor("oci://"+ref, found[ref]))
@@ -72,13 +72,23 @@ func imagesOf(m render.Manifests) ([]attest.Descriptor, error) {
 	return out, nil
 }
 
-func images(doc any, found map[string]string) {
+func imagesOf(o render.Object) ([]string, error) {
+	var doc any
+	if err := json.Unmarshal(o.JSON(), &doc); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", o.ID(), err)
+	}
+	found := map[string]bool{}
+	images(doc, found)
+	return slices.Sorted(maps.Keys(found)), nil
+}
+
+func images(doc any, found map[string]bool) {
 	switch v := doc.(type) {
 	case map[string]any:
 		for key, value := range v {
 			if text, ok := value.(string); ok && key == "image" {
-				if m := byDigest.FindStringSubmatch(text); m != nil {
-					found[text] = m[2]
+				if byDigest.MatchString(text) {
+					found[text] = true
 				}
 			}
 			images(value, found)

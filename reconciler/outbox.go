@@ -161,10 +161,11 @@ func (p *pass) artifactAgain(ctx context.Context, commit gitverify.ID) (attest.A
 	if err != nil {
 		return attest.Artifact{}, err
 	}
-	// A renderer of its own: that of the pass remembers the revision in force.
+	// A renderer and a packer of its own: those of the pass remember the revision in
+	// force.
 	rendered, err := Render(&render.Renderer{}, tree, p.factory.Spec.Environment)
 	if err != nil {
 		return attest.Artifact{}, err
 	}
-	return artifactOf(accepted{verification: verification, rendered: rendered}, p.factory)
+	return artifactOf(&attest.Packer{}, accepted{verification: verification, rendered: rendered}, p.factory)
 }

@@ -36,6 +36,8 @@ type pass struct {
 	// again says that a revision is examined that was in force before, permitted
 	// that the rules of what it affects were met then.
 	again, permitted bool
+	// settle ends what is still done beside the pass; nil where nothing is.
+	settle func()
 	// look says that every object is looked at before it is written.
 	look bool
 }

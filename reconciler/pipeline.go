@@ -69,6 +69,7 @@ func (p *pass) examine(ctx context.Context, checkout source.Checkout) (accepted,
 	if err != nil {
 		return accepted{}, err
 	}
+	p.certify(ctx, verification)
 	tree, err := p.tree(ctx, checkout, verification)
 	if err != nil {
 		return accepted{}, err

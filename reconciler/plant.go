@@ -56,8 +56,14 @@ type plant struct {
 	beat   beat
 	// pending gathers what was changed for a revision that is not attested yet.
 	pending []apply.Result
-	// packed are the newest manifests as an artifact.
+	// packed are the newest manifests as an artifact, packer and images what is known
+	// of the objects that were in it.
 	packed packed
+	packer attest.Packer
+	images named
+	// certificates has the certificate that the statements of a revision are signed
+	// with.
+	certificates attest.Certificates
 	// outbox are the parcels of records that the registry has not yet.
 	outbox outbox
 	// trusted is what was read out of trustedHead when that was verified.

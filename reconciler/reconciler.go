@@ -110,6 +110,9 @@ func (r *Reconciler) pass(ctx context.Context, f *v1alpha1.Factory) (report.Outc
 		return r.setup.Client.Status().Update(ctx, f)
 	}}
 	out = walk.run(ctx)
+	if walk.settle != nil {
+		walk.settle()
+	}
 	p.recollect()
 	p.refused = out.Refused
 	out.Open = append(fights(p.repairs), out.Open...)

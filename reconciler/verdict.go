@@ -176,12 +176,10 @@ func (p *pass) newVerdict(ctx context.Context, revision accepted, artifact attes
 		return v1alpha1.AppliedRevisionSpec{}, err
 	}
 	subjects := attest.Subjects{Artifact: artifact.Digest(), Manifests: artifact.ManifestsDigest()}
-	source, err := p.signSource(ctx, signer, revision)
-	if err != nil {
-		return v1alpha1.AppliedRevisionSpec{}, err
-	}
+	signed := beside(func() (attest.Bundle, error) { return p.signSource(ctx, signer, revision) })
 	provenance, err := p.signProvenance(ctx, signer, revision, subjects)
-	if err != nil {
+	source, other := signed()
+	if err := errors.Join(err, other); err != nil {
 		return v1alpha1.AppliedRevisionSpec{}, err
 	}
 	v := revision.verification

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"encoding/hex"
 	"errors"
 	"io/fs"
 	"maps"
@@ -23,6 +24,33 @@ const maxVisits = 20
 // What cannot be rendered counts as far as it could be read. A change that broke
 // it is in what was read before or after.
 func (r *Renderer) Closure(tree fs.FS, overlay string, limits Limits) ([]string, error) {
+	w, err := r.around(tree, overlay, limits)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Sorted(maps.Keys(w.looked)), nil
+}
+
+// Files are the files of an overlay's closure that are there, sorted by path, with
+// the digests of their content. What the tree names as content that was read
+// before is not read again.
+func (r *Renderer) Files(tree fs.FS, overlay string, limits Limits) ([]File, error) {
+	w, err := r.around(tree, overlay, limits)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]File, 0, len(w.files))
+	for _, name := range slices.Sorted(maps.Keys(w.files)) {
+		out = append(out, File{Path: name, Digest: "sha256:" + hex.EncodeToString(w.files[name].sum[:])})
+	}
+	return out, nil
+}
+
+// File is a file of a tree; Digest is "sha256:<hex>" of its content.
+type File struct{ Path, Digest string }
+
+// around walks every kustomization below an overlay.
+func (r *Renderer) around(tree fs.FS, overlay string, limits Limits) (*walk, error) {
 	limits = limits.withDefaults()
 	root, err := resolve("", ".", overlay)
 	if err != nil {
@@ -44,7 +72,7 @@ func (r *Renderer) Closure(tree fs.FS, overlay string, limits Limits) ([]string,
 			return nil, refuse(codeKustomizations, overlay, "more than %d kustomizations are visited", maxVisits*limits.Kustomizations)
 		}
 	}
-	return slices.Sorted(maps.Keys(w.looked)), nil
+	return w, nil
 }
 
 // tolerated takes a refusal for the end of what can be read.

@@ -1,18 +1,13 @@
 package attest
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
 	"fmt"
-	"io"
-	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
@@ -57,19 +52,15 @@ func (a Artifact) File() []byte { return bytes.Clone(a.file) }
 // given order as a YAML stream. A Secret with values is a refusal: the
 // registry is no place for it, and digests of it would give it away.
 func NewArtifact(documents [][]byte, origin Origin) (Artifact, error) {
-	file, err := stream(documents)
+	return new(Packer).Pack(documents, origin)
+}
+
+// Pack is [NewArtifact]; documents that the pack before had are not looked at and
+// compressed again.
+func (p *Packer) Pack(documents [][]byte, origin Origin) (Artifact, error) {
+	layer, err := p.layer(documents)
 	if err != nil {
 		return Artifact{}, err
-	}
-	packed, err := pack(file)
-	if err != nil {
-		return Artifact{}, fmt.Errorf("packing the manifests: %w", err)
-	}
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
-		return io.NopCloser(bytes.NewReader(packed)), nil
-	}, tarball.WithMediaType(fluxContent))
-	if err != nil {
-		return Artifact{}, fmt.Errorf("making the artifact's layer: %w", err)
 	}
 	image, err := mutate.Append(mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), fluxConfig),
 		mutate.Addendum{Layer: layer, MediaType: fluxContent})
@@ -87,7 +78,7 @@ func NewArtifact(documents [][]byte, origin Origin) (Artifact, error) {
 	if err != nil {
 		return Artifact{}, fmt.Errorf("hashing the artifact: %w", err)
 	}
-	return Artifact{image: annotated, file: file, digest: digest.String(), manifestsDigest: Digest(file)}, nil
+	return Artifact{image: annotated, file: layer.file, digest: digest.String(), manifestsDigest: Digest(layer.file)}, nil
 }
 
 // ManifestsDigest is what [Artifact.ManifestsDigest] is of these documents,
@@ -104,20 +95,33 @@ func ManifestsDigest(documents [][]byte) (string, error) {
 func stream(documents [][]byte) ([]byte, error) {
 	var out bytes.Buffer
 	for i, doc := range documents {
-		if bytes.ContainsAny(doc, "\n\r") {
-			return nil, refuse(CodeArtifactInvalid, "documents are canonical JSON", "document %d spans lines", i)
-		}
-		if err := refuseSecret(i, doc); err != nil {
+		if err := mayPack(i, doc); err != nil {
 			return nil, err
 		}
-		out.WriteString("---\n")
-		out.Write(doc)
-		out.WriteByte('\n')
-		if out.Len() > maxManifests {
-			return nil, refuse(CodeArtifactInvalid, "split the factory", "manifests are larger than %d bytes", maxManifests)
+		if err := add(&out, doc); err != nil {
+			return nil, err
 		}
 	}
 	return out.Bytes(), nil
+}
+
+const separator = "---\n"
+
+func add(out *bytes.Buffer, doc []byte) error {
+	out.WriteString(separator)
+	out.Write(doc)
+	out.WriteByte('\n')
+	if out.Len() > maxManifests {
+		return refuse(CodeArtifactInvalid, "split the factory", "manifests are larger than %d bytes", maxManifests)
+	}
+	return nil
+}
+
+func mayPack(i int, doc []byte) error {
+	if bytes.ContainsAny(doc, "\n\r") {
+		return refuse(CodeArtifactInvalid, "documents are canonical JSON", "document %d spans lines", i)
+	}
+	return refuseSecret(i, doc)
 }
 
 func refuseSecret(i int, doc []byte) error {
@@ -149,31 +153,4 @@ func refuseSecret(i int, doc []byte) error {
 			"Secret %s/%s has values", o.Metadata.Namespace, o.Metadata.Name)
 	}
 	return nil
-}
-
-// pack makes a gzipped tar of one file that depends on nothing but its bytes:
-// no time, no owner, no name in the gzip header.
-func pack(file []byte) ([]byte, error) {
-	var out bytes.Buffer
-	zw, err := gzip.NewWriterLevel(&out, gzip.DefaultCompression)
-	if err != nil {
-		return nil, err
-	}
-	tw := tar.NewWriter(zw)
-	if err := tw.WriteHeader(&tar.Header{
-		Typeflag: tar.TypeReg, Name: ManifestsFile, Size: int64(len(file)), Mode: 0o644,
-		ModTime: time.Unix(0, 0), Format: tar.FormatUSTAR,
-	}); err != nil {
-		return nil, err
-	}
-	if _, err := tw.Write(file); err != nil {
-		return nil, err
-	}
-	if err := tw.Close(); err != nil {
-		return nil, err
-	}
-	if err := zw.Close(); err != nil {
-		return nil, err
-	}
-	return out.Bytes(), nil
 }

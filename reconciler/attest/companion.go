@@ -176,7 +176,8 @@ func (k Keyless) SignCompanion(ctx context.Context, c Companion) (Bundle, error)
 	if err != nil {
 		return Bundle{}, err
 	}
-	return signCompanion(c, keypair, opts, k.TrustedRoot, Policy{Identity: k.Identity})
+	bundle, err := signCompanion(c, keypair, opts, k.TrustedRoot, Policy{Identity: k.Identity})
+	return bundle, k.forget(err)
 }
 
 // SignCompanion signs a companion with the key; no log is asked.

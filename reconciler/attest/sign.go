@@ -57,7 +57,8 @@ type Services struct {
 }
 
 // Keyless signs with a short-lived certificate for the controller's own
-// identity, and an ephemeral key that never leaves the call.
+// identity, and an ephemeral key that is in memory only: for one signature, or
+// with Certificates for those of one revision.
 type Keyless struct {
 	Services Services
 	// Token returns an identity token (OIDC, JWT-SVID) with Fulcio's audience.
@@ -69,6 +70,8 @@ type Keyless struct {
 	// Plain are hosts, with their port if they have one, to which the token may go
 	// in the clear.
 	Plain []string
+	// Certificates, if any, has the certificate that is used, while it may be.
+	Certificates *Certificates
 }
 
 // Sign asks Fulcio for a certificate, signs, logs and verifies.
@@ -80,31 +83,19 @@ func (k Keyless) Sign(ctx context.Context, s Statement) (Bundle, error) {
 	if err != nil {
 		return Bundle{}, err
 	}
-	return signStatement(s, keypair, opts, k.TrustedRoot, Policy{Identity: k.Identity})
+	bundle, err := signStatement(s, keypair, opts, k.TrustedRoot, Policy{Identity: k.Identity})
+	return bundle, k.forget(err)
 }
 
-// prepare makes a key that lives for one signature, and what certifies it.
+// prepare finds a key and what certifies it.
 func (k Keyless) prepare(ctx context.Context) (sign.Keypair, sign.BundleOptions, error) {
-	if k.Token == nil {
-		return nil, sign.BundleOptions{}, errors.New("keyless signing needs a token source and Fulcio")
-	}
-	if err := requireConfidential("Fulcio", k.Services.Fulcio, k.Plain); err != nil {
+	c, err := k.certificate(ctx)
+	if err != nil {
 		return nil, sign.BundleOptions{}, err
 	}
-	keypair, err := sign.NewEphemeralKeypair(nil)
-	if err != nil {
-		return nil, sign.BundleOptions{}, fmt.Errorf("making an ephemeral key: %w", err)
-	}
-	token, err := k.Token(ctx)
-	if err != nil {
-		return nil, sign.BundleOptions{}, fmt.Errorf("asking for an identity token: %w", err)
-	}
 	opts := k.Services.options(ctx)
-	opts.CertificateProvider = sign.NewFulcio(&sign.FulcioOptions{
-		BaseURL: k.Services.Fulcio, Timeout: k.Services.timeout(), Transport: k.Services.transport(ctx),
-	})
-	opts.CertificateProviderOptions = &sign.CertificateProviderOptions{IDToken: token}
-	return keypair, opts, nil
+	opts.CertificateProvider = c
+	return c.keypair, opts, nil
 }
 
 // KeyFile signs with a private key, for a factory that has no workload
