@@ -28,6 +28,8 @@ type head struct {
 	state    string
 	// unstored are the records that the registry has not, the oldest first.
 	unstored []int64
+	// oldest is the first record that is in the cluster.
+	oldest int64
 }
 
 // headFrom is what a record and its statement make the newest.
@@ -120,7 +122,7 @@ func (p *pass) readHead(ctx context.Context) (head, error) {
 		p.plant.trustedHead, p.plant.trusted, p.plant.signers = newest, headFrom(newest, statement), signers
 	}
 	h := p.plant.trusted
-	h.unstored = nil
+	h.unstored, h.oldest = nil, chain[0].Spec.Sequence
 	for _, r := range chain {
 		if !r.Status.Stored {
 			h.unstored = append(h.unstored, r.Spec.Sequence)

@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,7 +52,10 @@ func (p *pass) leaveEvidence(ctx context.Context, revision accepted, changes app
 			return err
 		}
 	}
-	return p.store(ctx)
+	if err := p.store(ctx); err != nil {
+		return err
+	}
+	return p.trim(ctx)
 }
 
 func (p *pass) applied(revision accepted) *v1alpha1.Applied {
@@ -158,9 +162,9 @@ func (p *pass) create(ctx context.Context, statement attest.Statement, kind stri
 		}
 		return err
 	}
-	unstored := p.head.unstored
+	unstored, oldest := p.head.unstored, cmp.Or(p.head.oldest, place.Sequence)
 	p.head = headFrom(spec, statement)
-	p.head.unstored = append(slices.Clone(unstored), place.Sequence)
+	p.head.unstored, p.head.oldest = append(slices.Clone(unstored), place.Sequence), oldest
 	p.plant.trusted, p.plant.trustedHead = p.head, spec
 	p.plant.outbox.add(place.Sequence, artifact, lists)
 	p.plant.head = p.head

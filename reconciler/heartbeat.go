@@ -124,7 +124,10 @@ func (p *pass) recordEnforcement(ctx context.Context, revision accepted, trigger
 		p.out.Applied.Sequence, p.out.Applied.Attestation = p.head.sequence, p.head.digest
 	}
 	p.plant.calm = nil // the next pass reads the records again
-	return p.store(ctx)
+	if err := p.store(ctx); err != nil {
+		return err
+	}
+	return p.trim(ctx)
 }
 
 // stateAt is the state of the newest look, if the record ends with it.

@@ -127,6 +127,14 @@ func (p *pass) storeCompanions(ctx context.Context, repository *attest.Repositor
 			return fmt.Errorf("attaching the verdict: %w", err)
 		}
 	}
+	if object.Status.Stored {
+		return nil
+	}
+	object.Status = v1alpha1.AppliedRevisionStatus{Stored: true, Reference: repository.Reference(record.Statement.Artifact())}
+	if err := p.plant.setup.Client.Status().Update(ctx, &object); err != nil {
+		return fmt.Errorf("noting that the verdict is stored: %w", err)
+	}
+	p.wrote(&object)
 	return nil
 }
 

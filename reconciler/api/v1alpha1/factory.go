@@ -165,6 +165,12 @@ type AttestSpec struct {
 	// one record tells of all.
 	// +kubebuilder:default="1m"
 	DriftBatch metav1.Duration `json:"driftBatch,omitempty"`
+	// Keep is how many records of the chain stay in the cluster. Older ones are
+	// removed once the registry has them; without a repository all stay.
+	// +kubebuilder:validation:Minimum=10
+	// +kubebuilder:validation:Maximum=5000
+	// +kubebuilder:default=200
+	Keep int32 `json:"keep,omitempty"`
 }
 
 // FormerSigner signed the records up to one of them. Key, or Issuer and Subject.

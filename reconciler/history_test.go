@@ -1,0 +1,67 @@
+package reconciler_test
+
+import (
+	"fmt"
+	"io"
+	"log"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"millwright.dev/millwright/reconciler/api/v1alpha1"
+	"millwright.dev/millwright/reconciler/attest"
+)
+
+// What the registry has need not stay in the cluster for ever; what it has not
+// stays, however much there is.
+func TestTheClusterKeepsTheNewestRecordsOnceTheRegistryHasThem(t *testing.T) {
+	const keep, revisions = 10, 14
+	p := newPlant(t)
+	srv := httptest.NewServer(registry.New(registry.WithReferrersSupport(true), registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(srv.Close)
+	name := strings.TrimPrefix(srv.URL, "http://") + "/factory/rendered"
+	p.attestAt(func(s *v1alpha1.AttestSpec) { s.Repository, s.Keep = "", keep })
+	revise := func(from, to int) {
+		t.Helper()
+		for i := from; i <= to; i++ {
+			p.setConfig(fmt.Sprint(i))
+			p.commit(alice, fmt.Sprint(i))
+			p.applied()
+		}
+	}
+	revise(1, keep+2)
+	if n := len(p.records()); n != keep+2 {
+		t.Fatalf("%d records are in the cluster, and nowhere else are any", n)
+	}
+	p.attestAt(func(s *v1alpha1.AttestSpec) { s.Repository, s.Keep = name, keep })
+	p.restart()
+	revise(keep+3, revisions)
+
+	records := p.records()
+	if len(records) != keep || records[0].Spec.Sequence != revisions-keep+1 {
+		t.Fatalf("%d records, the first is %d", len(records), records[0].Spec.Sequence)
+	}
+	var all v1alpha1.AppliedRevisionList
+	p.must(p.client.List(t.Context(), &all, client.InNamespace(p.namespace)))
+	if len(all.Items) != 2*keep {
+		t.Errorf("%d objects: %d records with a verdict each are kept", len(all.Items), keep)
+	}
+	repository, err := attest.OpenRepository(name, attest.RepositoryOptions{})
+	p.must(err)
+	older, err := repository.Walk(t.Context(), records[0].Spec.Previous)
+	p.must(err)
+	if len(older) != revisions-keep {
+		t.Errorf("the registry has %d of the %d that are gone", len(older), revisions-keep)
+	}
+	// A process that comes anew goes on with what is there.
+	p.restart()
+	p.setConfig("another")
+	p.commit(alice, "another")
+	p.applied()
+	if records := p.records(); len(records) != keep || records[keep-1].Spec.Sequence != revisions+1 {
+		t.Errorf("after a restart: %d records, the newest is %d", len(records), records[len(records)-1].Spec.Sequence)
+	}
+}
