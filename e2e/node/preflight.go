@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,10 +15,13 @@ import (
 	"millwright.dev/millwright/tools/assets"
 )
 
-// Need is what a factory takes of the machine.
+// What a factory takes of the machine. Measured on two cores: 3.7 GiB of data and
+// 2.6 of memory; and where no program is built yet, 8.9 GiB of modules, 2.6 of
+// programs and, with some tests among them, 17 of compiled packages.
 const (
-	diskGiB      = 15
+	diskGiB      = 6
 	diskAgainGiB = 3 // where a node has been before: most of it is there
+	buildGiB     = 29
 	memoryGiB    = 6
 )
 
@@ -34,6 +38,7 @@ type machine struct {
 	disk    func(path string) (unix.Statfs_t, error)
 	kernel  func() error // what the kernel can do, by trying
 	library func(program, name string) error
+	missing []string // programs that are to be built
 }
 
 func thisMachine() (machine, error) {
@@ -45,8 +50,13 @@ func thisMachine() (machine, error) {
 	if err != nil {
 		return machine{}, err
 	}
+	missing, err := assets.Missing(context.Background(), assets.Factory()...)
+	if err != nil {
+		return machine{}, err
+	}
 	return machine{
-		root: "/", user: os.Geteuid(), release: unix.ByteSliceToString(name.Release[:]), cache: cache, kernel: tryKernel,
+		missing: missing,
+		root:    "/", user: os.Geteuid(), release: unix.ByteSliceToString(name.Release[:]), cache: cache, kernel: tryKernel,
 		library: func(program, name string) error { return exec.Command(program, "--exists", name).Run() },
 		disk:    func(path string) (s unix.Statfs_t, err error) { return s, unix.Statfs(path, &s) },
 	}, nil
@@ -64,10 +74,10 @@ func Preflight(dir string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(m.preflight(dir), m.running(dir))
+	return errors.Join(m.preflight(dir), m.building(), m.running(dir))
 }
 
-// preflight is all but whether a node runs there.
+// preflight is what a node needs whose programs are there.
 func (m machine) preflight(dir string) error {
 	found := []error{m.version(), m.programs(), m.compiler(), m.cgroups().check(m.disk), m.memory(), m.hosts(), m.places(dir), m.folder(dir)}
 	if m.user == 0 {
@@ -200,13 +210,7 @@ func unfit() map[int64]string {
 
 // folder looks at the file system that has, or would have, the node's data.
 func (m machine) folder(dir string) error {
-	at := dir
-	for {
-		if _, err := os.Stat(at); err == nil || filepath.Dir(at) == at {
-			break
-		}
-		at = filepath.Dir(at)
-	}
+	at := there(dir)
 	s, err := m.disk(at)
 	if err != nil {
 		return fmt.Errorf("looking at the disk of %s: %w", at, err)
@@ -226,6 +230,36 @@ func (m machine) folder(dir string) error {
 		found = append(found, refuse(reasonUnfit, "%q is on a file system that is mounted read-only or noexec", at))
 	}
 	return errors.Join(found...)
+}
+
+// building asks for room where programs are built, and what they are made of is
+// kept: a disk that fills up in the middle of it is found out after half an hour.
+func (m machine) building() error {
+	if len(m.missing) < manyPrograms {
+		return nil
+	}
+	at := there(m.cache)
+	s, err := m.disk(at)
+	if err != nil {
+		return fmt.Errorf("looking at the disk of %s: %w", at, err)
+	}
+	if free := s.Bavail * uint64(s.Bsize) >> 30; free < buildGiB {
+		return refuse(reasonBuilding, "%d GiB are free at %q: building %d programs for the first time takes up to %d", free, at, len(m.missing), buildGiB)
+	}
+	return nil
+}
+
+// manyPrograms are as many as make it a first build: what one of them takes is small.
+const manyPrograms = 10
+
+// there is the part of a path that exists.
+func there(path string) string {
+	for {
+		if _, err := os.Stat(path); err == nil || filepath.Dir(path) == path {
+			return path
+		}
+		path = filepath.Dir(path)
+	}
 }
 
 func (m machine) running(dir string) error {

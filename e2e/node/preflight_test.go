@@ -74,6 +74,7 @@ type preflight struct {
 	disk    func(string) (unix.Statfs_t, error)
 	lacks   []string // reasons of kernel/…
 	library error    // what looking for one says
+	missing int      // programs
 	want    []string // reasons
 	detail  string   // in the error
 }
@@ -114,7 +115,9 @@ func preflights() map[string]preflight {
 		"a folder that the node hides":                   {files: sound(), dir: "/var/lib/factory", want: []string{reasonHidden}, detail: `"/var/lib/factory" is below /var/lib`},
 		"a folder whose name begins like it":             {files: sound(), dir: "/var/library"},
 		"programs in one":                                {files: sound(), cache: "/run/user/0", want: []string{reasonCache}},
-		"a full disk":                                    {files: sound(), disk: disk(func(s *unix.Statfs_t) { s.Bavail = 14 << 18 }), want: []string{reasonDisk}, detail: "14 GiB"},
+		"a full disk":                                    {files: sound(), disk: disk(func(s *unix.Statfs_t) { s.Bavail = 5 << 18 }), want: []string{reasonDisk}, detail: "5 GiB"},
+		"a disk on which nothing can be built":           {files: sound(), missing: 40, want: []string{reasonBuilding}, detail: "building 40 programs"},
+		"one on which almost everything is built":        {files: sound(), missing: 9},
 		"a container's disk":                             {files: sound(), disk: disk(func(s *unix.Statfs_t) { s.Type = unix.OVERLAYFS_SUPER_MAGIC }), want: []string{reasonUnfit}, detail: "overlayfs"},
 		"a disk that no program may run from":            {files: sound(), disk: disk(func(s *unix.Statfs_t) { s.Flags = unix.ST_NOEXEC }), want: []string{reasonUnfit}, detail: "noexec"},
 		"an ordinary user's machine, everything at once": {files: without(sound(), "usr/sbin/nft", "etc/hosts"), user: 1, dir: "/run/x", want: []string{reasonHidden, reasonHosts, reasonRoot, reasonPrograms}},
@@ -136,7 +139,8 @@ func TestAPreflightSaysAllThatIsMissing(t *testing.T) {
 	for name, c := range preflights() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			err := c.machine(t).preflight(c.folder())
+			m := c.machine(t)
+			err := errors.Join(m.preflight(c.folder()), m.building())
 			var got []string
 			for _, r := range Refusals(err) {
 				got = append(got, r.Reason)
@@ -178,7 +182,7 @@ func TestEveryReasonHasAHintAndARow(t *testing.T) {
 func TestANodeThatWasThereBeforeNeedsLessRoom(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	m := machine{disk: disk(func(s *unix.Statfs_t) { s.Bavail = 5 << 18 })}
+	m := machine{disk: disk(func(s *unix.Statfs_t) { s.Bavail = 4 << 18 })}
 	if got := Refusals(m.folder(dir)); len(got) != 1 || got[0].Reason != reasonDisk {
 		t.Errorf("a new one: %v", got)
 	}
@@ -256,6 +260,7 @@ func (p preflight) machine(t *testing.T) machine {
 			t.Fatal(err)
 		}
 	}
+	m.missing = make([]string, p.missing)
 	m.library = func(string, string) error { return p.library }
 	m.kernel = func() error {
 		var all []error

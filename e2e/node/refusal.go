@@ -40,6 +40,7 @@ const (
 	reasonOverlay   = "kernel/overlay"
 	reasonHidden    = "folder/hidden"
 	reasonDisk      = "folder/disk"
+	reasonBuilding  = "machine/disk"
 	reasonUnfit     = "folder/file-system"
 	reasonRunning   = "folder/running"
 	reasonPort      = "options/port"
@@ -66,6 +67,7 @@ func hints() map[string]string {
 		reasonOverlay:   "modprobe overlay (CONFIG_OVERLAY_FS): the files of containers are put together with it",
 		reasonHidden:    "choose another folder: the node has files of its own there, and would not find these",
 		reasonDisk:      "make room, or choose another folder: the kubelet evicts pods when there is little left",
+		reasonBuilding:  "make room, or set MILLWRIGHT_CACHE, GOMODCACHE and GOCACHE to folders on a larger disk; go clean -cache gives back most of it afterwards",
 		reasonUnfit:     "choose a folder on ext4, xfs or btrfs that is mounted for writing and for programs",
 		reasonRunning:   "end that node first, or choose another folder",
 		reasonPort:      "choose another port of the node for that server",

@@ -49,19 +49,10 @@ func Ensure(ctx context.Context, progress io.Writer, names ...string) (Bin, erro
 	if progress == nil {
 		progress = io.Discard
 	}
-	root, err := findRoot()
+	b, err := newBuilder(ctx, progress)
 	if err != nil {
 		return Bin{}, err
 	}
-	cache, err := Cache()
-	if err != nil {
-		return Bin{}, err
-	}
-	toolchain, err := findToolchain(ctx, root)
-	if err != nil {
-		return Bin{}, err
-	}
-	b := builder{root: root, cache: cache, toolchain: toolchain, progress: progress}
 	bin := Bin{files: map[string]string{}}
 	for _, name := range names {
 		if bin.files[name] != "" {
@@ -87,6 +78,43 @@ type builder struct {
 	root, cache string
 	toolchain   toolchain
 	progress    io.Writer
+}
+
+func newBuilder(ctx context.Context, progress io.Writer) (builder, error) {
+	root, err := findRoot()
+	if err != nil {
+		return builder{}, err
+	}
+	cache, err := Cache()
+	if err != nil {
+		return builder{}, err
+	}
+	toolchain, err := findToolchain(ctx, root)
+	return builder{root: root, cache: cache, toolchain: toolchain, progress: progress}, err
+}
+
+// Missing are those of the named programs that are not in the cache: Ensure would
+// build them.
+func Missing(ctx context.Context, names ...string) ([]string, error) {
+	b, err := newBuilder(ctx, io.Discard)
+	if err != nil {
+		return nil, err
+	}
+	var missing []string
+	for _, name := range names {
+		a, ok := lookup(name)
+		if !ok {
+			return nil, fmt.Errorf("there is no program %q", name)
+		}
+		digest, err := b.digest(a)
+		if err != nil {
+			return nil, err
+		}
+		if !exists(filepath.Join(b.cache, a.names[0], digest)) {
+			missing = append(missing, name)
+		}
+	}
+	return missing, nil
 }
 
 // ensure returns the folder that holds the asset's files.
