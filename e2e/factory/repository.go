@@ -4,39 +4,18 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 
 	"millwright.dev/millwright/e2e/localfactory"
 	"millwright.dev/millwright/e2e/node"
-	"millwright.dev/millwright/gitverify/sigstoretest"
 	"millwright.dev/millwright/tools/images"
 )
 
-// marks are what stands in policies for what is made with the factory: the TUF root
-// of the Sigstore inside, and who vouches for those that sign images, with what is
-// trusted of them.
-func (f *floor) marks() (map[string][]byte, error) {
-	tuf, err := os.ReadFile(f.options.path("keys", "tuf", "root.json"))
-	if err != nil {
-		return nil, err
-	}
-	root, err := os.ReadFile(f.site.Sigstore.TrustedRootPath)
-	if err != nil {
-		return nil, err
-	}
-	var line bytes.Buffer
-	if err := json.Compact(&line, root); err != nil {
-		return nil, err
-	}
-	return map[string][]byte{
-		"MILLWRIGHT_TUF_ROOT_BASE64":     []byte(base64.StdEncoding.EncodeToString(tuf)),
-		"MILLWRIGHT_IMAGES_ISSUER":       []byte(f.site.Sigstore.IssuerURL(sigstoretest.Workload)),
-		"MILLWRIGHT_IMAGES_TRUSTED_ROOT": line.Bytes(),
-	}, nil
-}
+// tufRoot stands where a policy names the TUF root of the Sigstore inside, which
+// is made with the factory.
+const tufRoot = "MILLWRIGHT_TUF_ROOT_BASE64"
 
 // makeRepository makes the factory repository: who may change it, and then, signed
 // by alice, the project's own content with the digests of what was built here.
@@ -55,7 +34,7 @@ func (f *floor) makeRepository(ctx context.Context) error {
 	if f.anchor, err = f.site.Repository(ctx, f.alice); err != nil {
 		return err
 	}
-	marks, err := f.marks()
+	root, err := os.ReadFile(f.options.path("keys", "tuf", "root.json"))
 	if err != nil {
 		return err
 	}
@@ -63,9 +42,7 @@ func (f *floor) makeRepository(ctx context.Context) error {
 		if filepath.Ext(name) != ".yaml" {
 			return content, nil
 		}
-		for mark, value := range marks {
-			content = bytes.ReplaceAll(content, []byte(mark), value)
-		}
+		content = bytes.ReplaceAll(content, []byte(tufRoot), []byte(base64.StdEncoding.EncodeToString(root)))
 		return images.Pin(content, node.Registry, f.digests)
 	})
 	if err != nil {
