@@ -186,7 +186,7 @@ func (p *plant) signer(f *v1alpha1.Factory) (attest.Signer, error) {
 	}
 	return attest.Keyless{
 		Services: services, Token: p.setup.Token, TrustedRoot: p.material, Plain: p.setup.Plain,
-		Identity: attest.Identity{Issuer: spec.Issuer, Subject: spec.Subject}, Certificates: &p.certificates,
+		Identity: attest.Identity{Issuer: spec.Issuer, Subject: spec.Subject}, Certificates: p.certificates,
 	}, nil
 }
 

@@ -63,7 +63,7 @@ type plant struct {
 	images named
 	// certificates has the certificate that the statements of a revision are signed
 	// with.
-	certificates attest.Certificates
+	certificates *attest.Certificates
 	// outbox are the parcels of records that the registry has not yet.
 	outbox outbox
 	// trusted is what was read out of trustedHead when that was verified.
@@ -126,7 +126,7 @@ func newPlant(setup *Setup, key types.NamespacedName) (*plant, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &plant{setup: setup, key: key, store: store, engine: engine, tester: &policy.Tester{}, no: map[gitverify.ID]refusal{}, outbox: outbox{}}, nil
+	return &plant{setup: setup, key: key, store: store, engine: engine, tester: &policy.Tester{}, certificates: attest.NewCertificates(setup.Clock), no: map[gitverify.ID]refusal{}, outbox: outbox{}}, nil
 }
 
 // prepare loads what every stage needs: the trusted root, the identity of the

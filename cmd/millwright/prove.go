@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -119,8 +120,7 @@ func (v *proving) prove(ctx context.Context, a *app, name string) error {
 
 // record finds the record that is asked for.
 func (v *proving) record(e audit.Evidence) (bundle []byte, sequence int64, err error) {
-	for i := len(e.Records) - 1; i >= 0; i-- {
-		r := e.Records[i]
+	for _, r := range slices.Backward(e.Records) {
 		s, err := attest.UnsafeStatement([]byte(r.Bundle))
 		if v.sequence == 0 && err == nil && s.Enforcement == nil || v.sequence != 0 && r.Sequence == v.sequence {
 			return []byte(r.Bundle), r.Sequence, err

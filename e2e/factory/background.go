@@ -29,7 +29,7 @@ var errRunning = errors.New("a factory is running there: make factory-down ends 
 // up starts the factory in the background and repeats what it tells until it is
 // ready or has ended.
 func up(ctx context.Context, o options) error {
-	if err := node.Preflight(o.dir); err != nil {
+	if err := node.Preflight(ctx, o.dir); err != nil {
 		return err
 	}
 	if _, running := holder(o); running {

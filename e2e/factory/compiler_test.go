@@ -83,7 +83,7 @@ func compile(t *testing.T, s catalogStep, files map[string]string, pkg string, c
 		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(name, []byte(content), 0o700); err != nil { //nolint:gosec // some are programs
+		if err := os.WriteFile(name, []byte(content), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -175,8 +175,10 @@ func TestWhatACommitTellsTheCompiler(t *testing.T) {
 		// library, and modules whose digest was compared.
 		"a module that is mounted": {files: withLibrary(map[string]string{"go.mod": "module factory.test/plain\n\ngo 1.26\n\nrequire factory.test/lib v1.0.0\n\nreplace factory.test/lib => ../lib\n"}), said: "elsewhere"},
 		"a generator":              {files: plain(map[string]string{"g.go": "package main\n\n//go:generate ./obeyed\n", "obeyed": obeys}), said: "plain"},
-		"a tool": {files: withLibrary(map[string]string{"go.mod": "module factory.test/plain\n\ngo 1.26\n\ntool factory.test/plain/x\n\nrequire factory.test/lib v1.0.0\n\nreplace factory.test/lib => ./lib\n",
-			"x/main.go": "package main\n\nfunc main() { panic(1) }\n"}), said: "plain"},
+		"a tool": {files: withLibrary(map[string]string{
+			"go.mod":    "module factory.test/plain\n\ngo 1.26\n\ntool factory.test/plain/x\n\nrequire factory.test/lib v1.0.0\n\nreplace factory.test/lib => ./lib\n",
+			"x/main.go": "package main\n\nfunc main() { panic(1) }\n",
+		}), said: "plain"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

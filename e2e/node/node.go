@@ -134,7 +134,7 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 	if o.Progress == nil {
 		o.Progress = io.Discard
 	}
-	dir, err := folder(o)
+	dir, err := folder(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +152,7 @@ func Start(ctx context.Context, o Options) (*Node, error) {
 }
 
 // folder makes the node's folder, which is for root only, where one can be.
-func folder(o Options) (string, error) {
+func folder(ctx context.Context, o Options) (string, error) {
 	for port := range o.Servers {
 		if port < 1 || port > 65535 || slices.Contains(taken(), port) {
 			return "", refuse(reasonPort, "%d is no port, or one that the node itself listens on", port)
@@ -162,7 +162,7 @@ func folder(o Options) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	m, err := thisMachine()
+	m, err := thisMachine(ctx)
 	if err != nil {
 		return "", err
 	}

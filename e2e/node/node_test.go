@@ -183,7 +183,7 @@ func alone(t *testing.T, n *Node) {
 	if pid, running, err := Running(n.dir); pid != n.PID() || !running || err != nil {
 		t.Errorf("running is process %d, not %d: %v, %v", pid, n.PID(), running, err)
 	}
-	for what, err := range map[string]error{"preflight": Preflight(n.dir), "clean": clean(n.dir, 0)} {
+	for what, err := range map[string]error{"preflight": Preflight(t.Context(), n.dir), "clean": clean(n.dir, 0)} {
 		if got := Refusals(err); len(got) != 1 || got[0].Reason != reasonRunning {
 			t.Errorf("%s: %v", what, err)
 		}

@@ -41,7 +41,7 @@ type machine struct {
 	missing []string // programs that are to be built
 }
 
-func thisMachine() (machine, error) {
+func thisMachine(ctx context.Context) (machine, error) {
 	var name unix.Utsname
 	if err := unix.Uname(&name); err != nil {
 		return machine{}, fmt.Errorf("asking the kernel for its version: %w", err)
@@ -50,7 +50,7 @@ func thisMachine() (machine, error) {
 	if err != nil {
 		return machine{}, err
 	}
-	missing, err := assets.Missing(context.Background(), assets.Factory()...)
+	missing, err := assets.Missing(ctx, assets.Factory()...)
 	if err != nil {
 		return machine{}, err
 	}
@@ -65,8 +65,8 @@ func thisMachine() (machine, error) {
 // Preflight says what is missing for a node with its data in dir, all of it at
 // once: each is a [Refusal]. It changes nothing, other than that the kernel may
 // load a module of its own when it is asked whether it has it.
-func Preflight(dir string) error {
-	m, err := thisMachine()
+func Preflight(ctx context.Context, dir string) error {
+	m, err := thisMachine(ctx)
 	if err != nil {
 		return err
 	}

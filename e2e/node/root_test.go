@@ -86,7 +86,7 @@ func wholeNode(t *testing.T, dir string) {
 		skip(t, "no node was started; MILLWRIGHT_TEST_FACTORY=1 does that (root, a minute): make test-factory")
 	}
 	asRoot(t)
-	possible(t, Preflight(dir))
+	possible(t, Preflight(t.Context(), dir))
 	if _, err := assets.Ensure(t.Context(), os.Stderr, Programs()...); err != nil {
 		t.Fatal(err)
 	}

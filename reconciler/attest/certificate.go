@@ -15,11 +15,16 @@ import (
 // all that is said of one revision, so that it is asked for once and can be asked
 // for early ([Keyless.Certify]). Its key is in memory only, and is given up with it
 // by [Certificates.Forget], after useFor, or when something that was signed with
-// it does not verify. Its zero value keeps none. Safe for concurrent use.
+// it does not verify. [NewCertificates] makes it. Safe for concurrent use.
 type Certificates struct {
+	clock func() time.Time
+
 	mu   sync.Mutex
 	held *certified
 }
+
+// NewCertificates keeps no certificate yet.
+func NewCertificates(clock func() time.Time) *Certificates { return &Certificates{clock: clock} }
 
 // useFor is how long a certificate is used. An identity that was taken away signs
 // for no longer. Fulcio gives ten minutes; the log and the timestamp authority, by
@@ -76,14 +81,16 @@ func (k Keyless) certificate(ctx context.Context) (*certified, error) {
 	}
 	k.Certificates.mu.Lock()
 	defer k.Certificates.mu.Unlock()
-	if held := k.Certificates.held; held != nil && held.whose == k.whose() && time.Since(held.since) < useFor {
+	if held := k.Certificates.held; held != nil && held.whose == k.whose() && k.Certificates.clock().Sub(held.since) < useFor {
 		return held, nil
 	}
 	k.Certificates.held = nil
+	since := k.Certificates.clock()
 	made, err := k.certify(ctx)
 	if err != nil {
 		return nil, err
 	}
+	made.since = since
 	if cert, err := x509.ParseCertificate(made.der); err == nil && cert.NotAfter.Sub(cert.NotBefore) > 2*useFor {
 		k.Certificates.held = made
 	}
@@ -103,7 +110,6 @@ func (k Keyless) certify(ctx context.Context) (*certified, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making an ephemeral key: %w", err)
 	}
-	since := time.Now()
 	token, err := k.Token(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("asking for an identity token: %w", err)
@@ -115,5 +121,5 @@ func (k Keyless) certify(ctx context.Context) (*certified, error) {
 	if err != nil {
 		return nil, fmt.Errorf("asking for a certificate: %w", err)
 	}
-	return &certified{keypair: keypair, der: der, whose: k.whose(), since: since}, nil
+	return &certified{keypair: keypair, der: der, whose: k.whose()}, nil
 }

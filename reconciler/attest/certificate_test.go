@@ -7,6 +7,7 @@ import (
 	"errors"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"millwright.dev/millwright/reconciler/attest"
 )
@@ -16,7 +17,7 @@ import (
 func (a auditor) signer(subject string) (attest.Keyless, *atomic.Int64) {
 	asked, token := &atomic.Int64{}, a.services.token(subject)
 	return attest.Keyless{
-		Services: a.services.services, TrustedRoot: a.services.trusted, Certificates: &attest.Certificates{},
+		Services: a.services.services, TrustedRoot: a.services.trusted, Certificates: attest.NewCertificates(time.Now),
 		Identity: attest.Identity{Issuer: a.services.issuer, Subject: subject},
 		Token: func(ctx context.Context) (string, error) {
 			asked.Add(1)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -57,7 +58,7 @@ func TestAPackerRefusesWhatItWouldRefuseAnew(t *testing.T) {
 	}
 	secret := []byte(`{"apiVersion":"v1","kind":"Secret","metadata":{"name":"a","namespace":"b"},"data":{"k":"eA=="}}`)
 	for range 2 {
-		if _, err := packer.Pack(append(documents[:len(documents):len(documents)], secret), origin); err == nil {
+		if _, err := packer.Pack(append(slices.Clip(documents), secret), origin); err == nil {
 			t.Error("a Secret with values was packed")
 		}
 	}
