@@ -17,7 +17,7 @@ func (f *factory) run(t *testing.T, name string, words ...string) {
 	if out, err := f.kubectlOf(t, manifest(t, "build.yaml", append([]string{"NAME", name, "COMMIT", f.sample(t)}, words...)...), "create", "-f", "-"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	eventually(t, 3*time.Minute, "build "+name+" succeeded", func() error {
+	eventually(t, 6*time.Minute, "build "+name+" succeeded", func() error {
 		status := f.must(t, "get", "pipelinerun", name, "--namespace=build-sample", `--output=jsonpath={.status.conditions[?(@.type=="Succeeded")].status}`)
 		switch status {
 		case "True":
