@@ -55,7 +55,8 @@ func (p *pass) leaveEvidence(ctx context.Context, revision accepted, changes app
 	if err := p.store(ctx); err != nil {
 		return err
 	}
-	return p.trim(ctx)
+	p.trim(ctx)
+	return nil
 }
 
 func (p *pass) applied(revision accepted) *v1alpha1.Applied {
@@ -147,7 +148,6 @@ func (p *pass) create(ctx context.Context, statement attest.Statement, kind stri
 		return err
 	}
 	bundle, err := signer.Sign(ctx, statement)
-	p.plant.certificates.Forget() // of this revision all is said
 	if err != nil {
 		return err
 	}

@@ -2,37 +2,40 @@ package reconciler
 
 import (
 	"context"
-	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
+	"millwright.dev/millwright/reconciler/report"
 )
 
 // trim removes the oldest records of the chain that are more than the Factory
 // keeps, and that the registry has. They are removed in their order, so that what
-// the cluster has is always one piece, whose first record names the one before.
-func (p *pass) trim(ctx context.Context) error {
-	keep := int64(p.factory.Spec.Attest.Keep)
-	if keep == 0 || p.factory.Spec.Attest.Repository == "" {
-		return nil
+// the cluster has is always one piece, whose first record names the one before. It
+// is best effort: evidence that is there twice is no evidence less.
+func (p *pass) trim(ctx context.Context) {
+	keep, applied := int64(p.factory.Spec.Attest.Keep), p.factory.Status.Applied
+	if keep == 0 || p.factory.Spec.Attest.Repository == "" || applied == nil {
+		return
 	}
+	// The API server's policy goes by the status, which is stored when a pass ends.
+	newest := min(p.head.sequence, applied.Sequence)
 	for range maxBatch {
-		if p.head.oldest == 0 || p.head.oldest > p.head.sequence-keep {
-			return nil
+		if p.head.oldest == 0 || p.head.oldest > newest-keep {
+			return
 		}
 		gone, err := p.retire(ctx, p.head.oldest)
 		if err != nil {
-			return fmt.Errorf("removing record %d, which the registry has: %w", p.head.oldest, err)
+			ctrl.LoggerFrom(ctx).Info("a record that the registry has could not be removed", "sequence", p.head.oldest, "error", report.OneLine(err.Error()))
 		}
-		if !gone {
-			return nil // the registry has it not yet
+		if !gone || err != nil {
+			return
 		}
 		p.head.oldest++
 		p.plant.trusted.oldest, p.plant.head = p.head.oldest, p.head
 	}
-	return nil
 }
 
 // retire removes one record with the verdict that it names, the verdict first: a

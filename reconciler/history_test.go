@@ -19,6 +19,7 @@ import (
 // stays, however much there is.
 func TestTheClusterKeepsTheNewestRecordsOnceTheRegistryHasThem(t *testing.T) {
 	const keep, revisions = 10, 14
+	const kept = keep + 1 // the newest is counted when its status is stored
 	p := newPlant(t)
 	srv := httptest.NewServer(registry.New(registry.WithReferrersSupport(true), registry.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(srv.Close)
@@ -41,27 +42,27 @@ func TestTheClusterKeepsTheNewestRecordsOnceTheRegistryHasThem(t *testing.T) {
 	revise(keep+3, revisions)
 
 	records := p.records()
-	if len(records) != keep || records[0].Spec.Sequence != revisions-keep+1 {
+	if len(records) != kept || records[0].Spec.Sequence != revisions-kept+1 {
 		t.Fatalf("%d records, the first is %d", len(records), records[0].Spec.Sequence)
 	}
 	var all v1alpha1.AppliedRevisionList
 	p.must(p.client.List(t.Context(), &all, client.InNamespace(p.namespace)))
-	if len(all.Items) != 2*keep {
-		t.Errorf("%d objects: %d records with a verdict each are kept", len(all.Items), keep)
+	if len(all.Items) != 2*kept {
+		t.Errorf("%d objects: %d records with a verdict each are kept", len(all.Items), kept)
 	}
 	repository, err := attest.OpenRepository(name, attest.RepositoryOptions{})
 	p.must(err)
 	older, err := repository.Walk(t.Context(), records[0].Spec.Previous)
 	p.must(err)
-	if len(older) != revisions-keep {
-		t.Errorf("the registry has %d of the %d that are gone", len(older), revisions-keep)
+	if len(older) != revisions-kept {
+		t.Errorf("the registry has %d of the %d that are gone", len(older), revisions-kept)
 	}
 	// A process that comes anew goes on with what is there.
 	p.restart()
 	p.setConfig("another")
 	p.commit(alice, "another")
 	p.applied()
-	if records := p.records(); len(records) != keep || records[keep-1].Spec.Sequence != revisions+1 {
+	if records := p.records(); len(records) != kept || records[kept-1].Spec.Sequence != revisions+1 {
 		t.Errorf("after a restart: %d records, the newest is %d", len(records), records[len(records)-1].Spec.Sequence)
 	}
 }

@@ -113,6 +113,7 @@ func (r *Reconciler) pass(ctx context.Context, f *v1alpha1.Factory) (report.Outc
 	if walk.settle != nil {
 		walk.settle()
 	}
+	p.certificates.Forget()
 	p.recollect()
 	p.refused = out.Refused
 	out.Open = append(fights(p.repairs), out.Open...)

@@ -126,6 +126,10 @@ func (v *proving) record(e audit.Evidence) (bundle []byte, sequence int64, err e
 			return []byte(r.Bundle), r.Sequence, err
 		}
 	}
+	if len(e.Damage) > 0 {
+		f := e.Damage[0]
+		return nil, 0, fmt.Errorf("record %d and those before could not be read: %s; %s", f.Sequence, f.Detail, f.Hint)
+	}
 	return nil, 0, errors.New("there is no such record: see the numbers with kubectl get appliedrevisions")
 }
 

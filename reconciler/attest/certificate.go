@@ -12,7 +12,7 @@ import (
 )
 
 // Certificates keeps the certificate of one signer for as long as it takes to say
-// all that is said of one revision, so that it is asked for once and can be asked
+// all that one pass says, so that it is asked for once and can be asked
 // for early ([Keyless.Certify]). Its key is in memory only, and is given up with it
 // by [Certificates.Forget], after useFor, or when something that was signed with
 // it does not verify. [NewCertificates] makes it. Safe for concurrent use.

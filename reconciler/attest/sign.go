@@ -58,7 +58,7 @@ type Services struct {
 
 // Keyless signs with a short-lived certificate for the controller's own
 // identity, and an ephemeral key that is in memory only: for one signature, or
-// with Certificates for those of one revision.
+// with Certificates for those of one pass.
 type Keyless struct {
 	Services Services
 	// Token returns an identity token (OIDC, JWT-SVID) with Fulcio's audience.
