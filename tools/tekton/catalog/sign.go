@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 
 	"github.com/sigstore/sigstore/pkg/cryptoutils"
@@ -107,9 +108,7 @@ func (k *key) signature(ctx context.Context, s signable) (string, error) {
 	}
 	signature := base64.StdEncoding.EncodeToString(made)
 	annotations := map[string]string{}
-	for name, value := range s.GetAnnotations() {
-		annotations[name] = value
-	}
+	maps.Copy(annotations, s.GetAnnotations())
 	annotations[trustedresources.SignatureAnnotation] = signature
 	s.SetAnnotations(annotations)
 	own := &v1alpha1.VerificationPolicy{Spec: v1alpha1.VerificationPolicySpec{
