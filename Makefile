@@ -18,7 +18,7 @@ COUNT ?=
 DIR ?= .factory
 
 # Modules of their own that have tests; their dependencies do not fit ours.
-NESTED := cmd/millwright-policy tools/registry tools/pods tools/sigstore tools/cosign
+NESTED := cmd/millwright-policy tools/registry tools/pods tools/sigstore tools/cosign tools/tekton
 # One variant of every package: programs, tests and what tools/assets builds are
 # compiled alike, so that nothing is compiled twice. Without cgo a binary with
 # kustomize in it links in seconds instead of half a minute.

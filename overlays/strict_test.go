@@ -43,8 +43,21 @@ func lockImages(t *testing.T, root, environment, but string) {
 	}
 }
 
-// Staging and production render with the images of whoever adopts them, and not
-// without: none is invented.
+// ownKey writes the public key of an adopter for the catalog, and gives the file with
+// the private one.
+func ownKey(t *testing.T, root, environment string) string {
+	t.Helper()
+	key, public := makeKey(t)
+	text := "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: catalog-key\n  annotations: {config.kubernetes.io/local-config: \"true\"}\ndata:\n  public: |\n    " +
+		strings.ReplaceAll(strings.TrimSpace(public), "\n", "\n    ") + "\n"
+	if err := os.WriteFile(filepath.Join(root, "overlays", environment, "catalog", "key.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// Staging and production render with the images of whoever adopts them, with a catalog
+// that they signed, and not without: nothing is invented.
 func TestStagingAndProductionAreStrictAndRunTheirAdoptersImages(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
@@ -62,6 +75,17 @@ func TestStagingAndProductionAreStrictAndRunTheirAdoptersImages(t *testing.T) {
 			}
 		}
 		lockImages(t, root, environment, "")
+		if _, err := build(root, environment); err == nil || !strings.Contains(err.Error(), "key.yaml") {
+			t.Errorf("%s without a key for the catalog: %v", environment, err)
+		}
+		key := ownKey(t, root, environment)
+		if _, err := build(root, environment); err == nil || !strings.Contains(err.Error(), "signatures.yaml") {
+			t.Errorf("%s without signatures: %v", environment, err)
+		}
+		sign(t, root, environment, key)
+		if out, err := tektonCatalog(t, filepath.Join(root, "overlays", environment, "catalog"), "verify"); err != nil {
+			t.Errorf("%s: %v\n%s", environment, err, out)
+		}
 		objects, err := build(root, environment)
 		if err != nil {
 			t.Fatal(err)
@@ -86,8 +110,8 @@ func checkStrict(t *testing.T, environment string, o object) {
 			t.Errorf("%s: %s runs %q as %s", environment, o.id(), image, where)
 		}
 	}
-	if o.text("kind") == "ConfigMap" && o.text("metadata", "name") == "images" && o.component != "admission" {
-		t.Errorf("%s applies the list of images with %s", environment, o.component)
+	if name := o.text("metadata", "name"); o.text("kind") == "ConfigMap" && (name == "images" && o.component != "admission" || name == "catalog-key") {
+		t.Errorf("%s applies %s with %s", environment, name, o.component)
 	}
 	text := string(o.json)
 	for _, never := range []string{"registry.localhost", "factory.test", "198.18.", "198.19.", "spiffe://factory.test"} {

@@ -45,6 +45,7 @@ func TestFactory(t *testing.T) {
 		{"ABuildReachesNothing", jailed},
 		{"DriftIsPutBack", drift},
 		{"ASignedCommitUpgrades", upgrade},
+		{"OnlyASignedCatalogRuns", signedCatalog},
 		{"TheEvidenceHolds", evidence},
 		{"WhatStaysUnsignedIsAnAlarm", unsignedIsAnAlarm},
 		{"TheNodeStartsAgain", startsAgain},

@@ -31,8 +31,8 @@ var inside = sigstoretest.Addresses{
 
 // makeKeys makes all that is secret and all that is trusted, outside of Git: the
 // keys of the Sigstore inside, one trusted root of both, a TUF repository that
-// gives out the one inside, and the key with which the controller signs until it
-// has an identity.
+// gives out the one inside, the key with which the controller signs until it has an
+// identity, and the key of the catalog.
 func (f *floor) makeKeys() error {
 	dir := f.options.path("keys")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -48,8 +48,10 @@ func (f *floor) makeKeys() error {
 	if err := mergeRoots(f.options.path("trusted_root.json"), f.site.Sigstore.TrustedRootPath, filepath.Join(dir, "trusted_root.json")); err != nil {
 		return fmt.Errorf("making one trusted root: %w", err)
 	}
-	if err := bootstrapKey(filepath.Join(dir, "attest")); err != nil {
-		return err
+	for _, name := range []string{"attest", "catalog"} {
+		if err := keyPair(filepath.Join(dir, name)); err != nil {
+			return err
+		}
 	}
 	targets := map[string]string{
 		"trusted_root.json": "", "fulcio.crt": "Fulcio", "ct.pub": "CTFE", "rekor.pub": "Rekor", "tsa.crt": "TSA",
@@ -86,8 +88,8 @@ func mergeRoots(to string, from ...string) error {
 	return os.WriteFile(to, data, 0o600)
 }
 
-// bootstrapKey makes the controller's first key: name.key and name.pub.
-func bootstrapKey(name string) error {
+// keyPair makes a key: name.key and name.pub.
+func keyPair(name string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err

@@ -41,9 +41,15 @@ func (f *factory) commit(t *testing.T, who, file, from, to string) string {
 	if err := os.WriteFile(path, bytes.ReplaceAll(data, []byte(from), []byte(to)), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return f.push(t, who, "another "+from)
+}
+
+// push commits what was changed as somebody, and waits until it is in force.
+func (f *factory) push(t *testing.T, who, message string) string {
+	t.Helper()
 	var id string
 	for _, args := range [][]string{
-		{"git", "commit", "--quiet", "--all", "-S", "--message", "another " + from}, {"git", "push", "--quiet", "origin", "main"}, {"git", "rev-parse", "HEAD"},
+		{"git", "commit", "--quiet", "--all", "-S", "--message", message}, {"git", "push", "--quiet", "origin", "main"}, {"git", "rev-parse", "HEAD"},
 	} {
 		out, err := f.as(t, who, "factory", args...)
 		if err != nil {

@@ -1,21 +1,26 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"millwright.dev/millwright/e2e/localfactory"
 	"millwright.dev/millwright/e2e/node"
+	"millwright.dev/millwright/tools/assets"
 	"millwright.dev/millwright/tools/images"
 )
 
-// tufRoot stands where a policy names the TUF root of the Sigstore inside, which
-// is made with the factory.
-const tufRoot = "MILLWRIGHT_TUF_ROOT_BASE64"
+// These stand in the project's files where something is to be that is made with the
+// factory: the TUF root of the Sigstore inside, and whose signature counts for the
+// catalog.
+const (
+	tufRoot    = "MILLWRIGHT_TUF_ROOT_BASE64"
+	catalogKey = "MILLWRIGHT_CATALOG_KEY"
+)
 
 // makeRepository makes the factory repository: who may change it, and then, signed
 // by alice, the project's own content with the digests of what was built here.
@@ -34,7 +39,7 @@ func (f *floor) makeRepository(ctx context.Context) error {
 	if f.anchor, err = f.site.Repository(ctx, f.alice); err != nil {
 		return err
 	}
-	root, err := os.ReadFile(f.options.path("keys", "tuf", "root.json"))
+	made, err := f.made()
 	if err != nil {
 		return err
 	}
@@ -42,8 +47,7 @@ func (f *floor) makeRepository(ctx context.Context) error {
 		if filepath.Ext(name) != ".yaml" {
 			return content, nil
 		}
-		content = bytes.ReplaceAll(content, []byte(tufRoot), []byte(base64.StdEncoding.EncodeToString(root)))
-		return images.Pin(content, node.Registry, f.digests)
+		return images.Pin([]byte(made.Replace(string(content))), node.Registry, f.digests)
 	})
 	if err != nil {
 		return err
@@ -51,7 +55,50 @@ func (f *floor) makeRepository(ctx context.Context) error {
 	if err := f.vendor(ctx); err != nil {
 		return err
 	}
+	if err := f.signCatalog(ctx); err != nil {
+		return fmt.Errorf("signing the catalog: %w", err)
+	}
 	return f.commit(ctx, f.alice, "the factory as the project has it")
+}
+
+// made puts what was made with the factory where the project's files name it.
+func (f *floor) made() (*strings.Replacer, error) {
+	root, err := os.ReadFile(f.options.path("keys", "tuf", "root.json"))
+	if err != nil {
+		return nil, err
+	}
+	public, err := os.ReadFile(f.options.path("keys", "catalog.pub"))
+	if err != nil {
+		return nil, err
+	}
+	return strings.NewReplacer(
+		tufRoot, base64.StdEncoding.EncodeToString(root),
+		catalogKey, strings.ReplaceAll(string(public), "\n", `\n`), // it stands between quotes
+	), nil
+}
+
+// signCatalog signs what builds may consist of, as it is with the digests of what was
+// built. The key is not in the repository: who may change that cannot sign this.
+func (f *floor) signCatalog(ctx context.Context) error {
+	bin, err := assets.Ensure(ctx, f, "tekton-catalog")
+	if err != nil {
+		return err
+	}
+	if err := os.Symlink(bin.Path("tekton-catalog"), f.site.Path("bin", "tekton-catalog")); err != nil {
+		return err
+	}
+	folder, rendered := "overlays/local/catalog", f.options.path("catalog.yaml")
+	for _, args := range [][]string{
+		{"kubectl", "kustomize", folder + "/unsigned", "--output", rendered},
+		{"tekton-catalog", "sign", "-key", f.options.path("keys", "catalog.key"), "-in", rendered, "-out", folder + "/signatures.yaml"},
+		{"kubectl", "kustomize", folder, "--output", rendered},
+		{"tekton-catalog", "verify", "-in", rendered},
+	} {
+		if _, err := f.site.Must(ctx, f.alice, args...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // vendor gets the upstream manifests, checked.

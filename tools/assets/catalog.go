@@ -86,6 +86,7 @@ func catalog() []asset {
 		{module: "tools/tekton", pkg: "github.com/tektoncd/pipeline/cmd/nop", names: []string{"tekton-nop"}, version: "1.15.1", minutes: 1, groups: factory},
 		{module: "tools/tekton", pkg: "github.com/tektoncd/pipeline/cmd/sidecarlogresults", names: []string{"tekton-sidecarlogresults"}, version: "1.15.1", minutes: 1, groups: factory},
 		{module: "tools/tekton", pkg: "github.com/tektoncd/pipeline/cmd/workingdirinit", names: []string{"tekton-workingdirinit"}, version: "1.15.1", minutes: 1, groups: factory},
+		{module: "tools/tekton", pkg: "./catalog", names: []string{"tekton-catalog"}, minutes: 1, groups: usual | factory},
 		{module: "tools/chains", pkg: "github.com/tektoncd/chains/cmd/controller", names: []string{"tekton-chains"}, version: "0.28.1", minutes: 3, groups: factory},
 		{module: "tools/kyverno", pkg: "github.com/kyverno/kyverno/cmd/kyverno", names: []string{"kyverno"}, version: "1.19.1", ldflags: kyvernoVersion, minutes: 4, groups: factory},
 		{module: "tools/kyverno", pkg: "github.com/kyverno/kyverno/cmd/kyverno-init", names: []string{"kyverno-init"}, version: "1.19.1", ldflags: kyvernoVersion, minutes: 1, groups: factory},
