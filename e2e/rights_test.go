@@ -27,7 +27,7 @@ type restricted struct {
 // How many objects the project's own factory has at a site, and how many of them
 // are its policies for Kyverno.
 const (
-	declared = 278
+	declared = 279
 	policies = 3
 )
 

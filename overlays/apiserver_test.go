@@ -94,6 +94,7 @@ func TestTheFactoryAppliesToAnEmptyAPIServer(t *testing.T) {
 		t.Errorf("the second apply changed objects (-before +after):\n%s", diff)
 	}
 	t.Run("and only the Tekton controller writes the status of a run", onlyTektonWritesStatus)
+	t.Run("and only results that the Task declares", onlyDeclaredResults)
 	t.Run("and exceptions from policies are refused", exceptionsAreRefused)
 	t.Run("and whoever edits a namespace may not start builds", editorsStartNoBuilds)
 	t.Run("and what the native policies are for is refused, and nothing else", nativePolicies)
@@ -118,6 +119,37 @@ func onlyTektonWritesStatus(t *testing.T) {
 			"--subresource=status", "--type=merge", "-p", `{"status":{"podName":"by-`+user[strings.LastIndexByte(user, ':')+1:]+`"}}`)...)
 		if denied := err != nil && strings.Contains(out, "POL-K17"); denied == allowed || (allowed && err != nil) {
 			t.Errorf("%s: %v %s", user, err, out)
+		}
+	}
+}
+
+// The controller copies what a container wrote, whoever that was: only what the Task
+// declares is taken.
+func onlyDeclaredResults(t *testing.T) {
+	result := func(name string) string { return `"results":[{"name":"` + name + `","type":"string","value":"x"}]` }
+	artifact := `"outputs":[{"name":"a","values":[{"uri":"b","digest":{"sha256":"c"}}]}]`
+	const declared = `"taskSpec":{"results":[{"name":"OUT_DIGEST"}],"steps":[{"name":"push","results":[{"name":"url"}]},{"name":"test"}]}`
+	for name, row := range map[string]struct{ status, refused string }{
+		"what is declared":                  {result("OUT_DIGEST"), ""},
+		"nothing":                           {`"results":null`, ""},
+		"an image":                          {result("IMAGE_DIGEST"), "POL-K17"},
+		"one of both":                       {`"results":[{"name":"OUT_DIGEST","value":"x"},{"name":"CHAINS-GIT_COMMIT","value":"x"}]`, "POL-K17"},
+		"what a step declares":              {`"steps":[{"name":"push",` + result("url") + `},{"name":"test"}]`, ""},
+		"another result of a step":          {`"steps":[{"name":"push",` + result("digest") + `}]`, "POL-K17"},
+		"what another step declares":        {`"steps":[{"name":"test",` + result("url") + `}]`, "POL-K17"},
+		"no artifacts":                      {`"artifacts":{}`, ""},
+		"artifacts":                         {`"artifacts":{` + artifact + `}`, "POL-K17"},
+		"artifacts of a step":               {`"steps":[{"name":"test",` + artifact + `}]`, "POL-K17"},
+		"a result of a step without a name": {`"steps":[{` + result("url") + `}]`, "POL-K17"},
+	} {
+		out, err := kubectl(t, "", append(asUser(tekton), "patch", "taskrun", "run", "-n", "default", "--subresource=status", "--type=merge",
+			"-p", `{"status":{`+declared+`,"results":null,"steps":null,"artifacts":null}}`)...)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		out, err = kubectl(t, "", append(asUser(tekton), "patch", "taskrun", "run", "-n", "default", "--subresource=status", "--type=merge", "-p", `{"status":{`+row.status+`}}`)...)
+		if row.refused == "" && err != nil || row.refused != "" && (err == nil || !strings.Contains(out, row.refused)) {
+			t.Errorf("%s: want %q: %v\n%s", name, row.refused, err, out)
 		}
 	}
 }

@@ -29,7 +29,7 @@ func TestEveryImageIsNamedByItsDigest(t *testing.T) {
 			}
 		}
 	}
-	want := map[string]int{"DaemonSet": 2, "Deployment": 21, "StatefulSet": 6, "Task": 8}
+	want := map[string]int{"DaemonSet": 2, "Deployment": 21, "StatefulSet": 6, "Task": 10}
 	if diff := cmp.Diff(want, seen); diff != "" {
 		t.Errorf("images that were looked at (-want +got):\n%s", diff)
 	}

@@ -278,6 +278,7 @@ func TestTheStrictSettingsHold(t *testing.T) {
 		"ConfigMap. tekton-pipelines-resolvers/cluster-resolver-config": {"allowed-namespaces": "factory-catalog", "blocked-namespaces": "*"},
 		"ConfigMap. tekton-chains/chains-config": {
 			"artifacts.pipelinerun.format": "slsa/v2alpha4", "signers.x509.fulcio.provider": "spiffe", "transparency.enabled": "true",
+			"artifacts.pipelinerun.enable-deep-inspection": "false",
 			"builder.id": "https://millwright.dev/factory/local@1", // what POL-K10 asks for
 		},
 	}

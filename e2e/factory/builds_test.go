@@ -11,15 +11,26 @@ import (
 	"time"
 )
 
-// run starts a build of the sample, with words replaced, and waits for its end.
+// run starts a build of the sample, with words replaced, and waits until it has
+// succeeded.
 func (f *factory) run(t *testing.T, name string, words ...string) {
 	t.Helper()
-	if out, err := f.kubectlOf(t, manifest(t, "build.yaml", append([]string{"NAME", name, "COMMIT", f.sample(t)}, words...)...), "create", "-f", "-"); err != nil {
+	f.start(t, name, f.sample(t), words...)
+	f.succeeds(t, name)
+}
+
+// start makes a run for a commit.
+func (f *factory) start(t *testing.T, name, commit string, words ...string) {
+	t.Helper()
+	if out, err := f.kubectlOf(t, manifest(t, "build.yaml", append([]string{"NAME", name, "COMMIT", commit}, words...)...), "create", "-f", "-"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+}
+
+func (f *factory) succeeds(t *testing.T, name string) {
+	t.Helper()
 	eventually(t, 6*time.Minute, "build "+name+" succeeded", func() error {
-		status := f.must(t, "get", "pipelinerun", name, "--namespace=build-sample", `--output=jsonpath={.status.conditions[?(@.type=="Succeeded")].status}`)
-		switch status {
+		switch f.succeeded(t, name) {
 		case "True":
 			return nil
 		case "False":
@@ -27,6 +38,25 @@ func (f *factory) run(t *testing.T, name string, words ...string) {
 		}
 		return errors.New("it runs")
 	})
+}
+
+// fails waits until a run has ended, and not well.
+func (f *factory) fails(t *testing.T, name string) {
+	t.Helper()
+	eventually(t, 3*time.Minute, "build "+name+" failed", func() error {
+		switch f.succeeded(t, name) {
+		case "False":
+			return nil
+		case "True":
+			t.Fatalf("the build %s succeeded", name)
+		}
+		return errors.New("it runs")
+	})
+}
+
+func (f *factory) succeeded(t *testing.T, name string) string {
+	t.Helper()
+	return f.must(t, "get", "pipelinerun", name, "--namespace=build-sample", `--output=jsonpath={.status.conditions[?(@.type=="Succeeded")].status}`)
 }
 
 func (f *factory) sample(t *testing.T) string {

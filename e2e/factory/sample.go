@@ -24,7 +24,7 @@ func (f *floor) makeSample(ctx context.Context) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	for _, name := range []string{"go.mod", "main.go"} {
+	for _, name := range []string{"go.mod", "main.go", "main_test.go"} {
 		if err := duplicate(filepath.Join(f.options.root, "e2e", "sample", name), filepath.Join(dir, name)); err != nil {
 			return err
 		}

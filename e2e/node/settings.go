@@ -76,6 +76,7 @@ failSwapOn: false
 volumePluginDir: /var/lib/kubelet/volume-plugins
 protectKernelDefaults: true
 seccompDefault: true
+podPidsLimit: 4096
 serializeImagePulls: false
 registryPullQPS: 0
 eventRecordQPS: 0

@@ -11,8 +11,10 @@ import (
 )
 
 func main() {
-	fmt.Println("built by the factory with", runtime.Version())
+	fmt.Println(greeting())
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, syscall.SIGTERM, os.Interrupt)
 	<-ended
 }
+
+func greeting() string { return "built by the factory with " + runtime.Version() }

@@ -1,0 +1,3 @@
+module factory.test/hostile
+
+go 1.26
