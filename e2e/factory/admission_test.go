@@ -25,6 +25,7 @@ func onlyBuilt(t *testing.T, f *factory) {
 		{"not built here", pod("stranger", stranger)},
 		{"by tag", pod("tag", "registry.localhost:5000/coredns:latest")},
 		{"an init container", pod("init", built) + other},
+		{"a volume", pod("volume", built) + "\n  volumes:\n  - {name: other, image: {reference: \"" + stranger + "\"}}\n"},
 	} {
 		t.Run(row.name, func(t *testing.T) { f.refused(t, "mw-k10-release-images", row.input, "create", "-f", "-") })
 	}

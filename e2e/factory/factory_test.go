@@ -40,6 +40,7 @@ func TestFactory(t *testing.T) {
 		{"TheSameProgramTwice", sameProgramTwice},
 		{"CosignVerifies", cosignVerifies},
 		{"OnlyWhatWasBuiltIsLetIn", onlyBuilt},
+		{"OnlyWhatIsNamedAndSignedRuns", onlyNamed},
 		{"WhatARunMayNotSay", runShape},
 		{"WhatNobodyMayTouch", untouchable},
 		{"ABuildReachesNothing", jailed},

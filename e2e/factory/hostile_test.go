@@ -73,7 +73,7 @@ func (f *factory) hostile(t *testing.T, branch string, more map[string]string) s
 		if target, isLink := strings.CutPrefix(content, "link: "); err == nil && isLink {
 			err = os.Symlink(target, path)
 		} else if err == nil {
-			err = os.WriteFile(path, []byte(content), 0o700) //nolint:gosec // some are programs
+			err = os.WriteFile(path, []byte(content), 0o700)
 		}
 		if err != nil {
 			t.Fatal(err)

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,16 +12,19 @@ import (
 
 	"millwright.dev/millwright/e2e/localfactory"
 	"millwright.dev/millwright/e2e/node"
+	"millwright.dev/millwright/gitverify/sigstoretest"
 	"millwright.dev/millwright/tools/assets"
 	"millwright.dev/millwright/tools/images"
 )
 
 // These stand in the project's files where something is to be that is made with the
-// factory: the TUF root of the Sigstore inside, and whose signature counts for the
-// catalog.
+// factory: the TUF root of the Sigstore inside; whose signature counts for the catalog;
+// who vouches for those that sign images, and what is trusted of them.
 const (
-	tufRoot    = "MILLWRIGHT_TUF_ROOT_BASE64"
-	catalogKey = "MILLWRIGHT_CATALOG_KEY"
+	tufRoot       = "MILLWRIGHT_TUF_ROOT_BASE64"
+	catalogKey    = "MILLWRIGHT_CATALOG_KEY"
+	imagesIssuer  = "MILLWRIGHT_IMAGES_ISSUER"
+	imagesTrusted = "MILLWRIGHT_IMAGES_TRUSTED_ROOT"
 )
 
 // makeRepository makes the factory repository: who may change it, and then, signed
@@ -63,7 +68,7 @@ func (f *floor) makeRepository(ctx context.Context) error {
 
 // made puts what was made with the factory where the project's files name it.
 func (f *floor) made() (*strings.Replacer, error) {
-	root, err := os.ReadFile(f.options.path("keys", "tuf", "root.json"))
+	tuf, err := os.ReadFile(f.options.path("keys", "tuf", "root.json"))
 	if err != nil {
 		return nil, err
 	}
@@ -71,9 +76,19 @@ func (f *floor) made() (*strings.Replacer, error) {
 	if err != nil {
 		return nil, err
 	}
+	root, err := os.ReadFile(f.site.Sigstore.TrustedRootPath)
+	if err != nil {
+		return nil, err
+	}
+	var trusted bytes.Buffer
+	if err := json.Compact(&trusted, root); err != nil {
+		return nil, err
+	}
 	return strings.NewReplacer(
-		tufRoot, base64.StdEncoding.EncodeToString(root),
+		tufRoot, base64.StdEncoding.EncodeToString(tuf),
 		catalogKey, strings.ReplaceAll(string(public), "\n", `\n`), // it stands between quotes
+		imagesIssuer, f.site.Sigstore.IssuerURL(sigstoretest.Workload),
+		imagesTrusted, trusted.String(),
 	), nil
 }
 

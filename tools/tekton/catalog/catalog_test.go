@@ -99,7 +99,7 @@ func signed(t *testing.T, key string, documents ...string) []map[string]any {
 		t.Fatal(err)
 	}
 	signatures := map[string]any{}
-	for _, document := range strings.Split(patch, "\n---\n") {
+	for document := range strings.SplitSeq(patch, "\n---\n") {
 		var p map[string]any
 		if err := yaml.Unmarshal([]byte(document), &p); err != nil {
 			t.Fatal(err)
