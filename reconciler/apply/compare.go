@@ -4,11 +4,13 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
 
 	"millwright.dev/millwright/reconciler/plan"
 	"millwright.dev/millwright/render"
@@ -83,12 +85,16 @@ func (w *observing) compare(ctx context.Context, o *render.Object, owned bool) (
 		engine: e, mutators: &w.mutators, object: o, resource: r, owned: owned,
 		ignore: w.heed.ignore(o), exact: w.heed.exact(o), drifted: !entry.Pending && entry.Declared == o.Digest(),
 	}
-	c.seen, err = client.Get(ctx, id.Name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
+	send := body(*o)
+	if !owned {
+		send, _ = divided(*o, c.ignore) // what somebody else has of it is no conflict
+	}
+	gone, err := c.ask(ctx, client, send)
+	if apierrors.IsNotFound(gone) {
 		return plan.Live{State: plan.Absent, Ignore: c.ignore}, nil
 	}
-	if err != nil {
-		return plan.Live{State: plan.Unknown, Detail: explain(err, id).message}, err
+	if gone != nil {
+		return plan.Live{State: plan.Unknown, Detail: explain(gone, id).message}, gone
 	}
 	manager := e.manager(o.Component())
 	c.live.Meta, c.live.Managed = plan.MetaOf(c.seen, manager)
@@ -97,13 +103,6 @@ func (w *observing) compare(ctx context.Context, o *render.Object, owned bool) (
 		c.live.State, c.live.Detail = plan.Terminating, "being deleted"
 		return c.live, nil
 	}
-	send := body(*o)
-	if !owned {
-		send, _ = divided(*o, c.ignore) // what somebody else has of it is no conflict
-	}
-	c.want, err = client.Patch(ctx, id.Name, types.ApplyPatchType, send, metav1.PatchOptions{
-		FieldManager: manager, Force: &owned, DryRun: []string{metav1.DryRunAll},
-	})
 	if undryable(err) {
 		// A webhook with side effects answers no dry-run (H11). Applying does
 		// nothing where nothing differs, so the object is written unseen.
@@ -120,6 +119,36 @@ func (w *observing) compare(ctx context.Context, o *render.Object, owned bool) (
 		return refused(c.live, err, id), err
 	}
 	return c.live, nil
+}
+
+// ask reads the object and, at the same time, what applying would make of it: two
+// answers about one version are worth as much as one after the other, and a repair
+// waits for one request less. Where they are about two, the object is read again, which
+// is enough if the answer about applying is the later one, as with a definition whose
+// status follows an edit; and that is asked for again if it is not. The errors are those
+// of the two requests.
+func (c *comparison) ask(ctx context.Context, client dynamic.ResourceInterface, send []byte) (get, patch error) {
+	name := c.object.ID().Name
+	read := func() { c.seen, get = client.Get(ctx, name, metav1.GetOptions{}) }
+	try := func() {
+		c.want, patch = client.Patch(ctx, name, types.ApplyPatchType, send, metav1.PatchOptions{
+			FieldManager: c.engine.manager(c.object.Component()), Force: &c.owned, DryRun: []string{metav1.DryRunAll},
+		})
+	}
+	apart := func() bool {
+		return get == nil && patch == nil && c.want.GetResourceVersion() != c.seen.GetResourceVersion()
+	}
+	var both sync.WaitGroup
+	both.Go(try)
+	read()
+	both.Wait()
+	if apart() {
+		read()
+	}
+	if apart() {
+		try()
+	}
+	return get, patch
 }
 
 // undryable says whether a dry-run was refused because it was one.

@@ -290,7 +290,13 @@ func (w *observing) undeclared(id render.ID, entry plan.Entry, list listing) {
 }
 
 func (w *observing) compareAll(ctx context.Context, dirty []*render.Object) error {
+	if len(dirty) == 0 {
+		return nil
+	}
 	var away error
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	beside.Go(func() { w.mutators.of(ctx, w.engine, Resource{}) }) // every comparison wants to know
 	each(w.engine.opts.DefinitionConcurrency, dirty, func(o *render.Object) {
 		entry, known := w.inv.Entries[o.ID()]
 		w.mu.Lock()
