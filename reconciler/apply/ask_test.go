@@ -55,7 +55,7 @@ func (b *between) RoundTrip(r *http.Request) (*http.Response, error) {
 func TestWhatIsAskedForAtOnceIsAboutOneVersion(t *testing.T) {
 	t.Parallel()
 	cfg := rest.CopyConfig(kubetest.Shared(t).Config())
-	b := &between{}
+	b := &between{answered: make(chan struct{}), once: &sync.Once{}}
 	cfg.Wrap(transport.WrapperFunc(func(next http.RoundTripper) http.RoundTripper { b.next = next; return b }))
 	s := siteAt(t, cfg, "atonce")
 	s.namespace("atonce")
@@ -80,9 +80,13 @@ func TestWhatIsAskedForAtOnceIsAboutOneVersion(t *testing.T) {
 			}
 			b.meddle.Store(&late)
 		}
-		p, set := s.pass(m)
+		p := s.plan(m)
 		if got, want := [2]int32{b.reads.Load(), b.trials.Load()}, [2]int32{row.reads, row.trials}; got != want {
 			t.Errorf("%s: the object was read and tried %v times, want %v", row.name, got, want)
+		}
+		set, err := s.Apply(t.Context(), p)
+		if err != nil {
+			t.Fatal(err)
 		}
 		changes := p.Changes()
 		if len(changes) != 1 || len(changes[0].Differences) != 1 || changes[0].Differences[0].Manager != row.blamed || !set.Complete() {
