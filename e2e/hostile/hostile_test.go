@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"testing"
 )
@@ -11,7 +13,9 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-// TestNothingIsFound is what the factory's build runs.
+// TestNothingIsFound is what the factory's build runs. That it was not skipped there,
+// the scenario AHostileCommitFindsNothing sees by its log, which has to have every attempt
+// and its last line.
 func TestNothingIsFound(t *testing.T) {
 	if _, err := os.Stat("/tekton/bin/entrypoint"); err != nil {
 		t.Skip("SKIPPED: this is no build of the factory, and it attacks nothing else")
@@ -33,8 +37,11 @@ func TestWhatTheCommitAsksFor(t *testing.T) {
 	// What Tekton reads when the container has ended: results of a Task, whether it
 	// declares them or not.
 	message, err := os.ReadFile("termination.json")
+	if errors.Is(err, fs.ErrNotExist) {
+		return // this commit asks for nothing
+	}
 	if err != nil {
-		t.Skip("nothing is asked for")
+		t.Fatal(err)
 	}
 	if err := os.WriteFile("/tekton/termination", message, 0o600); err != nil {
 		t.Fatal(err)
