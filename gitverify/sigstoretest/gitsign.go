@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
+	"os"
 	"os/exec"
 	"strings"
 	"syscall"
@@ -51,7 +53,44 @@ func (s *Sigstore) GitsignEnv(token string, stamp bool) []string {
 
 // Git runs git in dir as the committer, who signs every commit and tag, and
 // returns what it prints. No configuration of the machine or the user counts.
+//
+// Once, on a busy machine, gitsign failed and git kept to itself why. So what it says
+// is part of the error, and it gets a second try, which is told on standard error.
 func (s *Sigstore) Git(ctx context.Context, dir string, who Committer, args ...string) (string, error) {
+	out, err := s.git(ctx, dir, who, args...)
+	if err != nil && !who.Unsigned && strings.Contains(err.Error(), "failed to sign the data") && ctx.Err() == nil {
+		fmt.Fprintf(os.Stderr, "sigstoretest: trying again, since: %v\n", err)
+		return s.git(ctx, dir, who, args...)
+	}
+	return out, err
+}
+
+func (s *Sigstore) git(ctx context.Context, dir string, who Committer, args ...string) (string, error) {
+	said, err := os.CreateTemp(s.dir, "gitsign-*.log")
+	if err != nil {
+		return "", err
+	}
+	defer os.Remove(said.Name())
+	defer said.Close()
+	env, err := s.gitEnv(ctx, who)
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, "git", args...)
+	cmd.Dir, cmd.Env = dir, append(env, "GITSIGN_LOG="+said.Name())
+	// A session of its own: gitsign talks to the terminal when there is one.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		reason, _ := io.ReadAll(said)
+		return "", fmt.Errorf("git %s: %w\n%s", strings.Join(args, " "), err, strings.TrimSpace(stderr.String()+stdout.String()+string(reason)))
+	}
+	return stdout.String(), nil
+}
+
+// gitEnv is the environment in which git signs as the committer.
+func (s *Sigstore) gitEnv(ctx context.Context, who Committer) ([]string, error) {
 	config := map[string]string{
 		"user.name": who.Name, "user.email": who.Email, "init.defaultBranch": "main",
 		"commit.gpgSign": "false", "core.hooksPath": "/dev/null", "gc.auto": "0",
@@ -60,7 +99,7 @@ func (s *Sigstore) Git(ctx context.Context, dir string, who Committer, args ...s
 	if !who.Unsigned {
 		token, err := s.Token(ctx, Person, who.Email, 5*time.Minute)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		env = append(env, s.GitsignEnv(token, who.Stamp)...)
 		if who.Online {
@@ -74,16 +113,7 @@ func (s *Sigstore) Git(ctx context.Context, dir string, who Committer, args ...s
 		env = append(env, fmt.Sprintf("GIT_CONFIG_KEY_%d=%s", n, key), fmt.Sprintf("GIT_CONFIG_VALUE_%d=%s", n, value))
 		n++
 	}
-	cmd := exec.CommandContext(ctx, "git", args...)
-	cmd.Dir, cmd.Env = dir, append(env, fmt.Sprintf("GIT_CONFIG_COUNT=%d", n))
-	// A session of its own: gitsign talks to the terminal when there is one.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("git %s: %w\n%s", strings.Join(args, " "), err, strings.TrimSpace(stderr.String()+stdout.String()))
-	}
-	return stdout.String(), nil
+	return append(env, fmt.Sprintf("GIT_CONFIG_COUNT=%d", n)), nil
 }
 
 // Commit commits all changes in the work tree, even none, and returns the
