@@ -248,16 +248,7 @@ func (v *Virtual) Log(body []byte, o SignOptions) (*rekorpb.TransparencyLogEntry
 
 // stamp adds an RFC 3161 token over the signature.
 func (v *Virtual) stamp(info *protocol.SignerInfo, o SignOptions) error {
-	tsa := v.own
-	if o.ForeignStamp {
-		tsa = v.foreign
-	}
-	digest := sha256.Sum256(info.Signature)
-	token := timestamp.Timestamp{
-		HashAlgorithm: crypto.SHA256, HashedMessage: digest[:], Time: o.StampedAt,
-		Policy: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57264, 2}, AddTSACertificate: true,
-	}
-	response, err := token.CreateResponseWithOpts(tsa.tsaCert, tsa.tsaKey, crypto.SHA256)
+	response, err := v.stampOf(info.Signature, o)
 	if err != nil {
 		return err
 	}
@@ -271,6 +262,20 @@ func (v *Virtual) stamp(info *protocol.SignerInfo, o SignOptions) error {
 	}
 	info.UnsignedAttrs = append(info.UnsignedAttrs, attr)
 	return nil
+}
+
+// stampOf is what a timestamp authority answers about a signature (RFC 3161 §2.4.2).
+func (v *Virtual) stampOf(signature []byte, o SignOptions) ([]byte, error) {
+	tsa := v.own
+	if o.ForeignStamp {
+		tsa = v.foreign
+	}
+	digest := sha256.Sum256(signature)
+	token := timestamp.Timestamp{
+		HashAlgorithm: crypto.SHA256, HashedMessage: digest[:], Time: o.StampedAt,
+		Policy: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57264, 2}, AddTSACertificate: true,
+	}
+	return token.CreateResponseWithOpts(tsa.tsaCert, tsa.tsaKey, crypto.SHA256)
 }
 
 func encode(content []byte, info protocol.SignerInfo, o SignOptions) ([]byte, error) {

@@ -21,8 +21,8 @@ import (
 
 // SignStatement signs an in-toto statement as a workload does that asks Fulcio
 // for a certificate and has the envelope logged, and gives the Sigstore bundle
-// (v0.3, JSON without white space). Of the options those about certificate and
-// log count.
+// (v0.3, JSON without white space). Of the options those about certificate, log and
+// timestamp count.
 func (v *Virtual) SignStatement(payload []byte, o SignOptions) ([]byte, error) {
 	o = v.defaults(o)
 	if o.Leaf == nil {
@@ -53,6 +53,13 @@ func (v *Virtual) SignStatement(payload []byte, o SignOptions) ([]byte, error) {
 		}
 		entry.KindVersion = &rekorpb.KindVersion{Kind: "dsse", Version: "0.0.1"}
 		material.TlogEntries = []*rekorpb.TransparencyLogEntry{entry}
+	}
+	if o.Stamp {
+		stamp, err := v.stampOf(sig, o)
+		if err != nil {
+			return nil, fmt.Errorf("timestamping a statement: %w", err)
+		}
+		material.TimestampVerificationData = &bundlepb.TimestampVerificationData{Rfc3161Timestamps: []*commonpb.RFC3161SignedTimestamp{{SignedTimestamp: stamp}}}
 	}
 	loose, err := protojson.Marshal(&bundlepb.Bundle{
 		MediaType:            "application/vnd.dev.sigstore.bundle.v0.3+json",

@@ -2,6 +2,7 @@ package audit_test
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"millwright.dev/millwright/gitverify/sigstoretest"
 	"millwright.dev/millwright/reconciler/attest"
 	"millwright.dev/millwright/reconciler/audit"
 	"millwright.dev/millwright/reconciler/audit/audittest"
@@ -72,8 +74,26 @@ func (s stock) run(t *testing.T, export []byte, change ...string) (string, error
 func TestAnAuditorWithoutUsComesToTheSameAnswer(t *testing.T) {
 	t.Parallel()
 	w, _ := keptFloor(t)
+	made := map[string]string{}
+	decide := func(result string) {
+		w.Edit = func(p *attest.Predicate) {
+			p.Inputs = nil
+			for _, o := range []sigstoretest.SignOptions{{}, {NoLogEntry: true, Stamp: true}} { // with and without a timestamp authority
+				bundle := w.verdict(p.Source.Commit, result, o)
+				made[attest.Digest([]byte(bundle))] = bundle
+				p.Inputs = append(p.Inputs, attest.Input{PredicateType: attest.VerdictType, Attestation: attest.Digest([]byte(bundle))})
+			}
+		}
+		w.change(audittest.Alice, "decided "+result)
+	}
+	decide("PASSED")
+	evidence := func() audit.Evidence {
+		e := w.evidence()
+		e.Companions = maps.Clone(made)
+		return e
+	}
 	s := newStock(t, w)
-	good := w.export(w.evidence())
+	good := w.export(evidence())
 	out, err := s.run(t, good)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -83,9 +103,14 @@ func TestAnAuditorWithoutUsComesToTheSameAnswer(t *testing.T) {
 			t.Errorf("the page does not show %q\n%s", want, out)
 		}
 	}
-	lost := w.evidence()
+	if n := strings.Count(out, "Verified OK"); n != len(w.Records)+2 {
+		t.Errorf("%d records and two verdicts were verified %d times\n%s", len(w.Records), n, out)
+	}
+	undecided := evidence()
+	undecided.Companions = nil
+	lost := evidence()
 	lost.Records = append(lost.Records[:2:2], lost.Records[3:]...)
-	cut := w.evidence()
+	cut := evidence()
 	cut.Records = cut.Records[:5]
 	for name, c := range map[string]struct {
 		export []byte
@@ -97,6 +122,7 @@ func TestAnAuditorWithoutUsComesToTheSameAnswer(t *testing.T) {
 		"another head":         {good, []string{"HEAD=" + attest.Digest(nil)}},
 		"a record is missing":  {w.export(lost), nil},
 		"the newest cut off":   {w.export(cut), nil},
+		"a verdict is missing": {w.export(undecided), nil},
 		"a record was edited":  {remake(t, good, at(second, func(m *member) { m.data = append(m.data, ' ') })), nil},
 		"a record was swapped": {remake(t, good, at(second, func(m *member) { m.data = []byte(w.Records[3].Bundle) })), nil},
 	} {
@@ -108,6 +134,37 @@ func TestAnAuditorWithoutUsComesToTheSameAnswer(t *testing.T) {
 				t.Errorf("and millwright says %q", r.Answer)
 			}
 		})
+	}
+}
+
+func TestAnAuditorWithoutUsFindsARefusalThatWasAppliedNevertheless(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		result string
+		sign   sigstoretest.SignOptions
+	}{
+		"a no":                {"FAILED", sigstoretest.SignOptions{}},
+		"without any time":    {"PASSED", sigstoretest.SignOptions{NoLogEntry: true}},
+		"by somebody else":    {"PASSED", sigstoretest.SignOptions{Subject: "spiffe://factory.test/other", Issuer: audittest.Workloads}},
+		"a foreign timestamp": {"PASSED", sigstoretest.SignOptions{NoLogEntry: true, Stamp: true, ForeignStamp: true}},
+	} {
+		w := newFloor(t, 1)
+		made := map[string]string{}
+		w.Edit = func(p *attest.Predicate) {
+			bundle := w.verdict(p.Source.Commit, c.result, c.sign)
+			made[attest.Digest([]byte(bundle))] = bundle
+			p.Inputs = []attest.Input{{PredicateType: attest.VerdictType, Attestation: attest.Digest([]byte(bundle))}}
+		}
+		w.change(audittest.Alice, "applied")
+		e := w.evidence()
+		e.Companions = made
+		export := w.export(e)
+		out, err := newStock(t, w).run(t, export)
+		t.Log(name)
+		refuses(t, out, err)
+		if r := w.audit(export, w.options()); r.Answer == audit.Yes {
+			t.Errorf("%s: and millwright says %q", name, r.Answer)
+		}
 	}
 }
 
