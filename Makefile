@@ -123,6 +123,7 @@ test-demo: ## Compare the demo with its transcript, sabotage it, interrupt it (m
 
 .PHONY: factory
 factory: ## Bring up the whole factory on this machine (Linux, root; DIR=.factory)
+	@$(GO) run ./e2e/preflight -dir $(DIR)
 	@echo "building the factory's programs (the first time this takes half an hour)" >&2
 	@$(GO) run ./e2e/factory up -dir $(DIR)
 

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"millwright.dev/millwright/e2e/localfactory"
@@ -31,8 +32,12 @@ func (f *floor) connect() error {
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return err
 	}
-	var err error
-	f.api, err = client.New(f.node.Config(), client.Options{Scheme: scheme})
+	config, err := clientcmd.BuildConfigFromFlags("", f.node.Kubeconfig)
+	if err != nil {
+		return err
+	}
+	config.QPS = -1 // the API server has limits of its own
+	f.api, err = client.New(config, client.Options{Scheme: scheme})
 	return err
 }
 

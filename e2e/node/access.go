@@ -1,19 +1,18 @@
 package node
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"time"
-
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"millwright.dev/millwright/tools/authority"
 )
@@ -30,44 +29,51 @@ func who() map[string]pkix.Name {
 	}
 }
 
+// access is how somebody reaches the API server, and who it is: certificates and key
+// as PEM.
+type access struct {
+	url           string
+	ca, cert, key []byte
+}
+
 // writeAccess writes every key, certificate and kubeconfig of the node, and
 // returns the administrator's access at the URL that the machine uses. The
 // authority and the key of service accounts are kept: what they signed before
 // holds.
-func writeAccess(dir, url string, now time.Time) (*rest.Config, error) {
+func writeAccess(dir, url string, now time.Time) (access, error) {
 	pki := filepath.Join(dir, "pki")
 	if err := os.MkdirAll(pki, 0o700); err != nil {
-		return nil, err
+		return access{}, err
 	}
 	ca, err := authority.Load(pki, "millwright factory", now)
 	if err != nil {
-		return nil, err
+		return access{}, err
 	}
 	if err := accountKey(filepath.Join(pki, "service-accounts.key"), ca); err != nil {
-		return nil, err
+		return access{}, err
 	}
 	for name, template := range servants() {
 		if err := issue(ca, pki, name, template); err != nil {
-			return nil, err
+			return access{}, err
 		}
 	}
-	var admin *rest.Config
+	var admin access
 	for name, subject := range who() {
 		cert, key, err := ca.Issue(&x509.Certificate{Subject: subject, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 		if err != nil {
-			return nil, err
+			return access{}, err
 		}
 		host := fmt.Sprintf("https://%s:%d", IP, apiPort)
 		file := filepath.Join(pki, name+".kubeconfig")
 		if name == "admin" {
 			host, file = url, filepath.Join(dir, "kubeconfig")
 		}
-		access := &rest.Config{Host: host, QPS: -1, TLSClientConfig: rest.TLSClientConfig{CAData: ca.PEM, CertData: cert, KeyData: key}}
-		if err := writeKubeconfig(file, access); err != nil {
-			return nil, err
+		with := access{url: host, ca: ca.PEM, cert: cert, key: key}
+		if err := with.write(file); err != nil {
+			return access{}, err
 		}
 		if name == "admin" {
-			admin = access
+			admin = with
 		}
 	}
 	return admin, nil
@@ -113,15 +119,39 @@ func accountKey(file string, ca *authority.Authority) error {
 	return authority.WriteFile(file, key)
 }
 
-func writeKubeconfig(file string, access *rest.Config) error {
-	b, err := clientcmd.Write(clientcmdapi.Config{
-		Clusters:       map[string]*clientcmdapi.Cluster{Name: {Server: access.Host, CertificateAuthorityData: access.CAData}},
-		AuthInfos:      map[string]*clientcmdapi.AuthInfo{"user": {ClientCertificateData: access.CertData, ClientKeyData: access.KeyData}},
-		Contexts:       map[string]*clientcmdapi.Context{Name: {Cluster: Name, AuthInfo: "user"}},
-		CurrentContext: Name,
+// write makes a kubeconfig of it
+// (https://kubernetes.io/docs/reference/config-api/kubeconfig.v1). It is written here,
+// because this package is what a preflight is compiled with: with the client library
+// it would speak after minutes on a machine that has compiled nothing yet.
+func (a access) write(file string) error {
+	type named map[string]any
+	b, err := json.Marshal(map[string]any{
+		"apiVersion": "v1", "kind": "Config", "current-context": Name,
+		"clusters": []named{{"name": Name, "cluster": named{"server": a.url, "certificate-authority-data": a.ca}}},
+		"users":    []named{{"name": "user", "user": named{"client-certificate-data": a.cert, "client-key-data": a.key}}},
+		"contexts": []named{{"name": Name, "context": named{"cluster": Name, "user": "user"}}},
 	})
 	if err != nil {
 		return fmt.Errorf("encoding a kubeconfig: %w", err)
 	}
 	return os.WriteFile(file, b, 0o600)
+}
+
+// client speaks to the API server as this somebody; without certificates as nobody.
+func (a access) client() (*http.Client, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS13}
+	if len(a.ca) > 0 {
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(a.ca) {
+			return nil, errors.New("the authority of the API server is no certificate")
+		}
+	}
+	if len(a.cert) > 0 {
+		pair, err := tls.X509KeyPair(a.cert, a.key)
+		if err != nil {
+			return nil, err
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: config}}, nil
 }

@@ -40,8 +40,6 @@ import (
 	"syscall"
 	"time"
 
-	"k8s.io/client-go/rest"
-
 	"millwright.dev/millwright/tools/assets"
 	"millwright.dev/millwright/tools/process"
 )
@@ -102,7 +100,7 @@ type Node struct {
 	inside   *process.Process
 	network  *network
 	forwards []*forward
-	admin    *rest.Config
+	admin    access
 	began    time.Time
 }
 
@@ -283,9 +281,6 @@ func (n *Node) await(ctx context.Context, within time.Duration, ready func(conte
 func (n *Node) path(parts ...string) string {
 	return filepath.Join(append([]string{n.dir}, parts...)...)
 }
-
-// Config is the administrator's access, without client-side rate limits.
-func (n *Node) Config() *rest.Config { return rest.CopyConfig(n.admin) }
 
 // PID is the node's first process as the machine counts: whoever enters its
 // namespaces (nsenter(1)) names it.

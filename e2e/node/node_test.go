@@ -19,6 +19,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
 )
 
 // options are those of the tests' node: one server, and an image that is not there.
@@ -147,7 +148,7 @@ func beNode() int {
 	n, err := Start(ctx, options(os.Getenv("DIR"), port))
 	if err == nil {
 		var client *kubernetes.Clientset
-		if client, err = kubernetes.NewForConfig(n.Config()); err == nil {
+		if client, err = clientOf(n); err == nil {
 			_, err = client.CoreV1().ConfigMaps("default").Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "kept"}}, metav1.CreateOptions{})
 		}
 	}
@@ -164,10 +165,18 @@ func beNode() int {
 	select {}
 }
 
+func clientOf(n *Node) (*kubernetes.Clientset, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", n.Kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	return kubernetes.NewForConfig(config)
+}
+
 // again says whether the node has what was written before.
 func again(t *testing.T, n *Node, name string) {
 	t.Helper()
-	client, err := kubernetes.NewForConfig(n.Config())
+	client, err := clientOf(n)
 	if err != nil {
 		t.Fatal(err)
 	}

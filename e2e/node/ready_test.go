@@ -9,7 +9,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
 )
 
 // TestWhatAnEarlierKubeletSaidDoesNotCount has an API server that knows the node
@@ -40,7 +39,7 @@ func TestWhatAnEarlierKubeletSaidDoesNotCount(t *testing.T) {
 				})
 			}))
 			defer api.Close()
-			err := (&Node{admin: &rest.Config{Host: api.URL}, began: now}).ready(t.Context())
+			err := (&Node{admin: access{url: api.URL}, began: now}).ready(t.Context())
 			if (err == nil) != (c.want == "") || err != nil && err.Error() != c.want {
 				t.Errorf("got %v, want %q", err, c.want)
 			}

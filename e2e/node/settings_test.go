@@ -96,8 +96,8 @@ func TestKeysAreForTheirOwnerOnly(t *testing.T) {
 			t.Errorf("%s is another one when it is started again", name)
 		}
 	}
-	if admin.Host != "https://127.0.0.1:1" {
-		t.Errorf("access is to %s", admin.Host)
+	if admin.url != "https://127.0.0.1:1" {
+		t.Errorf("access is to %s", admin.url)
 	}
 	onlyForTheOwner(t, dir)
 }

@@ -61,6 +61,7 @@ var links = []struct {
 	{"cmd/millwright", "github.com/kyverno", "docs/decisions/0001: its graph does not fit ours"},
 	{"cmd/millwright-controller", "github.com/kyverno", "docs/decisions/0001: its graph does not fit ours"},
 	{"cmd/millwright-controller", "github.com/sigstore/cosign", "docs/decisions/0002: library code that calls log.Fatal"},
+	{"e2e/preflight", "k8s.io", "it speaks before anything is built, and compiling this takes minutes"},
 	{"cmd/millwright-controller", "github.com/sigstore/sigstore-go/pkg/testing", "a controller follows a trusted root that expires, not the snapshot in a package for tests"},
 }
 
