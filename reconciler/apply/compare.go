@@ -100,7 +100,7 @@ func (w *observing) compare(ctx context.Context, o *render.Object, owned bool) (
 	c.live.Meta, c.live.Managed = plan.MetaOf(c.seen, manager)
 	c.live.Ignore, c.live.Kept = c.ignore, plan.Keeps(c.seen, manager)
 	if c.seen.GetDeletionTimestamp() != nil {
-		c.live.State, c.live.Detail = plan.Terminating, "being deleted"
+		c.live.State, c.live.Detail = plan.Terminating, terminating(c.seen)
 		return c.live, nil
 	}
 	if undryable(err) {

@@ -54,9 +54,9 @@ type Heed struct {
 	// recorded as in the entry: somebody watched it all the while. Nil means that
 	// nobody did. Of such objects nothing is asked.
 	Untouched func(id render.ID, entry plan.Entry) bool
-	// Gone says of an object that it was seen to be gone. Nil means that nobody saw
-	// that.
-	Gone func(id render.ID) bool
+	// Gone says of an object that it was seen to be gone, Changed that it was seen to
+	// be there and not as it was recorded. Nil means that nobody saw that.
+	Gone, Changed func(id render.ID) bool
 }
 
 func (h Heed) ignore(o *render.Object) []string {
@@ -79,13 +79,23 @@ func (e *Engine) ObserveWith(ctx context.Context, m render.Manifests, inv plan.I
 	objects := m.Objects()
 	declared := make(map[render.ID]*render.Object, len(objects))
 	look := make([]wanted, 0, len(objects)+len(inv.Entries))
+	var changed []*render.Object
 	for i := range objects {
 		o := &objects[i]
 		declared[o.ID()] = o
-		if !w.unasked(o) {
+		switch {
+		case w.unasked(o):
+		case w.changed(o):
+			changed = append(changed, o)
+		default:
 			look = append(look, wanted{o.APIVersion(), o.Component(), o.ID()})
 		}
 	}
+	unsure, err := w.compareChanged(ctx, changed)
+	if err != nil {
+		return plan.Observation{}, fmt.Errorf("observing the cluster: %w", err)
+	}
+	look = append(look, unsure...)
 	for id, entry := range inv.Entries {
 		if declared[id] == nil {
 			look = append(look, wanted{entry.APIVersion, entry.Component, id})
@@ -258,11 +268,11 @@ func (w *observing) declared(o *render.Object, list listing) bool {
 	return false
 }
 
-func terminating(o *metav1.PartialObjectMetadata) string {
-	if len(o.Finalizers) == 0 {
+func terminating(o metav1.Object) string {
+	if len(o.GetFinalizers()) == 0 {
 		return "being deleted"
 	}
-	return clean(fmt.Sprintf("being deleted, held by finalizers %v", o.Finalizers))
+	return clean(fmt.Sprintf("being deleted, held by finalizers %v", o.GetFinalizers()))
 }
 
 // settled says that what is recorded is what is declared and what is there.

@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"context"
 	"strings"
 
 	"millwright.dev/millwright/reconciler/plan"
@@ -39,11 +40,41 @@ func (w *observing) unasked(o *render.Object) bool {
 	return true
 }
 
-// watched says that an object was watched since an entry was recorded of it. Without
-// a version it is not on record how the object looked (row F08).
+// watched says that an object was watched since an entry was recorded of it.
 func (w *observing) watched(o *render.Object, entry plan.Entry) bool {
-	return !w.heed.Sweep && w.heed.Untouched != nil && !entry.Pending && entry.UID != "" && entry.ResourceVersion != "" &&
-		entry.Component == o.Component() && entry.APIVersion == o.APIVersion() && w.heed.Untouched(o.ID(), entry)
+	return !w.heed.Sweep && w.heed.Untouched != nil && recorded(o, entry) && w.heed.Untouched(o.ID(), entry)
+}
+
+// recorded says that it is on record how an object looked that is ours; without a
+// version it is not (row F08).
+func recorded(o *render.Object, entry plan.Entry) bool {
+	return !entry.Pending && entry.UID != "" && entry.ResourceVersion != "" && entry.Component == o.Component() && entry.APIVersion == o.APIVersion()
+}
+
+// changed says that an object of ours was seen not to be as it was recorded, so that
+// it will have to be compared.
+func (w *observing) changed(o *render.Object) bool {
+	id := o.ID()
+	return !w.heed.Sweep && w.heed.Changed != nil && recorded(o, w.inv.Entries[id]) && w.heed.Changed(id) &&
+		(w.heed.Resting == nil || !w.heed.Resting(id, o.Digest()))
+}
+
+// compareChanged compares objects without a look at their metadata: comparing reads
+// them anyway, and a repair waits for one request less. Of which it finds out too
+// little they are returned: one that is not there may only not be there yet for an
+// API server that is behind (row G15), and is looked at as others are.
+func (w *observing) compareChanged(ctx context.Context, objects []*render.Object) ([]wanted, error) {
+	if err := w.compareAll(ctx, objects); err != nil {
+		return nil, err
+	}
+	var unsure []wanted
+	for _, o := range objects {
+		if live := w.obs.Live[o.ID()]; live.State == plan.Absent || live.State == plan.Unknown {
+			delete(w.obs.Live, o.ID())
+			unsure = append(unsure, wanted{o.APIVersion(), o.Component(), o.ID()})
+		}
+	}
+	return unsure, nil
 }
 
 // judged remembers of an object that is matched exactly that nobody added to it:
