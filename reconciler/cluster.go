@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -67,6 +68,24 @@ func (p *pass) stillThere(ctx context.Context) error {
 		return at(v1alpha1.ConditionApplied, clusterReason(err), err)
 	}
 	return nil
+}
+
+// where asks whether it is still the same cluster while that is observed, if the pass
+// will most likely write, and otherwise when it is called. An answer of before counts
+// for a second.
+func (p *pass) where(ctx context.Context, revision accepted) func() error {
+	if p.attested(revision) && !p.hurt() {
+		return func() error { return p.stillThere(ctx) }
+	}
+	asked := p.plant.setup.Clock()
+	wait := beside(func() (struct{}, error) { return struct{}{}, p.stillThere(ctx) })
+	return func() error {
+		_, err := wait()
+		if p.plant.setup.Clock().Sub(asked) > time.Second {
+			return p.stillThere(ctx)
+		}
+		return err
+	}
 }
 
 func clusterReason(err error) string {

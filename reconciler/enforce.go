@@ -31,6 +31,7 @@ func (p *pass) observe(ctx context.Context, revision accepted) (plan.Observation
 		heed.Untouched = p.plant.setup.Watcher.Untouched(p.plant.key)
 		seen := p.plant.setup.Watcher.Seen(p.plant.key)
 		heed.Gone = func(id render.ID) bool { return seen[id] }
+		heed.Changed = func(id render.ID) bool { gone, is := seen[id]; return is && !gone }
 	}
 	observation, err := p.plant.engine.ObserveWith(ctx, revision.manifests, inventory, heed)
 	if err != nil {
@@ -45,11 +46,11 @@ func (p *pass) observe(ctx context.Context, revision accepted) (plan.Observation
 
 // intend makes the intent durable before the first write of a revision that
 // is not attested yet. A repair needs none: an earlier intent allowed it.
-func (p *pass) intend(ctx context.Context, revision accepted, todo plan.Plan) error {
+func (p *pass) intend(ctx context.Context, revision accepted, todo plan.Plan, sameCluster func() error) error {
 	if todo.Empty() {
 		return nil
 	}
-	if err := p.stillThere(ctx); err != nil {
+	if err := sameCluster(); err != nil {
 		return err
 	}
 	if p.attested(revision) {
@@ -59,20 +60,44 @@ func (p *pass) intend(ctx context.Context, revision accepted, todo plan.Plan) er
 		Commit: string(revision.commit()), Sequence: p.head.sequence + 1,
 		Rendered: revision.manifests.Digest(), Started: metav1.NewTime(p.started),
 	}
-	if err := p.decide(ctx, revision); err != nil {
-		return err
-	}
 	if before := p.factory.Status.Intent; before != nil && before.Sequence == intent.Sequence && before.Started.Time.Before(p.started) {
 		intent.Started = before.Started
+	}
+	if p.plant.held { // the verdict first: a revision that waits for it is not begun
+		if err := p.decide(ctx, revision); err != nil {
+			return err
+		}
+	}
+	stored := p.storeIntent(ctx, intent, len(todo.Changes()))
+	err := p.decide(ctx, revision)
+	p.plant.held = errors.Is(err, errHeld)
+	if other := stored(); err == nil {
+		err = other
+	}
+	if err != nil {
+		return err
 	}
 	if s := p.follow(); s.frozen.IsZero() {
 		s.frozen = p.mark().at
 	}
 	p.out.Intent = &intent
-	if err := p.progress(ctx, report.Progress(p.factory, intent, len(todo.Changes()))); err != nil {
-		return at(v1alpha1.ConditionApplied, report.ReasonClusterUnreachable, fmt.Errorf("storing the intent: %w", err))
-	}
 	return nil
+}
+
+// storeIntent begins to store the intent, beside the verdict: both have to be there
+// before the first write, and none needs the other. A Factory that somebody has
+// changed since it was read is not begun with.
+func (p *pass) storeIntent(ctx context.Context, intent v1alpha1.Intent, changes int) (wait func() error) {
+	status := report.Progress(p.factory, intent, changes)
+	stored := beside(func() (*v1alpha1.Factory, error) { return p.progress(ctx, status) })
+	return func() error {
+		f, err := stored()
+		if err != nil {
+			return at(v1alpha1.ConditionApplied, report.ReasonClusterUnreachable, fmt.Errorf("storing the intent: %w", err))
+		}
+		p.factory.Status, p.factory.ResourceVersion = f.Status, f.ResourceVersion
+		return nil
+	}
 }
 
 // apply carries the plan out while the drift watch holds its breath, and

@@ -19,8 +19,9 @@ import (
 type pass struct {
 	plant   *plant
 	factory *v1alpha1.Factory
-	// progress stores a status before the first write of a revision.
-	progress func(context.Context, v1alpha1.FactoryStatus) error
+	// progress stores a status before the first write of a revision, and returns the
+	// Factory as it is stored then; nil in a preview.
+	progress func(context.Context, v1alpha1.FactoryStatus) (*v1alpha1.Factory, error)
 	started  time.Time
 	out      report.Outcome
 	head     head

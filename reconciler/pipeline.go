@@ -109,6 +109,7 @@ func (p *pass) converge(ctx context.Context, revision accepted) {
 	if p.quiet(revision) {
 		return
 	}
+	same := p.where(ctx, revision)
 	observation, err := p.observe(ctx, revision)
 	if err != nil {
 		p.failed(v1alpha1.ConditionApplied, err)
@@ -120,7 +121,7 @@ func (p *pass) converge(ctx context.Context, revision accepted) {
 		return
 	}
 	todo = p.damp(todo.LeaveDrift(revision.leavesDrift))
-	if err := p.intend(ctx, revision, todo); err != nil {
+	if err := p.intend(ctx, revision, todo, same); err != nil {
 		if errors.Is(err, errHeld) {
 			p.keepBefore(ctx, revision)
 		}

@@ -84,8 +84,10 @@ type plant struct {
 	verdict   verdict
 	refusal   string
 	refusedAt time.Time
-	cluster   cluster
-	failures  int
+	// held says that the newest revision waits for its verdict.
+	held     bool
+	cluster  cluster
+	failures int
 	// repairs is what was put back lately, look when the next pass is due because
 	// of it.
 	repairs plan.History

@@ -105,9 +105,10 @@ func (r *Reconciler) pass(ctx context.Context, f *v1alpha1.Factory) (report.Outc
 		return out, nil
 	}
 	p.look, p.record, p.version = time.Time{}, time.Time{}, "" // until the status of this pass is stored
-	walk := &pass{plant: p, factory: f, started: out.Now, out: out, progress: func(ctx context.Context, s v1alpha1.FactoryStatus) error {
-		f.Status = s
-		return r.setup.Client.Status().Update(ctx, f)
+	walk := &pass{plant: p, factory: f, started: out.Now, out: out, progress: func(ctx context.Context, s v1alpha1.FactoryStatus) (*v1alpha1.Factory, error) {
+		next := f.DeepCopy()
+		next.Status = s
+		return next, r.setup.Client.Status().Update(ctx, next)
 	}}
 	out = walk.run(ctx)
 	if walk.settle != nil {
@@ -123,6 +124,7 @@ func (r *Reconciler) pass(ctx context.Context, f *v1alpha1.Factory) (report.Outc
 // report computes the status, stores it when it changed, and tells events and
 // metrics what is new.
 func (r *Reconciler) report(ctx context.Context, f, before *v1alpha1.Factory, out report.Outcome) error {
+	stored := f.Status
 	f.Status = report.Status(f, out)
 	r.setup.Metrics.Outcome(client.ObjectKeyFromObject(f), f, out)
 	log := ctrl.LoggerFrom(ctx)
@@ -130,7 +132,7 @@ func (r *Reconciler) report(ctx context.Context, f, before *v1alpha1.Factory, ou
 		log.Info(e.Message, "reason", e.Reason, "action", e.Action)
 		r.setup.Events.Eventf(f, nil, e.Type, e.Reason, e.Action, "%s", e.Message)
 	}
-	if report.SameStatus(before.Status, f.Status) {
+	if report.SameStatus(stored, f.Status) {
 		return nil
 	}
 	if err := r.setup.Client.Status().Update(ctx, f); err != nil {

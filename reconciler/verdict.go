@@ -89,28 +89,56 @@ func (p *pass) verdict(ctx context.Context, revision accepted) (verdict, error) 
 	if p.plant.verdict.name == name {
 		return p.plant.verdict, nil
 	}
-	artifact, err := p.artifact(revision)
+	v, err := p.findVerdict(ctx, name, revision)
+	if err == nil {
+		p.plant.verdict = v
+	}
+	return v, err
+}
+
+// findVerdict looks for the verdict while it packs what that would be about.
+func (p *pass) findVerdict(ctx context.Context, name string, revision accepted) (verdict, error) {
+	var stored v1alpha1.AppliedRevision
+	find := func() (struct{}, error) {
+		return struct{}{}, p.plant.setup.Reader.Get(ctx, client.ObjectKey{Namespace: p.factory.Namespace, Name: name}, &stored)
+	}
+	looked := beside(find)
+	artifact, failed := p.artifact(revision)
+	_, err := looked()
+	if failed != nil {
+		return verdict{}, failed
+	}
+	if apierrors.IsNotFound(err) {
+		v, not := p.storeVerdict(ctx, name, revision, artifact)
+		if !apierrors.IsAlreadyExists(not) {
+			return v, not
+		}
+		_, err = find() // another process was first, and its verdict counts
+	}
+	if err != nil {
+		return verdict{}, fmt.Errorf("looking for the verdict: %w", err)
+	}
+	return p.believeVerdict(name, stored.Spec, revision, artifact)
+}
+
+// storeVerdict makes the verdict on a revision and stores it. It is verified as one
+// that is found stored is, while the API server writes it.
+func (p *pass) storeVerdict(ctx context.Context, name string, revision accepted, artifact attest.Artifact) (verdict, error) {
+	spec, err := p.newVerdict(ctx, revision, artifact)
 	if err != nil {
 		return verdict{}, err
 	}
-	var stored v1alpha1.AppliedRevision
-	err = p.plant.setup.Reader.Get(ctx, client.ObjectKey{Namespace: p.factory.Namespace, Name: name}, &stored)
-	switch {
-	case apierrors.IsNotFound(err):
-		stored.Spec, err = p.newVerdict(ctx, revision, artifact)
-		if err == nil {
-			err = p.createRecord(ctx, name, stored.Spec)
-		}
-		if apierrors.IsAlreadyExists(err) { // another process was first, and its verdict counts
-			err = p.plant.setup.Reader.Get(ctx, client.ObjectKey{Namespace: p.factory.Namespace, Name: name}, &stored)
-		}
-		if err != nil {
-			return verdict{}, err
-		}
-	case err != nil:
-		return verdict{}, fmt.Errorf("looking for the verdict: %w", err)
+	believed := beside(func() (verdict, error) { return p.believeVerdict(name, spec, revision, artifact) })
+	err = p.createRecord(ctx, name, spec)
+	v, no := believed()
+	if err != nil {
+		return verdict{}, err
 	}
-	v, err := p.readVerdict(stored.Spec, string(revision.commit()), artifact.Digest())
+	return v, no
+}
+
+func (p *pass) believeVerdict(name string, spec v1alpha1.AppliedRevisionSpec, revision accepted, artifact attest.Artifact) (verdict, error) {
+	v, err := p.readVerdict(spec, string(revision.commit()), artifact.Digest())
 	var no *attest.Refusal
 	switch {
 	case errors.As(err, &no), errors.Is(err, errOtherVerdict):
@@ -119,7 +147,6 @@ func (p *pass) verdict(ctx context.Context, revision accepted) (verdict, error) 
 		return verdict{}, fmt.Errorf("verifying the stored verdict %s: %w", name, err)
 	}
 	v.name = name
-	p.plant.verdict = v
 	return v, nil
 }
 
