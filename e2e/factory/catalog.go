@@ -3,9 +3,11 @@ package main
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"millwright.dev/millwright/tools/assets"
@@ -67,19 +69,9 @@ func catalog(ctx context.Context, bin assets.Bin, own string) ([]images.Image, e
 		}
 		all = append(all, i)
 	}
-	goroot, err := goroot(ctx)
+	toolchain, err := toolchain(ctx)
 	if err != nil {
 		return nil, err
-	}
-	toolchain := images.Image{
-		Name: "go", Entrypoint: "/usr/local/go/bin/go", Leave: []string{"testdata", "api", "doc", "test", "misc"}, Files: map[string]string{},
-		Env: []string{"GOTOOLCHAIN=local", "GOPROXY=off", "GOFLAGS=-trimpath -buildvcs=false", "CGO_ENABLED=0"},
-	}
-	for _, part := range []string{"bin/go", "pkg/tool", "pkg/include", "src", "lib", "VERSION", "go.env"} {
-		from := filepath.Join(goroot, part)
-		if _, err := os.Stat(from); err == nil {
-			toolchain.Files["/usr/local/go/"+part] = from
-		}
 	}
 	millwright := images.Image{Name: "millwright", Entrypoint: "/millwright-controller", Files: map[string]string{
 		"/millwright-controller": filepath.Join(own, "millwright-controller"),
@@ -88,7 +80,54 @@ func catalog(ctx context.Context, bin assets.Bin, own string) ([]images.Image, e
 	return append(all, toolchain, millwright), nil
 }
 
-func goroot(ctx context.Context) (string, error) {
-	out, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
+// inGoroot makes the go command use, and install, archives of the standard library,
+// which it compiles into its cache otherwise (https://go.dev/doc/go1.20#go-command).
+// Builds here begin with an empty cache.
+const inGoroot = "GODEBUG=installgoroot=all"
+
+// toolchain is the image of the compiler, with the standard library compiled as the
+// Tasks of the catalog compile what needs it.
+func toolchain(ctx context.Context) (images.Image, error) {
+	goroot, err := goEnv(ctx, "GOROOT")
+	if err != nil {
+		return images.Image{}, err
+	}
+	i := images.Image{
+		Name: "go", Entrypoint: "/usr/local/go/bin/go", Leave: []string{"testdata"}, Files: map[string]string{},
+		Env: []string{"GOTOOLCHAIN=local", "GOPROXY=off", "GOFLAGS=-trimpath -buildvcs=false", "CGO_ENABLED=0", inGoroot},
+	}
+	for _, part := range []string{"bin/go", "pkg/tool", "pkg/include", "src", "lib", "VERSION", "go.env"} {
+		from := filepath.Join(goroot, part)
+		if _, err := os.Stat(from); err == nil {
+			i.Files["/usr/local/go/"+part] = from
+		}
+	}
+	archives, err := compileStandard(ctx)
+	i.Files["/usr/local/go/pkg/"+runtime.GOOS+"_"+runtime.GOARCH] = archives
+	return i, err
+}
+
+// compileStandard compiles the standard library, unless it is compiled, and says where
+// it is: without paths and without C, since what is compiled otherwise is not used.
+func compileStandard(ctx context.Context) (string, error) {
+	cache, err := assets.Cache()
+	if err != nil {
+		return "", err
+	}
+	version, err := goEnv(ctx, "GOVERSION")
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(cache, "standard-library", version)
+	cmd := exec.CommandContext(ctx, "go", "install", "-trimpath", "-pkgdir", dir, "std")
+	cmd.Env = append(os.Environ(), inGoroot, "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off", "GOOS=", "GOARCH=")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("compiling the standard library: %w\n%s", err, out)
+	}
+	return dir, nil
+}
+
+func goEnv(ctx context.Context, name string) (string, error) {
+	out, err := exec.CommandContext(ctx, "go", "env", name).Output()
 	return strings.TrimSpace(string(out)), err
 }
