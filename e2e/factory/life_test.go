@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -20,6 +21,8 @@ import (
 	"millwright.dev/millwright/e2e/localfactory"
 	"millwright.dev/millwright/e2e/node"
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
+	"millwright.dev/millwright/tools/assets"
+	"millwright.dev/millwright/tools/images"
 )
 
 func differs(got, want string) error {
@@ -77,17 +80,75 @@ func (f *factory) status(t *testing.T) (v1alpha1.FactoryStatus, error) {
 	return made.Status, err
 }
 
-// A component changes by a commit that somebody signed who may, and by nothing else.
+// A component gets another image, and other arguments, by a commit that somebody
+// signed who may, and by nothing else.
 func upgrade(t *testing.T, f *factory) {
-	generation := func() string {
-		return f.must(t, "get", "deployment", "tekton-chains-controller", "--namespace=tekton-chains", "--output=jsonpath={.metadata.generation}")
+	runs := func() string {
+		return f.must(t, "get", "pods", "--namespace=tekton-chains",
+			"--output=jsonpath={range .items[*]}{.spec.containers[*].image} {.spec.initContainers[*].args}{end}")
 	}
-	before := generation()
+	next := f.nextImage(t, "tekton-chains")
+	set := []string{"set", "image", "deployment/tekton-chains-controller", "--namespace=tekton-chains", "tekton-chains-controller=" + next}
+	if out, err := f.kubectl(t, set...); err == nil {
+		t.Errorf("by hand it is taken: %s", out)
+	}
+	if before := runs(); strings.Contains(before, next) || strings.Contains(before, "-timeout=9m") {
+		t.Fatalf("it runs already: %s", before)
+	}
+	name, _, _ := strings.Cut(next, "@")
+	old := regexp.MustCompile(regexp.QuoteMeta(name) + "@sha256:[0-9a-f]{64}")
+	files, err := f.as(t, "bob", "factory", "git", "grep", "--files-with-matches", name+"@sha256:")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, files)
+	}
+	for file := range strings.FieldsSeq(files) {
+		path := f.path("site", "factory", file)
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, old.ReplaceAll(data, []byte(next)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	f.commit(t, "bob", "bases/tekton-chains/patches/controller.yaml", "-timeout=10m", "-timeout=9m")
-	if generation() == before {
-		t.Error("the deployment is as it was")
-	}
 	f.must(t, "rollout", "status", "deployment/tekton-chains-controller", "--namespace=tekton-chains", "--timeout=120s")
+	eventually(t, time.Minute, "only the new one runs", func() error {
+		if now := runs(); strings.Count(now, "/tekton-chains@") != 1 || !strings.Contains(now, next) || !strings.Contains(now, "-timeout=9m") {
+			return fmt.Errorf("what runs is %s, and not %s", now, next)
+		}
+		return nil
+	})
+}
+
+// nextImage is an image of a component's program that is not the one that runs,
+// signed and described by who makes images: as the next release would be.
+func (f *factory) nextImage(t *testing.T, name string) string {
+	t.Helper()
+	bin, err := assets.Ensure(t.Context(), os.Stderr, name, "step")
+	if err != nil {
+		t.Fatal(err)
+	}
+	place := "/app/" + name
+	image, err := images.Build(t.Context(), t.TempDir(), images.Image{
+		Name: name, Files: map[string]string{place: bin.Path(name)}, Entrypoint: place, Env: []string{"RELEASE=next"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref, err := push(t.Context(), f.registry(t), name, image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := contents(t.Context(), t.TempDir(), bin.Path("step"), bin.Path(name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer := f.signerNamed(t, imageBuilder)
+	if err := errors.Join(signer.Attest(t.Context(), ref, images.Signature, nil), signer.Attest(t.Context(), ref, images.Contents, list)); err != nil {
+		t.Fatal(err)
+	}
+	return node.Registry + "/" + name + "@" + ref.DigestStr()
 }
 
 // records are the factory's own, by their number.
