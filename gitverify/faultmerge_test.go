@@ -44,8 +44,7 @@ func mergeScene(t *testing.T) (s forgeScene, asked map[string]gitverify.Request)
 	whole := s.merge(s.with("docs/x", "1", "docs/y", "1", "docs/w", "1"), first, forked)
 	aside := s.by("bob", approveMain, s.with("docs/v", "1"), s.by("alice", "v", s.with("docs/v", "1"), old))
 	beside := s.merge(s.with("docs/x", "1", "docs/y", "1", "docs/v", "1"), first, aside)
-	// An approval of what was there before the anchor, and both sides of a merge by
-	// the forge in the folder of the trust policy.
+	// An approval of what was there before the anchor.
 	early := s.by("bob", "e", s.with("docs/e", "1"), s.by("alice", approveMain, s.with(), old))
 	late := s.by("bob", "late", s.with("docs/x", "1", "docs/y", "1", "docs/e", "1"), first, s.by("alice", approveMain, s.with("docs/e", "1"), early))
 	evil := s.merge(s.with("docs/x", "1", "docs/y", "2", "docs/z", "1"), first, approved)
@@ -98,4 +97,21 @@ func TestAReadThatFailsOnceTurnsNoAnswerAboutMerges(t *testing.T) { // rules T2,
 	if reads < 200 {
 		t.Errorf("only %d objects were read", reads)
 	}
+}
+
+func TestAReadThatFailsOnceHidesNoSideInTheFolderOfTheTrustPolicy(t *testing.T) { // rule T6
+	t.Parallel()
+	s := newForgeScene(t, forgekey.SSH)
+	const one, other = "factory-config/trust/one", "factory-config/trust/other"
+	side := func(path string) gitverify.ID {
+		return s.by("bob", approveMain, s.with(path, "1"), s.by("alice", path, s.with(path, "1"), s.anchor))
+	}
+	ours := side(one)
+	merge := s.merge(s.with(one, "1", other, "1"), ours, side(other))
+	s.wantNo(s.verifier(), request(s.anchor, merge), "forge/content", merge)
+	s.wantYes(s.verifier(), request(s.anchor, s.merge(s.with(one, "1", "docs/x", "1"), ours, side("docs/x"))))
+	stumbles(t, "a merge", false, s, func(o gitverify.Objects) error {
+		_, err := gitverify.Forgetful(s.verifier()).Verify(t.Context(), o, request(s.anchor, merge))
+		return err
+	})
 }

@@ -200,6 +200,26 @@ func TestAReadThatFailsOnceWhileAProofIsMadeAgainTurnsNoAnswer(t *testing.T) { /
 	})
 }
 
+func TestAReadThatFailsOnceLeavesNoTipKnownThatWentWithItsKey(t *testing.T) { // rows B28, C22
+	t.Parallel()
+	s := newTagScene(t)
+	tip := s.change()
+	beat := s.beat(tip, sigstoretest.SignOptions{Subject: dave, ForeignCA: true, ForeignSCT: true, ForeignLog: true})
+	_, foreign := s.roots()
+	stumbles(t, "a heartbeat", false, s, func(o gitverify.Objects) error {
+		v := gitverify.Forgetful(s.verifier())
+		s.wantYes(v, request(s.anchor, tip))
+		if err := v.Replace(trusted(t, foreign)); err != nil {
+			t.Fatal(err)
+		}
+		got, err := v.Heartbeat(t.Context(), o, gitverify.HeartbeatRequest{Tag: beat, Anchor: s.anchor})
+		if err == nil && !got.Known {
+			return &gitverify.Refusal{Code: "not known"}
+		}
+		return err
+	})
+}
+
 func TestAQuestionThatNoHistoryAnswersIsAFaultOfWhoAsks(t *testing.T) {
 	t.Parallel()
 	r := newRepository(t)
