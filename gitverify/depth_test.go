@@ -3,13 +3,19 @@ package gitverify
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
+	rekorpb "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
+	"github.com/sigstore/sigstore-go/pkg/verify"
 	"golang.org/x/crypto/cryptobyte/asn1"
+	"google.golang.org/protobuf/proto"
 
 	"millwright.dev/millwright/gitverify/sigstoretest"
 	"millwright.dev/millwright/gitverify/trustpolicy"
@@ -275,5 +281,78 @@ func TestAPolicyThatIsNotThereIsToldFromOneThatIsNoFile(t *testing.T) {
 		w := walk{reader: objectReader{objects: h}, options: Options{PolicyPath: "policy"}}
 		_, _, err := w.policyOf(t.Context(), h.put("tree", bodyOfTree(c.entry)))
 		wantWords(t, name, err, c.words)
+	}
+}
+
+func TestANameThatOthersReadOtherwiseIsNobodys(t *testing.T) { // row B04
+	t.Parallel()
+	for subject, code := range map[string]string{
+		"https://ci.factory.test/w": "",
+		"HTTPS://ci.factory.test/w": codeSubject, // url.Parse makes the scheme small
+	} {
+		s := newSketch(t, sigstoretest.SignOptions{Subject: subject, EditCertificate: func(c *x509.Certificate) {
+			name := encodeDER(asn1.SEQUENCE, encodeDER(asn1.Tag(0x80|tagURI), []byte(subject)))
+			c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: sanOID(), Critical: true, Value: name})
+		}})
+		v, ev := s.verifier(nil), s.evidence()
+		p, ours := v.trusted.prove(ev)
+		_, theirs := v.referee.prove(ev)
+		if codeOf(ours) != code || codeOf(theirs) != code || code == "" && p.subject != subject {
+			t.Errorf("%s: we say %v of %q, sigstore-go says %v", subject, ours, p.subject, theirs)
+		}
+	}
+}
+
+func TestWhatSigstoreRefusesForNoReasonOfOursIsAnInvalidSignature(t *testing.T) { // decision 0004
+	t.Parallel()
+	s := newSketch(t, sigstoretest.SignOptions{})
+	r, ev := s.verifier(nil).referee, s.evidence()
+	b, err := newBundle(ev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for code, cause := range map[string]error{
+		codeSubject:    fmt.Errorf("wrapped: %w", &verify.ErrNoMatchingCertificateIdentity{}),
+		codeSigInvalid: errors.New("something else"),
+	} {
+		if err := r.diagnose(ev, b, cause); codeOf(err) != code {
+			t.Errorf("%v: got %v, want %s", cause, err, code)
+		}
+	}
+}
+
+func TestAProofForNoPlaceIsNotOneThatDoesNotHold(t *testing.T) { // row B15
+	t.Parallel()
+	s := newSketch(t, sigstoretest.SignOptions{Stamp: true, NoPromise: true})
+	r, ev := s.verifier(nil).referee, s.evidence()
+	wantWords(t, "as it should be", r.explainProof(ev, nil), "")
+	for name, change := range map[string]func(*rekorpb.InclusionProof){
+		"before the first":  func(p *rekorpb.InclusionProof) { p.LogIndex = -1 },
+		"of an empty log":   func(p *rekorpb.InclusionProof) { p.TreeSize = 0 },
+		"of less than none": func(p *rekorpb.InclusionProof) { p.TreeSize = -1 },
+	} {
+		other := ev
+		other.log.TransparencyLogEntry = proto.CloneOf(ev.log.TransparencyLogEntry)
+		change(other.log.InclusionProof)
+		err := r.explainProof(other, nil)
+		wantWords(t, name, err, "for no place in a log")
+		if codeOf(err) != codeProof {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+func TestALogEntryIsOfTheOneKindAndVersionThatIsWritten(t *testing.T) { // row B15
+	t.Parallel()
+	good := newSketch(t, sigstoretest.SignOptions{}).evidence().log.TransparencyLogEntry
+	for words, k := range map[string]*rekorpb.KindVersion{
+		"":                               {Kind: "hashedrekord", Version: "0.0.1"},
+		`"hashedrekord" version "0.0.2"`: {Kind: "hashedrekord", Version: "0.0.2"},
+		`"intoto" version "0.0.1"`:       {Kind: "intoto", Version: "0.0.1"},
+	} {
+		other := proto.CloneOf(good)
+		other.KindVersion = k
+		_, err := checkEntry(other)
+		wantWords(t, fmt.Sprint(k), err, words)
 	}
 }
