@@ -200,6 +200,25 @@ func TestAReadThatFailsOnceWhileAProofIsMadeAgainTurnsNoAnswer(t *testing.T) { /
 	})
 }
 
+// TestAReadThatFailsOncePutsNoTwoUnitsTogether: a step that could not be told is not
+// passed over. Together with the next one it would be judged by the policy before.
+func TestAReadThatFailsOncePutsNoTwoUnitsTogether(t *testing.T) { // rules T3, T8
+	t.Parallel()
+	s := strictScene(t)
+	newer := strings.Replace(strict("2"), "  identities:", "  - {name: other, paths: [\"other/**\"], role: maintainer, threshold: 1}\n  identities:", 1)
+	with := func(changes ...string) map[string]string {
+		return strictFiles(append([]string{policyPath, newer}, changes...)...)
+	}
+	ruled := s.by("bob", approveMain, with(), s.by("alice", "rule", with(), s.anchor))
+	tip := s.by("carol", "other", with("other/x", "1"), ruled)
+	early := s.by("carol", "other", strictFiles("other/x", "1"), s.anchor)
+	s.wantNo(s.verifier(), request(s.anchor, early), "rule/none", early)
+	stumbles(t, "a change by a new rule", true, s, func(o gitverify.Objects) error {
+		_, err := gitverify.Forgetful(s.verifier()).Verify(t.Context(), o, request(s.anchor, tip))
+		return err
+	})
+}
+
 func TestAReadThatFailsOnceLeavesNoTipKnownThatWentWithItsKey(t *testing.T) { // rows B28, C22
 	t.Parallel()
 	s := newTagScene(t)
