@@ -216,7 +216,11 @@ func (t boundTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	// The client's own deadline lives in the request's context: both must end it.
 	ctx, cancel := context.WithCancel(req.Context())
 	stop := context.AfterFunc(t.ctx, cancel)
-	resp, err := t.next.RoundTrip(req.WithContext(ctx))
+	req = req.Clone(ctx)
+	// To ask twice does no harm, so that a connection which the server closes just now,
+	// because it was idle for too long, is made again. This is not sent (net/http).
+	req.Header["X-Idempotency-Key"] = nil
+	resp, err := t.next.RoundTrip(req)
 	if err != nil {
 		stop()
 		cancel()
