@@ -82,7 +82,8 @@ func revisionName(ref string, revision accepted) string {
 // artifact packs the manifests of a revision once: its verdict and its record
 // both name it.
 func (p *pass) artifact(revision accepted) (attest.Artifact, error) {
-	key := strings.Join([]string{p.factory.Spec.Source.URL, revision.verification.Ref(), string(revision.commit()), revision.manifests.Digest()}, " ")
+	p.awaitPacked() // there is one packer
+	key := p.packing(revision)
 	if p.plant.packed.key == key {
 		return p.plant.packed.artifact, nil
 	}
@@ -92,6 +93,38 @@ func (p *pass) artifact(revision accepted) (attest.Artifact, error) {
 	}
 	p.plant.packed = packed{key, artifact}
 	return artifact, nil
+}
+
+// packAhead begins to pack a revision that is still being looked into: that takes
+// longer than to sign for it.
+func (p *pass) packAhead(revision accepted) {
+	if p.progress == nil || p.attested(revision) {
+		return // a preview leaves no evidence, a revision that is on record has it
+	}
+	p.awaitPacked()
+	key := p.packing(revision)
+	if p.plant.packed.key == key {
+		return
+	}
+	wait := beside(func() (attest.Artifact, error) { return artifactOf(&p.plant.packer, revision, p.factory) })
+	p.packingAhead = func() {
+		if artifact, err := wait(); err == nil {
+			p.plant.packed = packed{key, artifact}
+		}
+	}
+}
+
+// awaitPacked waits for what is packed ahead. Where that failed, whoever needs it fails.
+func (p *pass) awaitPacked() {
+	if p.packingAhead != nil {
+		p.packingAhead()
+		p.packingAhead = nil
+	}
+}
+
+// packing names an artifact by all that it is made of.
+func (p *pass) packing(revision accepted) string {
+	return strings.Join([]string{p.factory.Spec.Source.URL, revision.verification.Ref(), string(revision.commit()), revision.manifests.Digest()}, " ")
 }
 
 // packed is an artifact and the revision that it is of.
@@ -104,9 +137,9 @@ type packed struct {
 // the same revision.
 func artifactOf(packer *attest.Packer, revision accepted, f *v1alpha1.Factory) (attest.Artifact, error) {
 	objects := revision.manifests.Objects()
-	documents := make([][]byte, 0, len(objects))
+	documents := make([]attest.Document, 0, len(objects))
 	for _, o := range objects {
-		documents = append(documents, o.JSON())
+		documents = append(documents, o)
 	}
 	return packer.Pack(documents, attest.Origin{
 		Repository: f.Spec.Source.URL, Ref: revision.verification.Ref(), Commit: string(revision.commit()),

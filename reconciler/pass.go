@@ -39,6 +39,8 @@ type pass struct {
 	again, permitted bool
 	// settle ends what is still done beside the pass; nil where nothing is.
 	settle func()
+	// packingAhead ends what is packed ahead; nil where nothing is.
+	packingAhead func()
 	// look says that every object is looked at before it is written.
 	look bool
 }

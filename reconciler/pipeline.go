@@ -78,6 +78,7 @@ func (p *pass) examine(ctx context.Context, checkout source.Checkout) (accepted,
 	if err != nil {
 		return accepted{}, err
 	}
+	p.packAhead(accepted{verification: verification, rendered: rendered})
 	rulings, err := p.permit(ctx, verification, rendered, tree)
 	if err != nil {
 		return accepted{}, err

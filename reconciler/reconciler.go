@@ -111,6 +111,7 @@ func (r *Reconciler) pass(ctx context.Context, f *v1alpha1.Factory) (report.Outc
 		return next, r.setup.Client.Status().Update(ctx, next)
 	}}
 	out = walk.run(ctx)
+	walk.awaitPacked()
 	if walk.settle != nil {
 		walk.settle()
 	}

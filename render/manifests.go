@@ -67,6 +67,9 @@ func (o Object) Component() string { return o.component }
 // space): the bytes that are sent to the API server.
 func (o Object) JSON() []byte { return append([]byte(nil), o.json...) }
 
+// AppendJSON appends the canonical JSON to b.
+func (o Object) AppendJSON(b []byte) []byte { return append(b, o.json...) }
+
 // Size is the number of bytes of the canonical JSON.
 func (o Object) Size() int { return len(o.json) }
 

@@ -52,12 +52,16 @@ func (a Artifact) File() []byte { return bytes.Clone(a.file) }
 // given order as a YAML stream. A Secret with values is a refusal: the
 // registry is no place for it, and digests of it would give it away.
 func NewArtifact(documents [][]byte, origin Origin) (Artifact, error) {
-	return new(Packer).Pack(documents, origin)
+	texts := make([]Document, 0, len(documents))
+	for _, doc := range documents {
+		texts = append(texts, text(doc))
+	}
+	return new(Packer).Pack(texts, origin)
 }
 
 // Pack is [NewArtifact]; documents that the pack before had are not looked at and
 // compressed again.
-func (p *Packer) Pack(documents [][]byte, origin Origin) (Artifact, error) {
+func (p *Packer) Pack(documents []Document, origin Origin) (Artifact, error) {
 	layer, err := p.layer(documents)
 	if err != nil {
 		return Artifact{}, err
@@ -112,9 +116,13 @@ func add(out *bytes.Buffer, doc []byte) error {
 	out.Write(doc)
 	out.WriteByte('\n')
 	if out.Len() > maxManifests {
-		return refuse(CodeArtifactInvalid, "split the factory", "manifests are larger than %d bytes", maxManifests)
+		return tooLarge()
 	}
 	return nil
+}
+
+func tooLarge() error {
+	return refuse(CodeArtifactInvalid, "split the factory", "manifests are larger than %d bytes", maxManifests)
 }
 
 func mayPack(i int, doc []byte) error {

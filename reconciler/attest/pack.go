@@ -20,8 +20,23 @@ import (
 // the gzip file by itself (RFC 1952, section 2.2), and a member depends on nothing
 // but its document. Its zero value remembers nothing. Not for concurrent use.
 type Packer struct {
-	members map[[sha256.Size]byte][]byte
+	members map[string][]byte
+	size    int // of the newest file
 }
+
+// Document is one object as it goes into an artifact: its canonical JSON, and the
+// digest of that ("sha256:<hex>"), by which a [Packer] knows it again.
+type Document interface {
+	Digest() string
+	// AppendJSON appends the JSON to b.
+	AppendJSON(b []byte) []byte
+}
+
+// text is a document of which nothing is known but its bytes.
+type text []byte
+
+func (t text) Digest() string             { return Digest(t) }
+func (t text) AppendJSON(b []byte) []byte { return append(b, t...) }
 
 // layer is a gzipped tar of one file that depends on nothing but its bytes: no
 // time, no owner, no name in the headers.
@@ -30,30 +45,34 @@ type layer struct {
 	digest, diffID v1.Hash
 }
 
-func (p *Packer) layer(documents [][]byte) (*layer, error) {
-	var file bytes.Buffer
+func (p *Packer) layer(documents []Document) (*layer, error) {
+	file := make([]byte, 0, p.size+p.size/8)
 	members := make([][]byte, 0, len(documents))
-	known := make(map[[sha256.Size]byte][]byte, len(documents))
+	known := make(map[string][]byte, len(documents))
 	for i, doc := range documents {
-		sum := sha256.Sum256(doc)
-		member, ok := p.members[sum]
+		file = append(file, separator...)
+		begin := len(file)
+		file = append(doc.AppendJSON(file), '\n')
+		if len(file) > maxManifests {
+			return nil, tooLarge()
+		}
+		digest := doc.Digest()
+		member, ok := p.members[digest]
 		if !ok {
-			if err := mayPack(i, doc); err != nil {
+			written := file[begin : len(file)-1]
+			if err := mayPack(i, written); err != nil {
 				return nil, err
 			}
 			var err error
-			if member, err = compress([]byte(separator), doc, []byte("\n")); err != nil {
+			if member, err = compress([]byte(separator), written, []byte("\n")); err != nil {
 				return nil, err
 			}
 		}
-		known[sum] = member
+		known[digest] = member
 		members = append(members, member)
-		if err := add(&file, doc); err != nil {
-			return nil, err
-		}
 	}
-	p.members = known
-	return pack(file.Bytes(), members)
+	p.members, p.size = known, len(file)
+	return pack(file, members)
 }
 
 // pack puts the members of a file between a tar's header and its end.
