@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"millwright.dev/millwright/bench/figures"
 )
 
 // harmedAtOnce is how many Deployments are changed by hand at once in W4.
@@ -44,7 +46,7 @@ func (b *benchmark) onApps(ctx context.Context) error {
 			return err
 		}
 		to := revisions{base: base, old: old, changed: f.objects, commit: commit}
-		for _, name := range turn(names, round) {
+		for _, name := range figures.Turn(names, round) {
 			if err := b.appsOnce(ctx, f, name, to, filepath.Join(b.dir, fmt.Sprintf("w7-%d-%s", round, name))); err != nil {
 				return err
 			}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"millwright.dev/millwright/bench/figures"
 	"millwright.dev/millwright/e2e/localfactory"
 	"millwright.dev/millwright/tools/assets"
 )
@@ -82,15 +83,9 @@ func (b *benchmark) names() []string {
 	return out
 }
 
-// turn is the order of a round: everybody is first once.
-func turn(names []string, round int) []string {
-	at := round % len(names)
-	return append(slices.Clone(names[at:]), names[:at]...)
-}
-
 func (b *benchmark) measure(ctx context.Context) error {
-	b.load[0] = loadAverage()
-	defer func() { b.load[1] = loadAverage() }()
+	b.load[0] = figures.LoadAverage()
+	defer func() { b.load[1] = figures.LoadAverage() }()
 	if b.wants("w1") || b.wants("w2") || b.wants("w3") || b.wants("w4") {
 		if err := b.onFactory(ctx); err != nil {
 			return err
@@ -161,7 +156,7 @@ func (b *benchmark) bootstrap(ctx context.Context, f *floor) (kept []entry, err 
 	}
 	for round := range rounds {
 		b.say("W1, round %d of %d", round+1, rounds)
-		for _, name := range turn(b.names(), round) {
+		for _, name := range figures.Turn(b.names(), round) {
 			e, c, err := b.first(ctx, f, name, commit, filepath.Join(b.dir, fmt.Sprintf("w1-%d-%s", round, name)))
 			if err != nil {
 				return kept, err
@@ -205,13 +200,13 @@ func (b *benchmark) timed(ctx context.Context, e entry, what string, do func(con
 	var before, after map[string]float64
 	var err error
 	if ours {
-		if before, err = m.metrics(ctx); err != nil {
+		if before, err = m.floor.site.Metrics(ctx); err != nil {
 			return cost{}, err
 		}
 	}
 	c, err := e.measure(ctx, do)
 	if err == nil && ours {
-		after, err = m.metrics(ctx)
+		after, err = m.floor.site.Metrics(ctx)
 	}
 	if err != nil {
 		return c, err

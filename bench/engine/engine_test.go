@@ -100,25 +100,6 @@ func TestCPUTimeOfAProcessGrowsWithItsWork(t *testing.T) {
 	}
 }
 
-func TestAnAimIsMetWhenTheWorstRoundMeetsIt(t *testing.T) {
-	t.Parallel()
-	for name, tc := range map[string]struct {
-		aim  aim
-		want string
-	}{
-		"all rounds are above":  {atLeast("", 2, series{2, 3}), "yes"},
-		"one round is below":    {atLeast("", 2, series{1.9, 3}), "**no**"},
-		"all rounds are below":  {atMost("", 2, series{1, 2}), "yes"},
-		"one round is above":    {atMost("", 2, series{1, 2.1}), "**no**"},
-		"nothing was measured":  {atLeast("", 2, nil), "not measured"},
-		"nothing is the target": {atMost("", 0, series{0, 0}), "yes"},
-	} {
-		if got := tc.aim.met(); got != tc.want {
-			t.Errorf("%s: %s, want %s", name, got, tc.want)
-		}
-	}
-}
-
 func TestRoundsArePairedWhereOneDidMoreInEach(t *testing.T) {
 	t.Parallel()
 	b := &benchmark{results: results{}}

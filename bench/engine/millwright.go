@@ -1,15 +1,12 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -129,46 +126,8 @@ func (m *millwrightParty) repair(context.Context) error { return nil }
 
 // passes counts the passes that the controller has made with the answer yes.
 func (m *millwrightParty) passes(ctx context.Context) (float64, error) {
-	metrics, err := m.metrics(ctx)
+	metrics, err := m.floor.site.Metrics(ctx)
 	return metrics["millwright_passes_total"], err
-}
-
-// metrics are the controller's own, without labels, summed, and the time that it
-// spent in each stage under the stage's name.
-func (m *millwrightParty) metrics(ctx context.Context) (map[string]float64, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, m.floor.site.MetricsURL(), nil)
-	if err != nil {
-		return nil, err
-	}
-	client := &http.Client{Timeout: 10 * time.Second}
-	defer client.CloseIdleConnections()
-	resp, err := client.Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("asking the controller for its metrics: %w", err)
-	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, 8<<20))
-	if err != nil {
-		return nil, err
-	}
-	out := map[string]float64{}
-	for lines := bufio.NewScanner(bytes.NewReader(data)); lines.Scan(); {
-		line := lines.Text()
-		name, _, _ := strings.Cut(line, "{")
-		at := strings.LastIndexByte(line, ' ')
-		if strings.HasPrefix(line, "#") || at < 0 {
-			continue
-		}
-		name, _, _ = strings.Cut(name, " ")
-		if n, err := strconv.ParseFloat(line[at+1:], 64); err == nil {
-			out[name] += n
-			if _, stage, ok := strings.Cut(line, `stage="`); ok && name == "millwright_stage_duration_seconds_sum" {
-				stage, _, _ = strings.Cut(stage, `"`)
-				out[stage] += n
-			}
-		}
-	}
-	return out, nil
 }
 
 // stages tells where the controller spent the time between two readings.

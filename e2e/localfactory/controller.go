@@ -123,6 +123,17 @@ func (s *Site) WriteFactory(f *v1alpha1.Factory) error {
 // StartController starts the real controller with the given policy process, and
 // with more flags if any are given, and waits until it is ready.
 func (s *Site) StartController(ctx context.Context, policyEngine string, flags ...string) error {
+	if err := s.LaunchController(ctx, policyEngine, flags...); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	return s.controller.Wait(ctx, process.OK(&http.Client{}, "http://"+process.Addr(s.ports[2])+"/readyz"))
+}
+
+// LaunchController starts it and waits for nothing, for those who end it before it
+// is ready, or who measure from its start.
+func (s *Site) LaunchController(ctx context.Context, policyEngine string, flags ...string) error {
 	token, err := s.Sigstore.Token(ctx, sigstoretest.Workload, Subject, lifetime)
 	if err != nil {
 		return fmt.Errorf("giving the controller a token: %w", err)
@@ -145,12 +156,7 @@ func (s *Site) StartController(ctx context.Context, policyEngine string, flags .
 		Dir: s.Path("controller"), Env: []string{"HOME=" + s.Path("controller"), "TMPDIR=" + os.TempDir()},
 		Log: s.Path("controller.log"),
 	})
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	return s.controller.Wait(ctx, process.OK(&http.Client{}, "http://"+process.Addr(s.ports[2])+"/readyz"))
+	return err
 }
 
 // Controller is the controller's process, for those who count its CPU time; nil
