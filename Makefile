@@ -14,6 +14,8 @@ FUZZTIME ?= 20s
 ROUNDS ?= 3
 WORKLOADS ?= w1,w2,w3,w4,w7
 SOAK ?= 1m
+REVISIONS ?= 1000
+KILLS ?= 200
 COUNT ?=
 DIR ?= .factory
 
@@ -80,6 +82,10 @@ bench-audit: ## Measure going over a year of evidence again, beside the bare ari
 .PHONY: bench-engine
 bench-engine: ## Measure the loop beside Flux, kubectl and the least that can be done (long; ROUNDS= SOAK= WORKLOADS=)
 	@$(GO) run ./bench/engine -rounds $(ROUNDS) -soak $(SOAK) -workloads $(WORKLOADS) $(if $(KEEP),-dir $(KEEP))
+
+.PHONY: bench-evidence
+bench-evidence: ## Measure evidence beside cosign and the bare signing, and kill the controller (long; ROUNDS= REVISIONS= KILLS= SEED=)
+	@$(GO) run ./bench/evidence -rounds $(ROUNDS) -revisions $(REVISIONS) -kills $(KILLS) $(if $(SEED),-seed $(SEED)) $(if $(KEEP),-dir $(KEEP))
 
 .PHONY: mutation
 mutation: ## Remove each refusal of the verifier; fail unless only redundant ones go unmissed (hours)

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// timing is how long a revision waited, in seconds.
+type timing struct {
+	// before is what evidence adds before the first write: from the last answer
+	// about the cluster until that write arrives. verdict and intent are of it.
+	before, verdict, intent float64
+	// after is from the last write until the record is in the cluster, stored from
+	// then until the registry has it and that is noted.
+	after, stored float64
+	// whole is from the poke until the Factory says that all is done.
+	whole float64
+}
+
+// errUnseen is a revision whose requests are not those of one undisturbed pass.
+var errUnseen = errors.New("the audit log does not show")
+
+// timingOf reads the timing of a revision that nothing disturbed out of the
+// controller's requests, which are in the order of arrival.
+func timingOf(all []request, f followed) (timing, error) {
+	mine := between(all, f.poked, f.ready)
+	find := func(what string, from int, is func(request) bool) (int, error) {
+		if i := slices.IndexFunc(mine[from:], is); i >= 0 {
+			return from + i, nil
+		}
+		return 0, fmt.Errorf("%w %s of revision %d", errUnseen, what, f.revision)
+	}
+	asked, err := find("the question for the verdict", 0, func(r request) bool { return r.verb == "get" && isVerdict(r.object) })
+	if err != nil {
+		return timing{}, err
+	}
+	verdict, err := find("the verdict", asked, request.verdict)
+	if err != nil {
+		return timing{}, err
+	}
+	intent, err := find("the intent", verdict, request.intent)
+	if err != nil {
+		return timing{}, err
+	}
+	first, err := find("a write", intent, request.change)
+	if err != nil {
+		return timing{}, err
+	}
+	record, err := find("the record", first, request.record)
+	if err != nil {
+		return timing{}, err
+	}
+	stored, err := find("that the record is stored", record, request.stored)
+	if err != nil {
+		return timing{}, err
+	}
+	looked, last := f.poked, mine[first].done
+	for i, r := range mine {
+		if i < asked && r.resource != "events" && r.done.After(looked) && !r.done.After(mine[asked].received) {
+			looked = r.done
+		}
+		if i < record && r.change() && r.done.After(last) {
+			last = r.done
+		}
+	}
+	return timing{
+		before: seconds(looked, mine[first].received), verdict: seconds(looked, mine[verdict].done), intent: seconds(mine[verdict].done, mine[intent].done),
+		after: seconds(last, mine[record].done), stored: seconds(mine[record].done, mine[stored].done), whole: seconds(f.poked, f.ready),
+	}, nil
+}
+
+func seconds(from, to time.Time) float64 { return to.Sub(from).Seconds() }
+
+// The places where a SIGKILL can find a revision.
+const (
+	unasked    = "before the cluster was looked at"
+	looking    = "before the verdict"
+	decided    = "verdict stored"
+	intended   = "intent stored"
+	writing    = "first write done"
+	recorded   = "record made"
+	registered = "record in the registry"
+)
+
+func reachable() []string {
+	return []string{unasked, looking, decided, intended, writing, recorded, registered}
+}
+
+// reached is how far a revision had come, by what the controller had written. One
+// that is killed again had come as far as both together.
+func reached(all []request, from, to time.Time) string {
+	at := 0
+	for _, r := range between(all, from, to) {
+		step := 0
+		switch {
+		case r.stored():
+			step = 6
+		case r.record():
+			step = 5
+		case r.change():
+			step = 4
+		case r.verdict():
+			step = 2
+		case r.intent():
+			if at >= 2 {
+				step = 3
+			}
+		case r.resource != "events":
+			step = 1
+		}
+		at = max(at, step)
+	}
+	return reachable()[at]
+}
