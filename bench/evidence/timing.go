@@ -32,11 +32,11 @@ func timingOf(all []request, f followed) (timing, error) {
 		}
 		return 0, fmt.Errorf("%w %s of revision %d", errUnseen, what, f.revision)
 	}
-	asked, err := find("the question for the verdict", 0, func(r request) bool { return r.verb == "get" && isVerdict(r.object) })
+	verdict, err := find("the verdict", 0, request.verdict)
 	if err != nil {
 		return timing{}, err
 	}
-	verdict, err := find("the verdict", asked, request.verdict)
+	asked, err := find("the question for the verdict", 0, func(r request) bool { return r.verb == "get" && r.object == mine[verdict].object })
 	if err != nil {
 		return timing{}, err
 	}
