@@ -19,7 +19,7 @@ import (
 // for each, at the same Sigstore.
 type cosign struct {
 	program, dir, statement string
-	env, services           []string
+	env                     []string
 	// withKey is how it signs with a key, keyless with a certificate of Fulcio.
 	withKey, keyless []string
 }
@@ -30,11 +30,17 @@ func newCosign(ctx context.Context, f *floor, dir string, statement []byte) (*co
 		return nil, err
 	}
 	s := f.site.Sigstore
+	services := []string{"--rekor-url", s.RekorURL, "--timestamp-server-url", s.TimestampURL + "/api/v1/timestamp"}
+	withKey := services
+	if f.key != "" { // as our controller signs then
+		withKey = []string{"--tlog-upload=false"}
+	}
 	c := &cosign{
 		program: f.site.Path("bin", "cosign"), dir: dir, statement: filepath.Join(dir, "statement.json"),
-		withKey:  []string{"--key", filepath.Join(dir, "cosign.key")},
-		keyless:  []string{"--fulcio-url", s.FulcioURL, "--oidc-issuer", s.IssuerURL(sigstoretest.Workload), "--identity-token", f.site.Path("controller", "token")},
-		services: []string{"--rekor-url", s.RekorURL, "--timestamp-server-url", s.TimestampURL + "/api/v1/timestamp"},
+		withKey: append([]string{"--key", filepath.Join(dir, "cosign.key")}, withKey...),
+		keyless: append([]string{
+			"--fulcio-url", s.FulcioURL, "--oidc-issuer", s.IssuerURL(sigstoretest.Workload), "--identity-token", f.site.Path("controller", "token"),
+		}, services...),
 		env: []string{
 			"HOME=" + dir, "PATH=/usr/bin:/bin", "COSIGN_PASSWORD=", "TUF_ROOT=" + filepath.Join(dir, "tuf"), "SIGSTORE_NO_CACHE=true",
 		},
@@ -61,7 +67,7 @@ func (c *cosign) attest(ctx context.Context, signer []string, times int) (float6
 	began := time.Now()
 	for i := range times {
 		bundle := filepath.Join(c.dir, fmt.Sprintf("bundle-%d.json", i))
-		args := append([]string{"attest-blob", "--yes", "--statement", c.statement, "--new-bundle-format", "--bundle", bundle}, c.services...)
+		args := []string{"attest-blob", "--yes", "--statement", c.statement, "--new-bundle-format", "--bundle", bundle}
 		if err := c.run(ctx, append(args, signer...)...); err != nil {
 			return 0, err
 		}

@@ -173,7 +173,7 @@ func (f *floor) flags() []string {
 // verdict is stored, as everywhere but in an environment named local.
 func (f *floor) create(ctx context.Context, keep int) error {
 	factory := f.site.Factory(f.anchor, 24*time.Hour)
-	factory.Spec.Attest.WhenUnavailable, factory.Spec.Attest.Keep = "Hold", int32(keep) //nolint:gosec // the API server says what is too many
+	factory.Spec.Attest.WhenUnavailable, factory.Spec.Attest.Keep = "Hold", int32(keep)
 	factory.Spec.Attest.Heartbeat = metav1.Duration{Duration: 24 * time.Hour}
 	if f.key != "" {
 		a := &factory.Spec.Attest

@@ -111,8 +111,10 @@ func (f *floor) audit(ctx context.Context) (audit.Report, error) {
 	if f.key != "" {
 		signer = []string{"--key", f.key + ".pub", "--unsafe-without-log"}
 	}
-	said, err = f.millwright(ctx, append([]string{"audit", "--export", f.site.Path("factory.tar.gz"), "--trusted-root", f.site.Sigstore.TrustedRootPath,
-		"--anchor", f.anchor, "--head", head, "-o", "json"}, signer...)...)
+	said, err = f.millwright(ctx, append([]string{
+		"audit", "--export", f.site.Path("factory.tar.gz"), "--trusted-root", f.site.Sigstore.TrustedRootPath,
+		"--anchor", f.anchor, "--head", head, "-o", "json",
+	}, signer...)...)
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) { // a no is told by the report too
 		return audit.Report{}, err

@@ -83,12 +83,15 @@ func (r request) wrote() bool {
 
 // The writes of a revision, in their order.
 func (r request) verdict() bool { return r.wrote() && r.verb == "create" && isVerdict(r.object) }
+
 func (r request) intent() bool {
 	return r.wrote() && r.resource == factories && r.subresource == "status"
 }
+
 func (r request) change() bool {
 	return r.wrote() && r.namespace == declared && r.resource != "events"
 }
+
 func (r request) record() bool {
 	return r.wrote() && r.verb == "create" && r.resource == records && !isVerdict(r.object)
 }

@@ -12,8 +12,9 @@ type timing struct {
 	// before is what evidence adds before the first write: from the last answer
 	// about the cluster until that write arrives. verdict and intent are of it.
 	before, verdict, intent float64
-	// after is from the last write until the record is in the cluster, stored from
-	// then until the registry has it and that is noted.
+	// after is the same after the last write: from the last answer about the cluster
+	// until the record is in it. stored is from then until the registry has the
+	// record and that is noted.
 	after, stored float64
 	// whole is from the poke until the Factory says that all is done.
 	whole float64
@@ -56,19 +57,22 @@ func timingOf(all []request, f followed) (timing, error) {
 	if err != nil {
 		return timing{}, err
 	}
-	looked, last := f.poked, mine[first].done
-	for i, r := range mine {
-		if i < asked && r.resource != "events" && r.done.After(looked) && !r.done.After(mine[asked].received) {
-			looked = r.done
-		}
-		if i < record && r.change() && r.done.After(last) {
-			last = r.done
-		}
-	}
+	looked, last := answered(mine[:asked], f.poked, mine[asked].received), answered(mine[first:record], mine[first].done, mine[record].received)
 	return timing{
 		before: seconds(looked, mine[first].received), verdict: seconds(looked, mine[verdict].done), intent: seconds(mine[verdict].done, mine[intent].done),
 		after: seconds(last, mine[record].done), stored: seconds(mine[record].done, mine[stored].done), whole: seconds(f.poked, f.ready),
 	}, nil
+}
+
+// answered is when the last of some requests was answered, of those that were until
+// a time; events are told on the side, and nobody waits for them.
+func answered(some []request, from, until time.Time) time.Time {
+	for _, r := range some {
+		if r.resource != "events" && r.done.After(from) && !r.done.After(until) {
+			from = r.done
+		}
+	}
+	return from
 }
 
 func seconds(from, to time.Time) float64 { return to.Sub(from).Seconds() }
