@@ -107,7 +107,9 @@ func (r *Reconciler) pass(ctx context.Context, f *v1alpha1.Factory) (report.Outc
 	p.look, p.record, p.version = time.Time{}, time.Time{}, "" // until the status of this pass is stored
 	walk := &pass{plant: p, factory: f, started: out.Now, out: out, progress: func(ctx context.Context, s v1alpha1.FactoryStatus) (*v1alpha1.Factory, error) {
 		next := f.DeepCopy()
-		next.Status = s
+		if next.Status = s; report.SameStatus(f.Status, s) {
+			return next, nil // a process that died before it wrote anything had stored it
+		}
 		return next, r.setup.Client.Status().Update(ctx, next)
 	}}
 	out = walk.run(ctx)

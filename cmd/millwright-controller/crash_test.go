@@ -152,6 +152,35 @@ func (w *world) die(d death) {
 	again.Stop(shutdownGrace)
 }
 
+// TestAnIntentThatIsStoredIsNotStoredAgain kills the controller after its intent was
+// stored: the next one finds it, and has nothing to say before it writes.
+func TestAnIntentThatIsStoredIsNotStoredAgain(t *testing.T) { // row K08
+	t.Parallel()
+	w := newWorld(t, "intent", nil)
+	commit := w.revise("one", small)
+	ready := make(chan struct{})
+	var first *controller
+	rule := w.proxy.Inject(after("factories", "status", 0, "update")(func() { <-ready; first.Kill() }))
+	first = w.start(nil)
+	close(ready)
+	w.ended(first)
+	if rule.Hits() != 1 {
+		t.Fatalf("the intent was stored %d times", rule.Hits())
+	}
+	second := w.start(nil)
+	w.applied(commit)
+	stored := 0
+	for _, s := range w.proxy.Writes() {
+		if s.Resource == "factories" && s.Subresource == "status" {
+			stored++
+		}
+	}
+	if stored != 2 {
+		t.Errorf("the status was stored %d times, want the intent and the result", stored)
+	}
+	second.Stop(shutdownGrace)
+}
+
 // once wants that no object was written twice, but where nobody could know
 // whether the first write had arrived.
 func (w *world) once(before map[string]int) {
