@@ -10,7 +10,8 @@ import (
 // timing is how long a revision waited, in seconds.
 type timing struct {
 	// before is what evidence adds before the first write: from the last answer
-	// about the cluster until that write arrives. verdict and intent are of it.
+	// about the cluster until that write arrives. verdict and intent are how much of it
+	// it takes to store the one and the other, which is done at the same time.
 	before, verdict, intent float64
 	// after is the same after the last write: from the last answer about the cluster
 	// until the record is in it. stored is from then until the registry has the
@@ -41,11 +42,14 @@ func timingOf(all []request, f followed) (timing, error) {
 	if err != nil {
 		return timing{}, err
 	}
-	intent, err := find("the intent", verdict, request.intent)
+	first, err := find("a write", verdict, request.change)
 	if err != nil {
 		return timing{}, err
 	}
-	first, err := find("a write", intent, request.change)
+	intent, err := find("the intent", 0, request.intent)
+	if err == nil && intent > first {
+		err = fmt.Errorf("%w the intent of revision %d before the first write", errUnseen, f.revision)
+	}
 	if err != nil {
 		return timing{}, err
 	}
@@ -59,7 +63,7 @@ func timingOf(all []request, f followed) (timing, error) {
 	}
 	looked, last := answered(mine[:asked], f.poked, mine[asked].received), answered(mine[first:record], mine[first].done, mine[record].received)
 	return timing{
-		before: seconds(looked, mine[first].received), verdict: seconds(looked, mine[verdict].done), intent: seconds(mine[verdict].done, mine[intent].done),
+		before: seconds(looked, mine[first].received), verdict: seconds(looked, mine[verdict].done), intent: seconds(looked, mine[intent].done),
 		after: seconds(last, mine[record].done), stored: seconds(mine[record].done, mine[stored].done), whole: seconds(f.poked, f.ready),
 	}, nil
 }
@@ -82,7 +86,7 @@ const (
 	unasked    = "before the cluster was looked at"
 	looking    = "before the verdict"
 	decided    = "verdict stored"
-	intended   = "intent stored"
+	intended   = "verdict and intent stored"
 	writing    = "first write done"
 	recorded   = "record made"
 	registered = "record in the registry"
@@ -95,7 +99,7 @@ func reachable() []string {
 // reached is how far a revision had come, by what the controller had written. One
 // that is killed again had come as far as both together.
 func reached(all []request, from, to time.Time) string {
-	at := 0
+	at, intent := 0, false
 	for _, r := range between(all, from, to) {
 		step := 0
 		switch {
@@ -108,13 +112,14 @@ func reached(all []request, from, to time.Time) string {
 		case r.verdict():
 			step = 2
 		case r.intent():
-			if at >= 2 {
-				step = 3
-			}
+			intent = true
 		case r.resource != "events":
 			step = 1
 		}
 		at = max(at, step)
+	}
+	if at == 2 && intent {
+		at = 3
 	}
 	return reachable()[at]
 }
