@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -23,28 +24,33 @@ type rogue struct {
 	patch string
 }
 
-// rogues finds an object of each kind that somebody would change, and how.
+// perKind is how many objects of a kind are harmed in turn: one that is put back again
+// and again within two minutes is fought over, and damped.
+const perKind = 12
+
+// rogues finds objects of each kind that somebody would change, and how, a kind after
+// the other.
 func (b *bed) rogues(objects []*unstructured.Unstructured) ([]rogue, error) {
 	places, err := b.places(objects)
 	if err != nil {
 		return nil, err
 	}
-	var out []rogue
-	done := map[string]bool{}
+	turns, found := make([][]rogue, perKind), map[string]int{}
 	for _, o := range objects {
 		what, patch := harm(o)
-		if what == "" || done[what] {
+		turn := found[what]
+		if what == "" || turn == perKind {
 			continue
 		}
-		done[what] = true
+		found[what]++
 		p := places[o.GroupVersionKind()]
 		t := target{p.resource, "", o.GetName()}
 		if p.namespaced {
 			t.namespace = namespaceOf(o, p)
 		}
-		out = append(out, rogue{what, t, o, patch})
+		turns[turn] = append(turns[turn], rogue{what, t, o, patch})
 	}
-	return out, nil
+	return slices.Concat(turns...), nil
 }
 
 // harm is what is done to an object of a kind, if anything.
@@ -112,7 +118,7 @@ func (b *benchmark) drift(ctx context.Context, f *floor, entries []entry) error 
 				n = 2
 			}
 			for i := range n {
-				if err := b.restore(ctx, e, all[(round*2+i)%len(all)], "W4", e.repair); err != nil {
+				if err := b.restore(ctx, e, all[(round*n+i)%len(all)], "W4", e.repair); err != nil {
 					return err
 				}
 			}
@@ -190,13 +196,19 @@ func (b *benchmark) fluxAlone(ctx context.Context, e entry, x *fluxParty, f *flo
 	return errors.Join(interval("24h"), e.again(ctx))
 }
 
+// settled is how long it takes until what was told of is over: drift is on record a
+// minute after it was seen.
+const settled = 70 * time.Second
+
 // quiet is a time in which nothing happens.
 func (b *benchmark) quiet(ctx context.Context, entries []entry) error {
 	if b.soak == 0 {
 		return nil
 	}
 	b.say("nothing happens for %s", b.soak)
-	time.Sleep(2 * time.Second) // what was told of is over
+	if !b.quick {
+		time.Sleep(settled)
+	}
 	costs, errs := make([]cost, len(entries)), make([]error, len(entries))
 	var all sync.WaitGroup
 	for i, e := range entries {
