@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -75,9 +76,15 @@ func TestALeaderThatWasStoppedWritesNothingWhenItGoesOn(t *testing.T) { // rows 
 	one, two := w.rival("one"), w.rival("two")
 	commit := w.revise("one", small)
 	reached, release := make(chan struct{}), make(chan struct{})
-	held := one.proxy.Inject(faultproxy.Rule{Verbs: []string{"apply"}, Resource: "configmaps", Skip: 5, Times: 1, Fault: faultproxy.HoldCalling(release, func() { close(reached) })})
+	var once sync.Once
+	held := one.proxy.Inject(faultproxy.Rule{Verbs: []string{"apply"}, Resource: "configmaps", Skip: 5, Fault: faultproxy.HoldCalling(release, func() { once.Do(func() { close(reached) }) })})
 	old := w.start(nil, one.flags...)
 	<-reached
+	// Until every write that it may send at once is on its way, and held: what was
+	// about to be sent when it is stopped would be sent when it goes on.
+	for before := int64(0); held.Hits() > before; time.Sleep(500 * time.Millisecond) {
+		before = held.Hits()
+	}
 	w.must(old.Signal(syscall.SIGSTOP))
 	stopped, written := time.Now(), len(changed(one.proxy))
 	w.start(nil, two.flags...)
@@ -91,8 +98,8 @@ func TestALeaderThatWasStoppedWritesNothingWhenItGoesOn(t *testing.T) { // rows 
 		t.Error("a leader that lost its lease ended as if nothing had happened")
 	}
 	late := len(changed(one.proxy)) - written
-	if held.Hits() != 1 || late > 8 {
-		t.Errorf("the old leader was held %d times", held.Hits())
+	if held.Hits() == 0 || late > int(held.Hits()) {
+		t.Errorf("the old leader was held %d times, and wrote %d times since", held.Hits(), late)
 	}
 	// What was on its way when it was stopped may have arrived then. Nothing that
 	// the new leader had written already was written again.
