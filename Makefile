@@ -25,7 +25,7 @@ NESTED := cmd/millwright-policy tools/registry tools/pods tools/sigstore tools/c
 # compiled alike, so that nothing is compiled twice. Without cgo a binary with
 # kustomize in it links in seconds instead of half a minute.
 export CGO_ENABLED := 0
-export GOFLAGS := -trimpath -buildvcs=false
+export GOFLAGS := -trimpath -buildvcs=false -gcflags=all=-dwarf=false
 # Packages that need neither servers nor a child process.
 SHORT := ./gitverify ./render ./render/factory ./reconciler/plan ./reconciler/report ./internal/...
 GENERATED := reconciler/api bases/millwright/crds cmd/millwright-policy/internal/policy

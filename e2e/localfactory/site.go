@@ -194,7 +194,7 @@ func (s *Site) stillBuilding() (done func()) {
 // what loads plugins in a library below us is then not even linked.
 func Build(ctx context.Context, root, dir string, more ...string) error {
 	packages := append([]string{"./cmd/millwright", "./cmd/millwright-controller"}, more...)
-	flags := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", dir + "/"}
+	flags := []string{"build", "-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false", "-ldflags=-s -w", "-o", dir + "/"}
 	cmd := exec.CommandContext(ctx, "go", append(flags, packages...)...)
 	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	// The go command's own children, the linker and its linker, do not end with

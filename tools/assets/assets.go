@@ -11,7 +11,7 @@
 // number of processes may call Ensure at the same time.
 //
 // The cache is $MILLWRIGHT_CACHE, or millwright in the user's cache folder.
-// Nothing is ever deleted from it here.
+// No program is ever deleted from it here.
 //
 // What it refuses: to download a program instead of building it, and to build
 // anything that is not in its catalog. It needs no root, and no network beyond
@@ -26,6 +26,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -44,33 +45,94 @@ func (b Bin) Path(name string) string {
 }
 
 // Ensure sees to it that the named programs are in the cache. What it builds
-// it says on progress, a line now and then; nil means quiet.
+// it says on progress, a line now and then; nil means quiet. Programs of two
+// modules are built at a time: the end of a build, linking, keeps one core busy.
 func Ensure(ctx context.Context, progress io.Writer, names ...string) (Bin, error) {
 	if progress == nil {
 		progress = io.Discard
 	}
-	b, err := newBuilder(ctx, progress)
+	modules, err := byModule(names)
 	if err != nil {
 		return Bin{}, err
 	}
-	bin := Bin{files: map[string]string{}}
+	b, err := newBuilder(ctx, &lines{to: progress})
+	if err != nil {
+		return Bin{}, err
+	}
+	free, err := b.toolchain.free()
+	if err != nil {
+		return Bin{}, err
+	}
+	missing, err := b.missing(modules)
+	if err != nil {
+		return Bin{}, err
+	}
+	if lean(missing, free) {
+		fmt.Fprintf(b.progress, "%d GiB are free: what programs are made of is removed after each module, which takes longer than keeping it\n", free)
+		return b.ensureLean(ctx, modules)
+	}
+	return b.ensureAll(ctx, modules, 2)
+}
+
+// byModule are the assets that provide the named programs, each once, by their
+// modules, in the order in which those are first named.
+func byModule(names []string) ([][]asset, error) {
+	var modules [][]asset
+	place, seen := map[string]int{}, map[string]bool{}
 	for _, name := range names {
-		if bin.files[name] != "" {
-			continue
-		}
 		a, ok := lookup(name)
 		if !ok {
-			return Bin{}, fmt.Errorf("there is no program %q; there are %s", name, strings.Join(Names(), ", "))
+			return nil, fmt.Errorf("there is no program %q; there are %s", name, strings.Join(Names(), ", "))
 		}
-		dir, err := b.ensure(ctx, a)
-		if err != nil {
-			return Bin{}, fmt.Errorf("building %s: %w", a.names[0], err)
+		if seen[a.names[0]] {
+			continue
 		}
-		for _, n := range a.names {
-			bin.files[n] = filepath.Join(dir, n)
+		seen[a.names[0]] = true
+		at, ok := place[a.module]
+		if !ok {
+			at = len(modules)
+			place[a.module], modules = at, append(modules, nil)
+		}
+		modules[at] = append(modules[at], a)
+	}
+	return modules, nil
+}
+
+// ensureAll builds that many modules at a time, in their order. The first that
+// fails ends the others.
+func (b builder) ensureAll(ctx context.Context, modules [][]asset, atATime int) (Bin, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	bin := Bin{files: map[string]string{}}
+	next := make(chan []asset)
+	var one sync.Mutex
+	var workers sync.WaitGroup
+	for range atATime {
+		workers.Go(func() {
+			for assets := range next {
+				for _, a := range assets {
+					dir, err := b.ensure(ctx, a)
+					if err != nil {
+						cancel(fmt.Errorf("building %s: %w", a.names[0], err))
+						break
+					}
+					one.Lock()
+					for _, n := range a.names {
+						bin.files[n] = filepath.Join(dir, n)
+					}
+					one.Unlock()
+				}
+			}
+		})
+	}
+	for _, assets := range modules {
+		if ctx.Err() == nil {
+			next <- assets
 		}
 	}
-	return bin, nil
+	close(next)
+	workers.Wait()
+	return bin, context.Cause(ctx)
 }
 
 // builder is what the builds of one call of Ensure have in common.
@@ -78,6 +140,19 @@ type builder struct {
 	root, cache string
 	toolchain   toolchain
 	progress    io.Writer
+	caches      []string // what the environment says of the go command's caches; nil for its own
+}
+
+// lines lets several builds say what they do on one writer.
+type lines struct {
+	one sync.Mutex
+	to  io.Writer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.one.Lock()
+	defer l.one.Unlock()
+	return l.to.Write(p)
 }
 
 func newBuilder(ctx context.Context, progress io.Writer) (builder, error) {
@@ -106,15 +181,38 @@ func Missing(ctx context.Context, names ...string) ([]string, error) {
 		if !ok {
 			return nil, fmt.Errorf("there is no program %q", name)
 		}
-		digest, err := b.digest(a)
+		there, err := b.there(a)
 		if err != nil {
 			return nil, err
 		}
-		if !exists(filepath.Join(b.cache, a.names[0], digest)) {
+		if !there {
 			missing = append(missing, name)
 		}
 	}
 	return missing, nil
+}
+
+// missing counts the assets that are not in the cache.
+func (b builder) missing(modules [][]asset) (int, error) {
+	missing := 0
+	for _, assets := range modules {
+		for _, a := range assets {
+			there, err := b.there(a)
+			if err != nil {
+				return 0, err
+			}
+			if !there {
+				missing++
+			}
+		}
+	}
+	return missing, nil
+}
+
+// there says whether the asset is in the cache.
+func (b builder) there(a asset) (bool, error) {
+	digest, err := b.digest(a)
+	return err == nil && exists(filepath.Join(b.cache, a.names[0], digest)), err
 }
 
 // ensure returns the folder that holds the asset's files.
@@ -160,7 +258,7 @@ func (b builder) build(ctx context.Context, a asset, final string) error {
 	started := time.Now()
 	fmt.Fprintf(b.progress, "building %s: first time only, about %s on two cores\n", a.title(), minutes(a.minutes))
 	stop := b.heartbeat(a, started)
-	err = b.toolchain.compile(ctx, filepath.Join(b.root, a.module), filepath.Join(dir, a.names[0]), a)
+	err = b.toolchain.compile(ctx, filepath.Join(b.root, a.module), filepath.Join(dir, a.names[0]), a, b.caches)
 	stop()
 	if err != nil {
 		return err

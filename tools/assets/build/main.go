@@ -42,11 +42,11 @@ func run(ctx context.Context, list bool, group string, names []string) error {
 			return err
 		}
 	}
-	for _, name := range names { // one by one, so that what is done is printed
-		bin, err := assets.Ensure(ctx, os.Stderr, name)
-		if err != nil {
-			return err
-		}
+	bin, err := assets.Ensure(ctx, os.Stderr, names...)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
 		fmt.Println(bin.Path(name))
 	}
 	return nil
