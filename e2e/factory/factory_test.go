@@ -48,6 +48,7 @@ func TestFactory(t *testing.T) {
 		{"ACommitThatDoesNotWorkIsNotPublished", failingIsNotPublished},
 		{"ACommitDoesNotSayWhatWasBuilt", forgingIsNotBelieved},
 		{"DriftIsPutBack", drift},
+		{"WhatDoesNotRunSaysWhy", broken},
 		{"ASignedCommitUpgrades", upgrade},
 		{"OnlyASignedCatalogRuns", signedCatalog},
 		{"TheEvidenceHolds", evidence},

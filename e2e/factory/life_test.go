@@ -36,6 +36,13 @@ func differs(got, want string) error {
 // the commit is applied and attested.
 func (f *factory) commit(t *testing.T, who, file, from, to string) string {
 	t.Helper()
+	f.edit(t, file, from, to)
+	return f.push(t, who, "another "+from)
+}
+
+// edit changes a file in the working copy of the factory repository.
+func (f *factory) edit(t *testing.T, file, from, to string) {
+	t.Helper()
 	path := f.path("site", "factory", file)
 	data, err := os.ReadFile(path)
 	if err != nil || !bytes.Contains(data, []byte(from)) {
@@ -44,11 +51,27 @@ func (f *factory) commit(t *testing.T, who, file, from, to string) string {
 	if err := os.WriteFile(path, bytes.ReplaceAll(data, []byte(from), []byte(to)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return f.push(t, who, "another "+from)
 }
 
 // push commits what was changed as somebody, and waits until it is in force.
 func (f *factory) push(t *testing.T, who, message string) string {
+	t.Helper()
+	id := f.send(t, who, message)
+	eventually(t, 2*time.Minute, "commit "+id[:12]+" was applied", func() error {
+		made, err := f.status(t)
+		if err != nil {
+			return err
+		}
+		if made.Applied == nil || made.Applied.Commit != id {
+			return errors.New(summary(&v1alpha1.Factory{Status: made}))
+		}
+		return nil
+	})
+	return id
+}
+
+// send commits what was changed as somebody.
+func (f *factory) send(t *testing.T, who, message string) string {
 	t.Helper()
 	var id string
 	for _, args := range [][]string{
@@ -60,16 +83,6 @@ func (f *factory) push(t *testing.T, who, message string) string {
 		}
 		id = strings.TrimSpace(out)
 	}
-	eventually(t, 2*time.Minute, "commit "+id[:12]+" was applied", func() error {
-		made, err := f.status(t)
-		if err != nil {
-			return err
-		}
-		if made.Applied == nil || made.Applied.Commit != id {
-			return errors.New(summary(&v1alpha1.Factory{Status: made}))
-		}
-		return nil
-	})
 	return id
 }
 

@@ -33,13 +33,7 @@ func TestAnAccountWithItsGeneratedRightsMakesAnObjectAnew(t *testing.T) { // row
 		t.Fatal(err)
 	}
 	admin.grant(r)
-	cfg := rest.CopyConfig(admin.cfg)
-	cfg.Impersonate = rest.ImpersonationConfig{UserName: "system:serviceaccount:anew-system:controller"}
-	// The controller's own rights, which its install has, beside the generated ones.
-	s := &site{t: t, cfg: cfg, name: "anew"}
-	if s.Engine, err = New(cfg, Options{Factory: "anew", Namespace: "anew-system", AccountPrefix: "as-"}); err != nil {
-		t.Fatal(err)
-	}
+	s := admin.asController()
 	deadline := time.Now().Add(30 * time.Second) // rights are in force a moment later
 	for {
 		p, err := s.tryPlan(t.Context(), one, plan.DefaultLimits())
@@ -63,6 +57,19 @@ func TestAnAccountWithItsGeneratedRightsMakesAnObjectAnew(t *testing.T) { // row
 		t.Errorf("it was not made anew: %v", o.Object)
 	}
 	s.inSync(two)
+}
+
+// asController is the same site for the controller's account, which impersonates
+// those of the components.
+func (s *site) asController() *site {
+	s.t.Helper()
+	cfg := rest.CopyConfig(s.cfg)
+	cfg.Impersonate = rest.ImpersonationConfig{UserName: "system:serviceaccount:" + s.name + "-system:controller"}
+	e, err := New(cfg, Options{Factory: s.name, Namespace: s.name + "-system", AccountPrefix: "as-"})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return &site{t: s.t, cfg: cfg, name: s.name, Engine: e}
 }
 
 // grant makes the accounts with their rights, and what the controller of an

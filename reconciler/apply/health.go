@@ -2,13 +2,13 @@ package apply
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -57,6 +57,8 @@ type ObjectHealth struct {
 	ID      render.ID
 	Verdict Verdict
 	Message string
+
+	pods string // selects those of a workload
 }
 
 // Health is the health of a factory at one time.
@@ -118,9 +120,15 @@ func (e *Engine) judgeAll(ctx context.Context, objects []render.Object, j Judgin
 			ask = append(ask, o)
 		}
 	}
-	if err := e.askAll(ctx, ask, j, &h); err != nil {
+	ask, err = e.listNamespaces(ctx, ask, j, &h)
+	if err == nil {
+		err = e.askAll(ctx, ask, j, &h)
+	}
+	if err != nil {
 		return Health{}, fmt.Errorf("reading the health of objects: %w", err)
 	}
+	h.sort()
+	e.explainPods(ctx, &h)
 	h.conclude()
 	return h, nil
 }
@@ -148,8 +156,8 @@ func (h *Health) add(o render.Object, x ObjectHealth) {
 	}
 }
 
-// conclude takes the worst verdict.
-func (h *Health) conclude() {
+// sort puts the worst first.
+func (h *Health) sort() {
 	rank := []Verdict{Unhealthy, InProgress, Unknown}
 	slices.SortStableFunc(h.NotReady, func(a, b ObjectHealth) int {
 		if c := slices.Index(rank, a.Verdict) - slices.Index(rank, b.Verdict); c != 0 {
@@ -157,6 +165,10 @@ func (h *Health) conclude() {
 		}
 		return strings.Compare(plan.Name(a.ID), plan.Name(b.ID))
 	})
+}
+
+// conclude takes the worst verdict, which is the first.
+func (h *Health) conclude() {
 	if len(h.NotReady) == 0 {
 		h.Verdict = Ready
 		return
@@ -194,6 +206,44 @@ func hasState(id render.ID) bool {
 		return true
 	}
 	return strings.Contains(id.Group, ".") && !strings.HasSuffix(id.Group, ".k8s.io")
+}
+
+// listNamespaces judges namespaces, of which there are many in a factory and few in a
+// cluster beside those, from one list, and returns what is left to be asked for.
+func (e *Engine) listNamespaces(ctx context.Context, objects []render.Object, j Judging, h *Health) ([]render.Object, error) {
+	const most = 2 // that are asked for one by one
+	var namespaces, others []render.Object
+	for _, o := range objects {
+		if plan.IsNamespace(o.ID()) {
+			namespaces = append(namespaces, o)
+		} else {
+			others = append(others, o)
+		}
+	}
+	if len(namespaces) <= most {
+		return objects, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, e.opts.RequestTimeout)
+	defer cancel()
+	list, err := e.dynamic.Resource(corev1.SchemeGroupVersion.WithResource("namespaces")).List(ctx, metav1.ListOptions{})
+	if unreachable(err) {
+		return nil, err
+	}
+	if err != nil {
+		return objects, nil // each says for itself what is wrong
+	}
+	live := map[string]*unstructured.Unstructured{}
+	for i := range list.Items {
+		live[list.Items[i].GetName()] = &list.Items[i]
+	}
+	for _, o := range namespaces {
+		if u := live[o.ID().Name]; u != nil {
+			h.add(o, judgeLive(u, j.Checks[o.Component()]))
+		} else {
+			h.add(o, ObjectHealth{Verdict: InProgress, Message: "not there"})
+		}
+	}
+	return others, nil
 }
 
 func (e *Engine) askAll(ctx context.Context, objects []render.Object, j Judging, h *Health) error {
@@ -256,7 +306,7 @@ func judgeLive(live *unstructured.Unstructured, checks []check) ObjectHealth {
 	if err != nil {
 		return ObjectHealth{Verdict: Unknown, Message: clean(err.Error())}
 	}
-	x := ObjectHealth{Message: clean(result.Message)}
+	x := ObjectHealth{Message: clean(result.Message), pods: podsOf(live)}
 	switch result.Status {
 	case status.CurrentStatus:
 		x.Verdict = Ready
@@ -268,86 +318,4 @@ func judgeLive(live *unstructured.Unstructured, checks []check) ObjectHealth {
 		x.Verdict = Unknown
 	}
 	return x
-}
-
-// definitions says which declared definitions are Established. What was seen
-// once is not asked again.
-func (e *Engine) definitions(ctx context.Context, objects []render.Object, j Judging) (map[string]ObjectHealth, error) {
-	out := map[string]ObjectHealth{}
-	missing := false
-	for _, o := range objects {
-		if !plan.IsDefinition(o.ID()) {
-			continue
-		}
-		if e.isEstablished(o, j) {
-			out[o.ID().Name] = ObjectHealth{Verdict: Ready}
-			continue
-		}
-		out[o.ID().Name] = ObjectHealth{Verdict: InProgress, Message: "not there"}
-		missing = true
-	}
-	if !missing {
-		return out, nil
-	}
-	listed, err := e.listDefinitions(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, u := range listed {
-		name := u.Object.Metadata.Name
-		if _, declared := out[name]; !declared {
-			continue
-		}
-		problem, final := u.problem()
-		switch {
-		case problem == "":
-			out[name] = ObjectHealth{Verdict: Ready}
-			e.sawEstablished(u.Object.Metadata.UID)
-		case final:
-			out[name] = ObjectHealth{Verdict: Unhealthy, Message: clean(problem)}
-		default:
-			out[name] = ObjectHealth{Verdict: InProgress, Message: problem}
-		}
-	}
-	return out, nil
-}
-
-// listDefinitions reads name and conditions of all definitions in one request.
-// The schemas, which are megabytes, are skipped and not decoded.
-func (e *Engine) listDefinitions(ctx context.Context) ([]usable, error) {
-	ctx, cancel := context.WithTimeout(ctx, e.opts.RequestTimeout)
-	defer cancel()
-	stream, err := e.rest.Get().AbsPath("/apis/apiextensions.k8s.io/v1/customresourcedefinitions").Stream(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer stream.Close()
-	var list struct {
-		Items []json.RawMessage `json:"items"`
-	}
-	if err := json.NewDecoder(stream).Decode(&list); err != nil {
-		return nil, err
-	}
-	out := make([]usable, len(list.Items))
-	for i, raw := range list.Items {
-		if err := json.Unmarshal(raw, &out[i].Object); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
-}
-
-// isEstablished remembers what was seen: a definition does not lose its names
-// but by being deleted, and then its UID is another one.
-func (e *Engine) isEstablished(o render.Object, j Judging) bool {
-	uid := ""
-	if j.uid != nil {
-		uid = j.uid(o.ID())
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if uid == "" {
-		uid = e.stored[o.Component()][o.ID()].UID
-	}
-	return uid != "" && e.established[uid]
 }

@@ -18,7 +18,8 @@
 // The controller itself lists and watches the kinds that are declared, since one
 // look serves all components and a list cannot tell whose object is whose. It
 // may do so in the namespaces where there are such objects, and of Secrets only
-// for those that are declared. It keeps the inventory records itself.
+// for those that are declared. Where there are workloads it may list pods and
+// events, too, to say why one is not ready. It keeps the inventory records itself.
 //
 // # Roles and bindings
 //
@@ -186,6 +187,11 @@ func (w *work) declared(o render.Object) error {
 		}
 	}
 	w.observe(id, r)
+	if RunsPods(id) {
+		for _, resource := range []string{"pods", "events"} {
+			w.controller.add(id.Namespace, permission{verb: verbList, resource: resource})
+		}
+	}
 	if id.Group == rbacv1.GroupName {
 		w.grant(h, o)
 	}
@@ -229,6 +235,19 @@ func Look(id render.ID) (namespace, name string) {
 		return id.Namespace, id.Name
 	}
 	return id.Namespace, ""
+}
+
+// RunsPods says whether objects of a kind have pods made. How many of them are
+// ready the object says itself; why the others are not, the controller reads from
+// them, and from events.
+func RunsPods(id render.ID) bool {
+	switch id.Group {
+	case "apps":
+		return id.Kind != "ControllerRevision"
+	case "batch":
+		return id.Kind == "Job"
+	}
+	return false
 }
 
 // RecordName is the name of the ConfigMap that holds the inventory record of a

@@ -101,6 +101,7 @@ func TestAComponentMayTouchItsObjectsByNameAndTheControllerMayLookForThem(t *tes
 		`a: verbs [list watch] on resources [configmaps] of groups [""]`,
 		`a: verbs [list watch] on resources [deployments] of groups [apps]`,
 		`a: verbs [list watch] on resources [secrets] of groups [""] named [key]`,
+		`a: verbs [list] on resources [events pods] of groups [""]`,
 		`b: verbs [list watch] on resources [configmaps] of groups [""]`,
 		`millwright-system: verbs [impersonate] on resources [serviceaccounts] of groups [""] named [millwright-first millwright-second]`,
 		`millwright-system: verbs [get update] on resources [configmaps] of groups [""] named [millwright-inventory-f.first millwright-inventory-f.second]`,
