@@ -155,6 +155,8 @@ type Engine struct {
 	// rebuilt are the lists that an inventory was just rebuilt from: they need not be
 	// read again to observe what is in them.
 	rebuilt map[kindKey]listing
+	// refreshed says that what is served was asked since then.
+	refreshed bool
 	// proven remembers comparisons that found nothing to change.
 	proven map[render.ID]finding
 	// established remembers definitions that were seen Established.

@@ -28,13 +28,18 @@ type wanted struct {
 // nothing of the kind has happened lately; one object is read at once. The listing of an object holds it if it is there.
 func (w *observing) look(ctx context.Context, objects []wanted) (func(wanted) listing, error) {
 	e := w.engine
+	var err error
+	if len(w.inv.Entries)+len(w.inv.Records) == 0 {
+		if objects, err = e.reachable(ctx, objects); err != nil {
+			return nil, err
+		}
+	}
 	single, kinds := map[render.ID]listing{}, make([]kindKey, 0, len(objects))
 	if len(w.obs.Live) == 0 || len(objects) > maxSingle {
 		for _, o := range objects {
 			kinds = append(kinds, e.keyOf(o.apiVersion, o.id))
 		}
 	} else {
-		var err error
 		if single, kinds, err = w.lookSingly(ctx, objects); err != nil {
 			return nil, err
 		}
@@ -43,6 +48,7 @@ func (w *observing) look(ctx context.Context, objects []wanted) (func(wanted) li
 	if err == nil {
 		err = e.awaitFresh(ctx, lists, w.inv)
 	}
+	// What is in no list is not there.
 	return func(o wanted) listing {
 		if l, ok := single[o.id]; ok {
 			return l

@@ -158,14 +158,26 @@ func (e *Engine) lists(ctx context.Context, kinds []kindKey) (map[kindKey]listin
 }
 
 // refreshIfMissing asks what is served again if a kind seems not to be: it may
-// have been installed since.
+// have been installed since. Once in an observation is enough.
 func (e *Engine) refreshIfMissing(ctx context.Context, kinds map[kindKey]bool) error {
+	e.mu.Lock()
+	refreshed := e.refreshed
+	e.mu.Unlock()
+	if refreshed {
+		return nil
+	}
 	for k := range kinds {
 		if _, err := e.served.lookup(ctx, k.apiVersion, k.kind); err != nil {
 			if unreachable(err) && ctx.Err() != nil {
 				return err
 			}
-			return e.served.refresh(ctx)
+			if err := e.served.refresh(ctx); err != nil {
+				return err
+			}
+			e.mu.Lock()
+			e.refreshed = true
+			e.mu.Unlock()
+			return nil
 		}
 	}
 	return nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/dynamic"
@@ -31,89 +29,6 @@ const (
 	noteComponent  = "millwright.dev/component"
 	labelManagedBy = "app.kubernetes.io/managed-by"
 )
-
-// LoadInventory reads the records of the factory. A record that is missing or
-// damaged is rebuilt from the field managers of the kinds that the component
-// declares. Components that the manifests no longer have are found by label.
-func (e *Engine) LoadInventory(ctx context.Context, m render.Manifests) (plan.Inventory, error) {
-	e.listed(nil)
-	inv, held, err := e.heldInventory(ctx, m)
-	if err != nil {
-		return plan.Inventory{}, fmt.Errorf("loading the inventory: %w", err)
-	}
-	if held {
-		return inv, nil
-	}
-	records, err := e.listRecords(ctx)
-	if err != nil {
-		return plan.Inventory{}, fmt.Errorf("loading the inventory: %w", err)
-	}
-	components := map[string]bool{}
-	for _, c := range m.Components() {
-		components[c.Name] = true
-	}
-	for c := range records {
-		components[c] = true
-	}
-	for _, component := range slices.Sorted(maps.Keys(components)) {
-		if err := e.loadComponent(ctx, m, component, records[component], &inv); err != nil {
-			return plan.Inventory{}, fmt.Errorf("loading the inventory of %s: %w", component, err)
-		}
-	}
-	return inv, nil
-}
-
-func (e *Engine) loadComponent(ctx context.Context, m render.Manifests, component string, rec *unstructured.Unstructured, inv *plan.Inventory) error {
-	if rec == nil {
-		// Somebody may have taken the label away; the name is still the name.
-		named, found, err := e.getRecord(ctx, component)
-		if err != nil {
-			return err
-		}
-		if found {
-			rec = named
-		}
-	}
-	var entries map[render.ID]plan.Entry
-	if rec != nil {
-		inv.Records[component] = rec.GetResourceVersion()
-		trusted := e.trusts(component, rec.GetResourceVersion())
-		data, _, _ := unstructured.NestedString(rec.Object, "data", recordKey)
-		decoded, err := plan.DecodeRecord(component, []byte(data))
-		if errors.Is(err, plan.ErrRecordNewer) {
-			return err // to rebuild it would throw away what the newer one knows (row K24)
-		}
-		if err == nil {
-			entries = decoded
-		}
-		if !trusted {
-			distrust(entries)
-		}
-	}
-	e.remember(component, entries)
-	if entries == nil {
-		rebuilt, err := e.rebuild(ctx, m, component, rec != nil)
-		if err != nil {
-			return fmt.Errorf("rebuilding it: %w", err)
-		}
-		if len(rebuilt) > 0 || rec != nil {
-			inv.Rebuilt = append(inv.Rebuilt, component)
-		}
-		entries = rebuilt
-	}
-	gather(inv, entries)
-	return nil
-}
-
-// gather adds the entries of a component. An object that moved between components
-// may be in two records after a crash; the completed entry is the true one.
-func gather(inv *plan.Inventory, entries map[render.ID]plan.Entry) {
-	for id, entry := range entries {
-		if old, double := inv.Entries[id]; !double || old.Pending {
-			inv.Entries[id] = entry
-		}
-	}
-}
 
 // trusts says whether a record is the version that this engine read first or
 // wrote last. One that is not stays distrusted until it is written again.
@@ -144,52 +59,6 @@ func distrust(entries map[render.ID]plan.Entry) {
 	}
 }
 
-// rebuild finds what carries the component's field manager among the kinds
-// that it declares. Where there was a record, every kind has to be readable;
-// where there was none, most likely because this is the first pass, a kind that
-// we may not read must not keep the others from being installed.
-func (e *Engine) rebuild(ctx context.Context, m render.Manifests, component string, all bool) (map[render.ID]plan.Entry, error) {
-	var ids []kindKey
-	for _, o := range m.Objects() {
-		if o.Component() == component {
-			ids = append(ids, e.keyOf(o.APIVersion(), o.ID()))
-		}
-	}
-	out := map[render.ID]plan.Entry{}
-	lists, err := e.lists(ctx, ids)
-	if err != nil {
-		return nil, err
-	}
-	e.listed(lists)
-	for key, list := range lists {
-		if list.err != nil && all {
-			return nil, list.err
-		}
-		for id, o := range list.objects {
-			meta, managed := plan.MetaOf(o, e.manager(component))
-			if managed {
-				out[id] = plan.Entry{Component: component, APIVersion: key.apiVersion, Meta: meta}
-			}
-		}
-	}
-	return out, nil
-}
-
-// listed keeps lists until the observation that comes next; without any it forgets
-// them.
-func (e *Engine) listed(lists map[kindKey]listing) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if lists == nil || e.rebuilt == nil {
-		e.rebuilt = map[kindKey]listing{}
-	}
-	for key, list := range lists {
-		if list.err == nil {
-			e.rebuilt[key] = list
-		}
-	}
-}
-
 func (e *Engine) records() dynamic.ResourceInterface {
 	return e.dynamic.Resource(corev1.SchemeGroupVersion.WithResource("configmaps")).Namespace(e.opts.Namespace)
 }
@@ -211,16 +80,6 @@ func (e *Engine) listRecords(ctx context.Context) (map[string]*unstructured.Unst
 		}
 	}
 	return out, nil
-}
-
-func (e *Engine) getRecord(ctx context.Context, component string) (rec *unstructured.Unstructured, found bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, e.opts.RequestTimeout)
-	defer cancel()
-	rec, err = e.records().Get(ctx, e.recordName(component), metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return nil, false, nil
-	}
-	return rec, err == nil, err
 }
 
 // store makes the records say what inv says, for components where they do not,
