@@ -79,60 +79,6 @@ func revisionName(ref string, revision accepted) string {
 	return strings.TrimPrefix(strings.TrimPrefix(ref, "refs/heads/"), tagPrefix) + "@sha1:" + commit[:12]
 }
 
-// artifact packs the manifests of a revision once: its verdict and its record
-// both name it.
-func (p *pass) artifact(revision accepted) (attest.Artifact, error) {
-	p.awaitPacked() // there is one packer
-	key := p.packing(revision)
-	if p.plant.packed.key == key {
-		return p.plant.packed.artifact, nil
-	}
-	artifact, err := artifactOf(&p.plant.packer, revision, p.factory)
-	if err != nil {
-		return attest.Artifact{}, err
-	}
-	p.plant.packed = packed{key, artifact}
-	return artifact, nil
-}
-
-// packAhead begins to pack a revision that is still being looked into: that takes
-// longer than to sign for it.
-func (p *pass) packAhead(revision accepted) {
-	if p.progress == nil || p.attested(revision) {
-		return // a preview leaves no evidence, a revision that is on record has it
-	}
-	p.awaitPacked()
-	key := p.packing(revision)
-	if p.plant.packed.key == key {
-		return
-	}
-	wait := beside(func() (attest.Artifact, error) { return artifactOf(&p.plant.packer, revision, p.factory) })
-	p.packingAhead = func() {
-		if artifact, err := wait(); err == nil {
-			p.plant.packed = packed{key, artifact}
-		}
-	}
-}
-
-// awaitPacked waits for what is packed ahead. Where that failed, whoever needs it fails.
-func (p *pass) awaitPacked() {
-	if p.packingAhead != nil {
-		p.packingAhead()
-		p.packingAhead = nil
-	}
-}
-
-// packing names an artifact by all that it is made of.
-func (p *pass) packing(revision accepted) string {
-	return strings.Join([]string{p.factory.Spec.Source.URL, revision.verification.Ref(), string(revision.commit()), revision.manifests.Digest()}, " ")
-}
-
-// packed is an artifact and the revision that it is of.
-type packed struct {
-	key      string
-	artifact attest.Artifact
-}
-
 // artifactOf is the rendered manifests as an OCI artifact, the same bytes for
 // the same revision.
 func artifactOf(packer *attest.Packer, revision accepted, f *v1alpha1.Factory) (attest.Artifact, error) {
@@ -207,7 +153,10 @@ func (p *pass) create(ctx context.Context, statement attest.Statement, kind stri
 // signer builds the signer that the Factory asks for.
 func (p *plant) signer(f *v1alpha1.Factory) (attest.Signer, error) {
 	spec := f.Spec.Attest
-	services := attest.Services{Fulcio: spec.Fulcio, Rekor: spec.Rekor, TimestampAuthority: spec.TimestampAuthority}
+	services := attest.Services{
+		Fulcio: spec.Fulcio, Rekor: spec.Rekor, RekorVersion: uint32(spec.RekorVersion), //nolint:gosec // the schema has 1 and 2
+		TimestampAuthority: spec.TimestampAuthority,
+	}
 	if spec.Signer == signerKey {
 		if p.setup.Key == nil {
 			return nil, errNoKey

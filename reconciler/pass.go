@@ -37,10 +37,8 @@ type pass struct {
 	// again says that a revision is examined that was in force before, permitted
 	// that the rules of what it affects were met then.
 	again, permitted bool
-	// settle ends what is still done beside the pass; nil where nothing is.
-	settle func()
-	// packingAhead ends what is packed ahead; nil where nothing is.
-	packingAhead func()
+	// ahead is what is done beside the pass.
+	ahead ahead
 	// look says that every object is looked at before it is written.
 	look bool
 }

@@ -78,22 +78,19 @@ func (p *pass) examine(ctx context.Context, checkout source.Checkout) (accepted,
 	if err != nil {
 		return accepted{}, err
 	}
-	p.packAhead(accepted{verification: verification, rendered: rendered})
-	rulings, err := p.permit(ctx, verification, rendered, tree)
-	if err != nil {
+	revision := accepted{tag: checkout.Tag, verification: verification, rendered: rendered}
+	p.packAhead(ctx, revision)
+	if revision.materials, err = p.materials(verification, tree, rendered); err != nil {
 		return accepted{}, err
 	}
-	verdict, err := p.test(ctx, rendered.manifests)
-	if err != nil {
+	if revision.rulings, err = p.permit(ctx, verification, rendered, tree); err != nil {
 		return accepted{}, err
 	}
-	materials, err := p.materials(verification, tree, rendered)
-	if err != nil {
+	p.stateAhead(ctx, revision)
+	if revision.verdict, err = p.test(ctx, rendered.manifests); err != nil {
 		return accepted{}, err
 	}
-	return p.remember(accepted{
-		tag: checkout.Tag, verification: verification, rendered: rendered, rulings: rulings, verdict: verdict, materials: materials,
-	}), nil
+	return p.remember(revision), nil
 }
 
 // enforce makes the cluster what an accepted revision says, and leaves a record
@@ -110,6 +107,7 @@ func (p *pass) converge(ctx context.Context, revision accepted) {
 	if p.quiet(revision) {
 		return
 	}
+	p.decideAhead(ctx, revision)
 	same := p.where(ctx, revision)
 	observation, err := p.observe(ctx, revision)
 	if err != nil {

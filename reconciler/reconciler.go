@@ -114,9 +114,7 @@ func (r *Reconciler) pass(ctx context.Context, f *v1alpha1.Factory) (report.Outc
 	}}
 	out = walk.run(ctx)
 	walk.awaitPacked()
-	if walk.settle != nil {
-		walk.settle()
-	}
+	walk.ahead.end()
 	p.certificates.Forget()
 	p.recollect()
 	p.refused = out.Refused

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"millwright.dev/millwright/gitverify"
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
 	"millwright.dev/millwright/reconciler/attest"
 	"millwright.dev/millwright/reconciler/report"
@@ -85,7 +86,7 @@ func (p *pass) waiting(next accepted) *accepted {
 // verdict finds the stored verdict on a revision, or makes it. There is one for
 // a revision and its place in the chain, however often a process dies between.
 func (p *pass) verdict(ctx context.Context, revision accepted) (verdict, error) {
-	name := verdictName(p.factory.Name, p.head.sequence+1, string(revision.commit()), revision.manifests.Digest())
+	name := p.verdictName(revision)
 	if p.plant.verdict.name == name {
 		return p.plant.verdict, nil
 	}
@@ -150,6 +151,11 @@ func (p *pass) believeVerdict(name string, spec v1alpha1.AppliedRevisionSpec, re
 	return v, nil
 }
 
+// verdictName is the name of the verdict on a revision that is the next in the chain.
+func (p *pass) verdictName(revision accepted) string {
+	return verdictName(p.factory.Name, p.head.sequence+1, string(revision.commit()), revision.manifests.Digest())
+}
+
 // verdictName is the one name that the verdict on a revision may have.
 func verdictName(factory string, sequence int64, commit, rendered string) string {
 	sum := sha256.Sum256([]byte(commit + " " + rendered))
@@ -196,15 +202,32 @@ func (p *pass) readVerdict(r v1alpha1.AppliedRevisionSpec, commit, artifact stri
 	return out, nil
 }
 
-// newVerdict signs the three statements. The verdict names the other two.
+// newVerdict is the verdict that was begun ahead, or else made now.
 func (p *pass) newVerdict(ctx context.Context, revision accepted, artifact attest.Artifact) (v1alpha1.AppliedRevisionSpec, error) {
+	if p.ahead.verdict != nil && p.ahead.decided == p.place(revision) {
+		return p.ahead.verdict()
+	}
+	return p.sayVerdict(ctx, revision, artifact)
+}
+
+func subjectsOf(artifact attest.Artifact) attest.Subjects {
+	return attest.Subjects{Artifact: artifact.Digest(), Manifests: artifact.ManifestsDigest()}
+}
+
+// sayVerdict signs the verdict, which names two other statements: those that were
+// signed ahead, or else made now.
+func (p *pass) sayVerdict(ctx context.Context, revision accepted, artifact attest.Artifact) (v1alpha1.AppliedRevisionSpec, error) {
 	signer, err := p.plant.signer(p.factory)
 	if err != nil {
 		return v1alpha1.AppliedRevisionSpec{}, err
 	}
-	subjects := attest.Subjects{Artifact: artifact.Digest(), Manifests: artifact.ManifestsDigest()}
-	signed := beside(func() (attest.Bundle, error) { return p.signSource(ctx, signer, revision) })
-	provenance, err := p.signProvenance(ctx, signer, revision, subjects)
+	subjects := subjectsOf(artifact)
+	signed, stated := p.ahead.source, p.ahead.provenance
+	if stated == nil || p.ahead.stated != p.place(revision) {
+		signed = beside(func() (attest.Bundle, error) { return p.signSource(ctx, signer, revision.verification) })
+		stated = func() (attest.Bundle, error) { return p.signProvenance(ctx, signer, revision, subjects) }
+	}
+	provenance, err := stated()
 	source, other := signed()
 	if err := errors.Join(err, other); err != nil {
 		return v1alpha1.AppliedRevisionSpec{}, err
@@ -212,7 +235,7 @@ func (p *pass) newVerdict(ctx context.Context, revision accepted, artifact attes
 	v := revision.verification
 	said, err := attest.NewVerdict(subjects, v.Repository(), string(v.Commit()), attest.Verdict{
 		Verifier: attest.VerdictVerifier{ID: attest.VerifierID}, TimeVerified: p.plant.setup.Clock(),
-		ResourceURI: "git+" + v.Repository(), Policy: policyOf(revision), VerificationResult: "PASSED",
+		ResourceURI: "git+" + v.Repository(), Policy: policyOf(v), VerificationResult: "PASSED",
 		InputAttestations: []attest.AttestationDigest{attest.NewAttestationDigest(source.Digest), attest.NewAttestationDigest(provenance.Digest)},
 		VerifiedLevels:    []string{attest.LevelSourceVerified, attest.LevelPolicyPassed},
 	})
@@ -230,10 +253,9 @@ func (p *pass) newVerdict(ctx context.Context, revision accepted, artifact attes
 	}, nil
 }
 
-func (p *pass) signSource(ctx context.Context, signer attest.Signer, revision accepted) (attest.Bundle, error) {
-	v := revision.verification
+func (p *pass) signSource(ctx context.Context, signer attest.Signer, v gitverify.Verification) (attest.Bundle, error) {
 	said, err := attest.NewSourceVerification(v.Repository(), string(v.Commit()), attest.SourceVerification{
-		Verifier:    attest.Verifier{ID: attest.VerifierID, Policies: []attest.Descriptor{policyOf(revision)}},
+		Verifier:    attest.Verifier{ID: attest.VerifierID, Policies: []attest.Descriptor{policyOf(v)}},
 		TimeCreated: p.plant.setup.Clock(),
 		Properties:  []string{attest.PropertyRangeSigned, attest.PropertySignerAuthorized, attest.PropertyFastForward},
 	})
@@ -269,7 +291,6 @@ func (p *pass) signProvenance(ctx context.Context, signer attest.Signer, revisio
 }
 
 // policyOf names the trust policy that was in force.
-func policyOf(revision accepted) attest.Descriptor {
-	v := revision.verification
+func policyOf(v gitverify.Verification) attest.Descriptor {
 	return attest.NewDescriptor(fmt.Sprintf("git+%s@%s#factory-config/trust/policy.yaml", v.Repository(), v.Commit()), v.PolicyDigest())
 }
