@@ -1,6 +1,7 @@
 package reconciler_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -10,6 +11,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"millwright.dev/millwright/gitverify/sigstoretest"
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
 	"millwright.dev/millwright/reconciler/attest"
 )
@@ -65,26 +67,30 @@ func TestALogThatFailsLeavesOneRecordInTheEnd(t *testing.T) {
 		"J03 its answer got lost":           lost,
 		"J10 its disk is full":              status(http.StatusInsufficientStorage),
 	} {
-		t.Run(name, func(t *testing.T) {
-			p := newPlant(t)
-			log := newSpoiled(t, p.sigstore.RekorURL)
-			p.keyless(func(s *v1alpha1.AttestSpec) { s.Rekor = log.URL })
-			p.commit(alice, "good")
-			log.answer.Store(&answer)
-			f := p.pass()
-			if conditionOf(f, v1alpha1.ConditionAttested).Status == metav1.ConditionTrue || len(p.records()) != 0 || log.asked.Load() == 0 {
-				t.Fatalf("without the log's word: %+v, %d records", conditionOf(f, v1alpha1.ConditionAttested), len(p.records()))
-			}
-			if value, _ := p.settings(); value != "one" {
-				t.Errorf("it is not applied: %q", value)
-			}
-			log.answer.Store(nil)
-			p.applied()
-			if n := len(p.records()); n != 1 {
-				t.Errorf("%d records", n)
-			}
-			spec := p.attestSpec()
-			p.wholeBy(attest.Policy{Identity: attest.Identity{Issuer: spec.Issuer, Subject: spec.Subject}})
-		})
+		for version, url := range map[int32]string{1: sigstoretest.Shared(t).RekorURL, 2: sigstoretest.SharedTiles(t)} {
+			t.Run(fmt.Sprintf("%s, Rekor %d", name, version), func(t *testing.T) { logFails(t, version, url, answer) })
+		}
 	}
+}
+
+func logFails(t *testing.T, version int32, url string, answer func(http.ResponseWriter, *http.Request, http.Handler)) {
+	p := newPlant(t)
+	log := newSpoiled(t, url)
+	p.keyless(func(s *v1alpha1.AttestSpec) { s.Rekor, s.RekorVersion = log.URL, version })
+	p.commit(alice, "good")
+	log.answer.Store(&answer)
+	f := p.pass()
+	if conditionOf(f, v1alpha1.ConditionAttested).Status == metav1.ConditionTrue || len(p.records()) != 0 || log.asked.Load() == 0 {
+		t.Fatalf("without the log's word: %+v, %d records", conditionOf(f, v1alpha1.ConditionAttested), len(p.records()))
+	}
+	if value, _ := p.settings(); value != "one" {
+		t.Errorf("it is not applied: %q", value)
+	}
+	log.answer.Store(nil)
+	p.applied()
+	if n := len(p.records()); n != 1 {
+		t.Errorf("%d records", n)
+	}
+	spec := p.attestSpec()
+	p.wholeBy(attest.Policy{Identity: attest.Identity{Issuer: spec.Issuer, Subject: spec.Subject}})
 }

@@ -13,8 +13,8 @@ import (
 )
 
 // Addresses are where the servers of a Sigstore are, as its trusted root names
-// them.
-type Addresses struct{ Fulcio, CT, Rekor, Timestamp string }
+// them. Tiles is empty where there is no log of Rekor's version 2.
+type Addresses struct{ Fulcio, CT, Rekor, Tiles, Timestamp string }
 
 // MakeKeys makes every key and certificate of a Sigstore that somebody else
 // starts, and the trusted root of them, as files in dir: fulcio.crt, fulcio.key,
@@ -27,7 +27,7 @@ func MakeKeys(dir string, a Addresses, now time.Time) error {
 
 func makeKeys(dir string, a Addresses, now time.Time) (keys, error) {
 	var k keys
-	for _, place := range []**ecdsa.PrivateKey{&k.fulcio, &k.ct, &k.rekor, &k.tsaRoot, &k.tsa} {
+	for _, place := range []**ecdsa.PrivateKey{&k.fulcio, &k.ct, &k.rekor, &k.tiles, &k.tsaRoot, &k.tsa} {
 		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		if err != nil {
 			return keys{}, err
@@ -52,7 +52,11 @@ func makeKeys(dir string, a Addresses, now time.Time) (keys, error) {
 			return keys{}, err
 		}
 	}
-	for name, key := range map[string]*ecdsa.PrivateKey{"fulcio.key": k.fulcio, "ct.key": k.ct, "rekor.key": k.rekor, "tsa.key": k.tsa} {
+	private := map[string]*ecdsa.PrivateKey{"fulcio.key": k.fulcio, "ct.key": k.ct, "rekor.key": k.rekor, "tsa.key": k.tsa}
+	if a.Tiles != "" {
+		private["tiles.key"] = k.tiles
+	}
+	for name, key := range private {
 		if err := writeKey(filepath.Join(dir, name), key); err != nil {
 			return keys{}, err
 		}
@@ -64,8 +68,8 @@ func makeKeys(dir string, a Addresses, now time.Time) (keys, error) {
 	}
 	tr, err := trustedRoot(anchors{
 		window: window, fulcio: ca, tsaRoot: tsaRoot, tsaLeaf: tsaLeaf,
-		ct: k.ct.Public(), rekor: k.rekor.Public(),
-		fulcioURL: a.Fulcio, ctURL: a.CT, rekorURL: a.Rekor, tsaURL: a.Timestamp,
+		ct: k.ct.Public(), rekor: k.rekor.Public(), tiles: k.tiles.Public(),
+		fulcioURL: a.Fulcio, ctURL: a.CT, rekorURL: a.Rekor, tilesURL: a.Tiles, tsaURL: a.Timestamp,
 	})
 	if err != nil {
 		return keys{}, err

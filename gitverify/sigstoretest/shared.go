@@ -16,6 +16,9 @@ var shared struct {
 	sigstore *Sigstore
 	dir      string
 	err      error
+
+	tiles  sync.Once
+	failed error
 }
 
 // Main runs the tests of a package that uses [Shared], and ends the Sigstore
@@ -52,4 +55,20 @@ func Shared(t testing.TB) *Sigstore {
 		t.Fatal(fmt.Errorf("no sigstore to test with: %w", shared.err))
 	}
 	return shared.sigstore
+}
+
+// SharedTiles is the URL of the shared Sigstore's log of Rekor's version 2, started
+// at the first call.
+func SharedTiles(t testing.TB) string {
+	t.Helper()
+	s := Shared(t)
+	shared.tiles.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
+		defer cancel()
+		shared.failed = s.StartTiles(ctx)
+	})
+	if shared.failed != nil {
+		t.Fatal(shared.failed)
+	}
+	return s.TilesURL
 }

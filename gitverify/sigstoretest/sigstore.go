@@ -44,6 +44,9 @@ type Sigstore struct {
 	// FulcioURL, RekorURL and TimestampURL are what clients are given; a
 	// timestamp client posts to TimestampURL + "/api/v1/timestamp".
 	FulcioURL, RekorURL, TimestampURL string
+	// TilesURL is a second log, of Rekor's version 2, once [Sigstore.StartTiles] has
+	// started it. The trusted root knows it before that.
+	TilesURL string
 	// TrustedRootPath is the file that a verifier needs, and all it needs.
 	TrustedRootPath string
 	// RekorKeyPath is the log's public key, PEM: gitsign wants it to sign.
@@ -64,6 +67,7 @@ type Sigstore struct {
 type ports struct {
 	people, workloads, trillian, ct, rekor, stamps int
 	fulcio, fulcioGRPC, fulcioMetrics, index       int
+	tiles, tilesGRPC, tilesMetrics                 int
 }
 
 // Start builds the servers if need be and starts them; dir takes keys, logs and
@@ -92,7 +96,7 @@ func Start(ctx context.Context, dir string, o Options) (*Sigstore, error) {
 	if err := s.choosePorts(); err != nil {
 		return nil, err
 	}
-	addresses := Addresses{Fulcio: s.FulcioURL, CT: loopbackURL(s.ports.ct), Rekor: s.RekorURL, Timestamp: s.TimestampURL}
+	addresses := Addresses{Fulcio: s.FulcioURL, CT: loopbackURL(s.ports.ct), Rekor: s.RekorURL, Tiles: s.TilesURL, Timestamp: s.TimestampURL}
 	if s.keys, err = makeKeys(dir, addresses, time.Now()); err != nil {
 		return nil, fmt.Errorf("making keys: %w", err)
 	}
@@ -106,16 +110,18 @@ func Start(ctx context.Context, dir string, o Options) (*Sigstore, error) {
 }
 
 func (s *Sigstore) choosePorts() error {
-	p, err := process.Ports(10)
+	p, err := process.Ports(13)
 	if err != nil {
 		return err
 	}
 	s.ports = ports{
 		people: p[0], workloads: p[1], trillian: p[2], ct: p[3], rekor: p[4], stamps: p[5],
 		fulcio: p[6], fulcioGRPC: p[7], fulcioMetrics: p[8], index: p[9],
+		tiles: p[10], tilesGRPC: p[11], tilesMetrics: p[12],
 	}
 	s.FulcioURL = loopbackURL(s.ports.fulcio)
 	s.RekorURL = loopbackURL(s.ports.rekor)
+	s.TilesURL = loopbackURL(s.ports.tiles)
 	s.TimestampURL = loopbackURL(s.ports.stamps)
 	return nil
 }
@@ -160,7 +166,7 @@ func (s *Sigstore) Token(ctx context.Context, kind Kind, subject string, ttl tim
 func (s *Sigstore) TrustedRootJSON() ([]byte, error) { return os.ReadFile(s.TrustedRootPath) }
 
 // Server is one of the running servers, for tests that take it away: "fulcio",
-// "rekor", "ct", "timestamps", "trillian", "people", "workloads", "index".
+// "rekor", "ct", "timestamps", "trillian", "people", "workloads", "index", "tiles".
 func (s *Sigstore) Server(name string) (*process.Process, error) {
 	if p, ok := s.processes[name]; ok {
 		return p, nil
@@ -170,12 +176,12 @@ func (s *Sigstore) Server(name string) (*process.Process, error) {
 
 // Stop ends all servers. It may be called twice.
 func (s *Sigstore) Stop() {
-	for _, name := range []string{"fulcio", "rekor", "ct", "timestamps", "people", "workloads", "trillian", "index"} {
+	for _, name := range []string{"fulcio", "rekor", "ct", "timestamps", "people", "workloads", "trillian", "index", "tiles"} {
 		s.processes[name].Stop(3 * time.Second)
 	}
 }
 
 // keys of the servers.
 type keys struct {
-	fulcio, ct, rekor, tsaRoot, tsa *ecdsa.PrivateKey
+	fulcio, ct, rekor, tiles, tsaRoot, tsa *ecdsa.PrivateKey
 }

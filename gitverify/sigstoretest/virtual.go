@@ -134,8 +134,9 @@ func (a *authority) trustedRoot(now time.Time) (*root.TrustedRoot, error) {
 type anchors struct {
 	window                             validity
 	fulcio, tsaRoot, tsaLeaf           *x509.Certificate
-	ct, rekor                          crypto.PublicKey
+	ct, rekor, tiles                   crypto.PublicKey
 	fulcioURL, ctURL, rekorURL, tsaURL string
+	tilesURL                           string // empty where there is no such log
 }
 
 func trustedRoot(a anchors) (*root.TrustedRoot, error) {
@@ -147,6 +148,14 @@ func trustedRoot(a anchors) (*root.TrustedRoot, error) {
 	if err != nil {
 		return nil, err
 	}
+	logs := map[string]*root.TransparencyLog{hex.EncodeToString(rekor.ID): rekor}
+	if a.tilesURL != "" {
+		tiles, err := a.log(a.tiles, a.tilesURL)
+		if err != nil {
+			return nil, err
+		}
+		logs[hex.EncodeToString(tiles.ID)] = tiles
+	}
 	return root.NewTrustedRoot(root.TrustedRootMediaType01,
 		[]root.CertificateAuthority{&root.FulcioCertificateAuthority{
 			Root: a.fulcio, URI: a.fulcioURL, ValidityPeriodStart: a.window.from, ValidityPeriodEnd: a.window.to,
@@ -155,7 +164,7 @@ func trustedRoot(a anchors) (*root.TrustedRoot, error) {
 		[]root.TimestampingAuthority{&root.SigstoreTimestampingAuthority{
 			Root: a.tsaRoot, Leaf: a.tsaLeaf, URI: a.tsaURL, ValidityPeriodStart: a.window.from, ValidityPeriodEnd: a.window.to,
 		}},
-		map[string]*root.TransparencyLog{hex.EncodeToString(rekor.ID): rekor},
+		logs,
 	)
 }
 

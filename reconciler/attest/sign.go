@@ -10,6 +10,9 @@ import (
 	"time"
 
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
+	protorekor "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
+	"github.com/sigstore/rekor-tiles/v2/pkg/client"
+	"github.com/sigstore/rekor-tiles/v2/pkg/client/write"
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/sign"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -46,8 +49,9 @@ type Services struct {
 	// Fulcio and Rekor are base URLs; TimestampAuthority is the full URL of the
 	// RFC 3161 endpoint.
 	Fulcio, Rekor, TimestampAuthority string
-	// RekorVersion is 1 or 2; 0 means 1. Version 2 gives no time of its own and
-	// needs a timestamp authority.
+	// RekorVersion is 1 or 2; 0 means 1. Version 2 gives no time of its own, so
+	// that nothing verifies without a timestamp authority, and answers only when a
+	// checkpoint has the entry (up to ten seconds by its default).
 	RekorVersion uint32
 	// Timeout of each request; 0 means DefaultTimeout.
 	Timeout time.Duration
@@ -175,9 +179,11 @@ func encodeBundle(pb *protobundle.Bundle) (Bundle, error) {
 func (s Services) options(ctx context.Context) sign.BundleOptions {
 	opts := sign.BundleOptions{Context: ctx}
 	if s.Rekor != "" {
-		opts.TransparencyLogs = []sign.Transparency{sign.NewRekor(&sign.RekorOptions{
-			BaseURL: s.Rekor, Timeout: s.timeout(), Version: s.RekorVersion,
-		})}
+		log := &sign.RekorOptions{BaseURL: s.Rekor, Timeout: s.timeout(), Version: s.RekorVersion}
+		if s.RekorVersion == rekorTiles {
+			log.ClientV2 = tilesLog{url: s.Rekor, timeout: max(s.timeout(), checkpointTimeout)}
+		}
+		opts.TransparencyLogs = []sign.Transparency{sign.NewRekor(log)}
 	}
 	if s.TimestampAuthority != "" {
 		opts.TimestampAuthorities = []*sign.TimestampAuthority{sign.NewTimestampAuthority(&sign.TimestampAuthorityOptions{
@@ -185,6 +191,29 @@ func (s Services) options(ctx context.Context) sign.BundleOptions {
 		})}
 	}
 	return opts
+}
+
+// rekorTiles is the version of Rekor that keeps its log in tiles.
+const rekorTiles = 2
+
+// checkpointTimeout is what a log in tiles gets at least, whose answers wait for its
+// next checkpoint.
+const checkpointTimeout = 30 * time.Second
+
+// tilesLog asks a log in tiles, for no longer than that: sigstore-go's own client
+// knows no other timeout than its default.
+type tilesLog struct {
+	url     string
+	timeout time.Duration
+}
+
+// Add implements [sign.RekorV2Client].
+func (l tilesLog) Add(ctx context.Context, entry any) (*protorekor.TransparencyLogEntry, error) {
+	log, err := write.NewWriter(l.url, client.WithTimeout(l.timeout))
+	if err != nil {
+		return nil, err
+	}
+	return log.Add(ctx, entry)
 }
 
 func (s Services) timeout() time.Duration {

@@ -24,7 +24,7 @@ type stock struct {
 	script string
 }
 
-func newStock(t *testing.T, w *floor) stock {
+func newStock(t *testing.T, w *floor, cosign string) stock {
 	t.Helper()
 	page, err := os.ReadFile("../../docs/auditing.md")
 	w.must(err)
@@ -35,9 +35,9 @@ func newStock(t *testing.T, w *floor) stock {
 	if strings.Count(s.script, "cosign ") == 0 || strings.Contains(s.script, "millwright ") {
 		t.Fatalf("the page has no commands, or some of ours:\n%s", s.script)
 	}
-	bin, err := assets.Ensure(t.Context(), os.Stderr, "cosign")
+	bin, err := assets.Ensure(t.Context(), os.Stderr, cosign)
 	w.must(err)
-	programs := map[string]string{"cosign": bin.Path("cosign")}
+	programs := map[string]string{"cosign": bin.Path(cosign)}
 	for _, name := range []string{"jq", "git", "sh", "tar", "gzip", "mkdir", "sha256sum", "cut", "sort", "comm", "wc", "cat"} {
 		found, err := exec.LookPath(name)
 		if name == "jq" && err != nil {
@@ -92,7 +92,7 @@ func TestAnAuditorWithoutUsComesToTheSameAnswer(t *testing.T) {
 		e.Companions = maps.Clone(made)
 		return e
 	}
-	s := newStock(t, w)
+	s := newStock(t, w, "cosign")
 	good := w.export(evidence())
 	out, err := s.run(t, good)
 	if err != nil {
@@ -105,6 +105,9 @@ func TestAnAuditorWithoutUsComesToTheSameAnswer(t *testing.T) {
 	}
 	if n := strings.Count(out, "Verified OK"); n != len(w.Records)+2 {
 		t.Errorf("%d records and two verdicts were verified %d times\n%s", len(w.Records), n, out)
+	}
+	if out, err := newStock(t, w, "cosign3").run(t, good); err != nil || strings.Count(out, "Verified OK") != len(w.Records)+2 {
+		t.Errorf("with cosign 3: %v\n%s", err, out)
 	}
 	undecided := evidence()
 	undecided.Companions = nil
@@ -159,7 +162,7 @@ func TestAnAuditorWithoutUsFindsARefusalThatWasAppliedNevertheless(t *testing.T)
 		e := w.evidence()
 		e.Companions = made
 		export := w.export(e)
-		out, err := newStock(t, w).run(t, export)
+		out, err := newStock(t, w, "cosign").run(t, export)
 		t.Log(name)
 		refuses(t, out, err)
 		if r := w.audit(export, w.options()); r.Answer == audit.Yes {
@@ -187,7 +190,7 @@ func TestAnAuditorWithoutUsFindsARecordOfAnotherCluster(t *testing.T) { // row F
 		w := newFloor(t, 1)
 		w.Edit = edit
 		w.change(audittest.Bob, "elsewhere")
-		out, err := newStock(t, w).run(t, w.export(w.evidence()))
+		out, err := newStock(t, w, "cosign").run(t, w.export(w.evidence()))
 		t.Log(name)
 		refuses(t, out, err)
 	}

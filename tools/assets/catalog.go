@@ -56,6 +56,8 @@ func catalog() []asset {
 		{module: "tools/sigstore", pkg: "github.com/google/certificate-transparency-go/trillian/ctfe/ct_server", names: []string{"ct_server"}, version: "1.3.3", minutes: 1, groups: usual | factory},
 		{module: "tools/gitsign", pkg: "github.com/sigstore/gitsign", names: []string{"gitsign"}, version: "0.17.1", minutes: 2, groups: usual | factory},
 		{module: "tools/cosign", pkg: "github.com/sigstore/cosign/v2/cmd/cosign", names: []string{"cosign"}, version: "2.6.5", minutes: 2, groups: usual | factory},
+		{module: "tools/cosign3", pkg: "github.com/sigstore/cosign/v3/cmd/cosign", names: []string{"cosign3"}, version: "3.1.2", minutes: 3, groups: usual},
+		{module: "tools/rekor-tiles", pkg: "github.com/sigstore/rekor-tiles/v2/cmd/rekor-server/posix", names: []string{"rekor-tiles"}, version: "2.3.0", minutes: 1, groups: usual},
 		{module: "tools/cosign", pkg: "./conformance", names: []string{"conformance"}, minutes: 1, groups: factory},
 		{module: "tools/redis", pkg: ".", names: []string{"redis"}, version: "miniredis 2.40.0", minutes: 1, groups: usual | factory},
 		{module: "tools/registry", pkg: ".", names: []string{"registry"}, minutes: 1, groups: usual | factory},

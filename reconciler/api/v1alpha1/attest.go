@@ -3,6 +3,8 @@ package v1alpha1
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // AttestSpec says who signs and where evidence is stored.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.rekorVersion) || self.rekorVersion != 2 || has(self.timestampAuthority)",message="version 2 of Rekor says no time: a timestampAuthority is needed"
 type AttestSpec struct {
 	// Signer is Keyless (a Fulcio certificate for the controller's identity
 	// token) or Key (the key file that the controller was started with).
@@ -15,6 +17,12 @@ type AttestSpec struct {
 	// Rekor is the URL of the transparency log. Required for Keyless.
 	// +optional
 	Rekor string `json:"rekor,omitempty"`
+	// RekorVersion is that of its interface. Version 2 answers when its next
+	// checkpoint has the entry, which may be seconds, and says no time itself.
+	// +optional
+	// +kubebuilder:validation:Enum=1;2
+	// +kubebuilder:default=1
+	RekorVersion int32 `json:"rekorVersion,omitempty"`
 	// TimestampAuthority is the URL of an RFC 3161 authority.
 	// +optional
 	TimestampAuthority string `json:"timestampAuthority,omitempty"`
