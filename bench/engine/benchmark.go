@@ -213,6 +213,7 @@ func (b *benchmark) timed(ctx context.Context, e entry, what string, do func(con
 	}
 	fmt.Fprintf(b.log, "  %-10s %s: %.3f s; CPU %.2f s (party %.2f, API server %.2f, etcd %.2f); %.0f MiB; %s\n",
 		e.name, what, c.wall, c.cpu(), c.party, c.apiserver, c.store, c.peak, c.requests)
+	fmt.Fprintf(b.log, "             requests: %s\n", c.requests.each())
 	if ours {
 		b.stages(before, after)
 	}

@@ -3,9 +3,12 @@ package main
 import (
 	"bytes"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"millwright.dev/millwright/render/factory"
 )
 
 func TestTheSmokeRunMeasuresEverybody(t *testing.T) {
@@ -55,6 +58,7 @@ apiserver_request_total{code="200",component="apiserver",dry_run="",group="",res
 apiserver_request_total{code="201",component="apiserver",dry_run="",group="apps",resource="deployments",scope="resource",subresource="",verb="APPLY",version="v1"} 2
 apiserver_request_total{code="200",component="apiserver",dry_run="",group="coordination.k8s.io",resource="leases",scope="resource",subresource="",verb="PUT",version="v1"} 9
 apiserver_request_total{code="200",component="apiserver",dry_run="",group="",resource="",scope="",subresource="/metrics",verb="GET",version=""} 7
+apiserver_request_total{code="200",component="apiserver",dry_run="",group="",resource="",scope="",subresource="/openapi/v3",verb="GET",version=""} 1
 apiserver_request_total{code="200",component="apiserver",dry_run="",group="",resource="pods",scope="cluster",subresource="",verb="WATCH",version="v1"} 1
 apiserver_request_duration_seconds_count{verb="GET"} 100
 `
@@ -62,13 +66,16 @@ apiserver_request_duration_seconds_count{verb="GET"} 100
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got["APPLY"] != 5 || got["WATCH"] != 1 || len(got) != 2 {
+	if by := got.verbs(); by["APPLY"] != 5 || by["WATCH"] != 1 || len(by) != 2 {
 		t.Errorf("counted %v", got)
+	}
+	if kind := (request{"APPLY", "deployments", "201"}); got[kind] != 2 || !strings.Contains(got.each(), "APPLY deployments 201: 2;") {
+		t.Errorf("counted %s", got.each())
 	}
 	if got.total() != 5 || got.writes() != 5 {
 		t.Errorf("total %v, writes %v", got.total(), got.writes())
 	}
-	if d := got.since(requests{"APPLY": 4, "WATCH": 1}); d["APPLY"] != 1 || len(d) != 1 {
+	if d := got.since(requests{{"APPLY", "deployments", "201"}: 1, {"WATCH", "pods", "200"}: 1}); d.verbs()["APPLY"] != 4 || d.verbs()["WATCH"] != 0 {
 		t.Errorf("the difference is %v", d)
 	}
 	if _, err := parseRequests([]byte("apiserver_request_total{code=\"200\"} 1\n")); err == nil {
@@ -139,5 +146,30 @@ func TestTheCorpusHasFourObjectsForEachAppAndDefinitionsThatParse(t *testing.T) 
 	}
 	if got := c.components(); len(got) != 4 || got[3] != "apps-01" {
 		t.Errorf("the components are %v", got)
+	}
+}
+
+func TestEverybodyHasTheSameComponentsToApply(t *testing.T) {
+	t.Parallel()
+	data, err := os.ReadFile("../../factory-config/factory.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := corpus{factory: true, definitions: 1, properties: 1, apps: 1}
+	text, err := only(data, everybodys, c.factoryYAML())
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := factory.Decode([]byte(text))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	var names []string
+	for _, component := range config.Components {
+		names = append(names, component.Name)
+	}
+	want := slices.Sorted(slices.Values(append(slices.Clone(everybodys), c.components()...)))
+	if slices.Sort(names); !slices.Equal(names, want) {
+		t.Errorf("the factory has %v, the peers %v", names, want)
 	}
 }

@@ -7,10 +7,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/yaml"
+	yamlutil "k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/yaml"
 
 	"millwright.dev/millwright/e2e/localfactory"
 )
@@ -91,7 +93,7 @@ func (f *floor) remote(party string) string { return f.remotes[party] }
 // write fills the work tree.
 func (f *floor) write(ctx context.Context) error {
 	components := f.corpus.components()
-	config := smallFactory
+	config := smallFactory + f.corpus.factoryYAML()
 	if f.corpus.factory {
 		if err := f.site.CopyFactory(nil); err != nil {
 			return err
@@ -107,11 +109,13 @@ func (f *floor) write(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		config = string(data)
-		components = append([]string{"namespaces", "admission", "spire", "kyverno", "kyverno-policies", "tekton-pipelines", "tekton-chains"}, components...)
+		if config, err = only(data, everybodys, f.corpus.factoryYAML()); err != nil {
+			return err
+		}
+		components = append(slices.Clone(everybodys), components...)
 	}
 	files := f.corpus.files()
-	files["factory-config/factory.yaml"] = config + f.corpus.factoryYAML()
+	files["factory-config/factory.yaml"] = config
 	// What the peers apply: everything at once.
 	files[local+"/kustomization.yaml"] = kustomization(components)
 	for name, content := range files {
@@ -120,6 +124,42 @@ func (f *floor) write(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// everybodys are the components of the project's own factory that everybody applies. The
+// others are about who may write them, which the peers would be kept out by, or are of
+// a node, which there is none of.
+var everybodys = []string{"namespaces", "admission", "spire", "kyverno", "kyverno-policies", "tekton-pipelines", "tekton-chains"}
+
+// only is a factory.yaml with some of its components and with more, so that everybody
+// has as many objects to apply.
+func only(data []byte, components []string, more string) (string, error) {
+	var config struct {
+		APIVersion string         `json:"apiVersion"`
+		Kind       string         `json:"kind"`
+		Metadata   map[string]any `json:"metadata"`
+		Spec       struct {
+			Environments []any            `json:"environments"`
+			Components   []map[string]any `json:"components"`
+		} `json:"spec"`
+	}
+	if err := yaml.UnmarshalStrict(data, &config); err != nil {
+		return "", fmt.Errorf("reading factory.yaml: %w", err)
+	}
+	var added []map[string]any
+	if err := yaml.Unmarshal([]byte(more), &added); err != nil {
+		return "", fmt.Errorf("reading the components of the corpus: %w", err)
+	}
+	left := func(name any) bool { return !slices.Contains(components, fmt.Sprint(name)) }
+	config.Spec.Components = slices.DeleteFunc(config.Spec.Components, func(c map[string]any) bool { return left(c["name"]) })
+	for _, c := range config.Spec.Components {
+		if needs, ok := c["dependsOn"].([]any); ok {
+			c["dependsOn"] = slices.DeleteFunc(needs, left)
+		}
+	}
+	config.Spec.Components = append(config.Spec.Components, added...)
+	out, err := yaml.Marshal(config)
+	return string(out), err
 }
 
 func (f *floor) tree(parts ...string) string {
@@ -176,7 +216,7 @@ func (f *floor) declare(ctx context.Context) error {
 
 func objectsOf(documents string) ([]*unstructured.Unstructured, error) {
 	var objects []*unstructured.Unstructured
-	for d := yaml.NewYAMLOrJSONDecoder(strings.NewReader(documents), 1<<16); ; {
+	for d := yamlutil.NewYAMLOrJSONDecoder(strings.NewReader(documents), 1<<16); ; {
 		var u unstructured.Unstructured
 		err := d.Decode(&u.Object)
 		if errors.Is(err, io.EOF) {

@@ -124,15 +124,20 @@ func (s *sampler) end() float64 {
 	return s.most
 }
 
-// requests are numbers of requests by verb.
-type requests map[string]float64
+// request is a kind of request: which they are by verb, code and resource is told in
+// the log, by verb in the report.
+type request struct{ verb, what, code string }
+
+// requests are numbers of requests.
+type requests map[request]float64
 
 // own are the resources that the API server itself reads and writes all the
-// time; its answers to those who ask how it is are not counted either.
+// time, and the schemas, which it asks itself for now and then, whoever else is there;
+// its answers to those who ask how it is are not counted either.
 func own(labels string) bool {
 	for _, part := range []string{
 		`resource="leases"`, `resource="flowschemas"`, `resource="prioritylevelconfigurations"`,
-		`subresource="/metrics"`, `subresource="/readyz"`, `subresource="/livez"`, `subresource="/healthz"`,
+		`subresource="/metrics"`, `subresource="/readyz"`, `subresource="/livez"`, `subresource="/healthz"`, `subresource="/openapi/v3"`,
 	} {
 		if strings.Contains(labels, part) {
 			return true
@@ -161,8 +166,8 @@ func parseRequests(data []byte) (requests, error) {
 			continue
 		}
 		labels, number, ok := strings.Cut(rest, "} ")
-		_, verb, named := strings.Cut(labels, `verb="`)
-		if !ok || !named {
+		kind := request{verb: label(labels, "verb"), what: label(labels, "resource") + label(labels, "subresource"), code: label(labels, "code")}
+		if !ok || kind.verb == "" {
 			return nil, errors.New("the metrics of the API server have another form than expected")
 		}
 		if own(labels) {
@@ -172,18 +177,30 @@ func parseRequests(data []byte) (requests, error) {
 		if err != nil {
 			return nil, err
 		}
-		verb, _, _ = strings.Cut(verb, `"`)
-		out[verb] += n
+		if label(labels, "dry_run") != "" {
+			kind.code += " dry"
+		}
+		out[kind] += n
 	}
 	return out, lines.Err()
+}
+
+// label is the value of a label, "" for one that is not there.
+func label(labels, name string) string {
+	_, rest, found := strings.Cut(","+labels, ","+name+`="`)
+	if !found {
+		return ""
+	}
+	value, _, _ := strings.Cut(rest, `"`)
+	return value
 }
 
 // since is what was added.
 func (r requests) since(before requests) requests {
 	out := requests{}
-	for verb, n := range r {
-		if d := n - before[verb]; d != 0 {
-			out[verb] = d
+	for kind, n := range r {
+		if d := n - before[kind]; d != 0 {
+			out[kind] = d
 		}
 	}
 	return out
@@ -192,8 +209,8 @@ func (r requests) since(before requests) requests {
 // total counts all but watches, which stay open.
 func (r requests) total() float64 {
 	sum := 0.0
-	for verb, n := range r {
-		if verb != "WATCH" {
+	for kind, n := range r {
+		if kind.verb != "WATCH" {
 			sum += n
 		}
 	}
@@ -202,18 +219,36 @@ func (r requests) total() float64 {
 
 // writes counts what may change something.
 func (r requests) writes() float64 {
-	sum := 0.0
+	sum, by := 0.0, r.verbs()
 	for _, verb := range []string{"APPLY", "POST", "PUT", "PATCH", "DELETE", "DELETECOLLECTION"} {
-		sum += r[verb]
+		sum += by[verb]
 	}
 	return sum
 }
 
+func (r requests) verbs() map[string]float64 {
+	out := map[string]float64{}
+	for kind, n := range r {
+		out[kind.verb] += n
+	}
+	return out
+}
+
 func (r requests) String() string {
 	var parts []string
-	for verb, n := range r {
+	for verb, n := range r.verbs() {
 		parts = append(parts, fmt.Sprintf("%s %.0f", verb, n))
 	}
 	slices.Sort(parts)
 	return strings.Join(parts, ", ")
+}
+
+// each names every kind of request, for who wants to know which they were.
+func (r requests) each() string {
+	var parts []string
+	for kind, n := range r {
+		parts = append(parts, fmt.Sprintf("%s %s %s: %.2g", kind.verb, kind.what, kind.code, n))
+	}
+	slices.Sort(parts)
+	return strings.Join(parts, "; ")
 }

@@ -20,8 +20,8 @@ func (e entry) quick() bool { return e.name == millwright || e.name == limit }
 func (c cost) each(n float64) cost {
 	c.wall, c.party, c.apiserver, c.store = c.wall/n, c.party/n, c.apiserver/n, c.store/n
 	shared := requests{}
-	for verb, count := range c.requests {
-		shared[verb] = count / n
+	for kind, count := range c.requests {
+		shared[kind] = count / n
 	}
 	c.requests = shared
 	return c
