@@ -131,6 +131,7 @@ test-demo: ## Compare the demo with its transcript, sabotage it, interrupt it (m
 factory: ## Bring up the whole factory on this machine (Linux, root; DIR=.factory)
 	@$(GO) run ./e2e/preflight -dir $(DIR)
 	@echo "building the factory's programs (the first time this takes half an hour)" >&2
+	@$(PINNED) -group factory >/dev/null
 	@$(GO) run ./e2e/factory up -dir $(DIR)
 
 .PHONY: factory-restart
