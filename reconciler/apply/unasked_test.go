@@ -75,7 +75,10 @@ func (s *site) planWith(m render.Manifests, heed Heed) plan.Plan {
 func TestOfWhatWasWatchedNothingIsAskedAndOneRequestAppliesAChange(t *testing.T) {
 	t.Parallel()
 	s, asked := askedSite(t, "unasked")
-	before := s.component(namespaceDoc("NAME"), deployment, configMap("NAME", "same", "x"), clusterRole)
+	// Of a kind that the webhooks of no other test are about: what may be changed on
+	// admission is read again.
+	service := "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: NAME}\nspec: {ports: [{port: 80}]}"
+	before := s.component(namespaceDoc("NAME"), service, configMap("NAME", "same", "x"), clusterRole)
 	s.converge(before)
 	asked.take()
 	if p := s.planWith(before, Heed{Untouched: watched}); !p.Empty() {
@@ -86,7 +89,7 @@ func TestOfWhatWasWatchedNothingIsAskedAndOneRequestAppliesAChange(t *testing.T)
 		t.Errorf("asked were %v", got)
 	}
 
-	after := s.component(namespaceDoc("NAME"), strings.ReplaceAll(deployment, "web:1", "web:2"), configMap("NAME", "same", "x"), clusterRole)
+	after := s.component(namespaceDoc("NAME"), strings.ReplaceAll(service, "80", "81"), configMap("NAME", "same", "x"), clusterRole)
 	p := s.planWith(after, Heed{Untouched: watched})
 	if changes := p.Changes(); len(changes) != 1 || changes[0].Op != plan.Update || !changes[0].Unseen || changes[0].Drift {
 		t.Fatalf("the plan is\n%s", p.Text())
@@ -99,7 +102,7 @@ func TestOfWhatWasWatchedNothingIsAskedAndOneRequestAppliesAChange(t *testing.T)
 	writes := slices.DeleteFunc(asked.take(), func(what string) bool {
 		return strings.HasPrefix(what, "GET ") && strings.Contains(what, "admissionregistration")
 	})
-	want := []string{"PATCH /apis/apps/v1/namespaces/unasked/deployments/web", "PUT /api/v1/namespaces/unasked-system/configmaps/" + s.recordName("unasked")}
+	want := []string{"PATCH /api/v1/namespaces/unasked/services/web", "PUT /api/v1/namespaces/unasked-system/configmaps/" + s.recordName("unasked")}
 	if !slices.Equal(writes, want) {
 		t.Errorf("applying sent %v, want %v", writes, want)
 	}
