@@ -45,14 +45,14 @@ func (e *Engine) LoadInventory(ctx context.Context, m render.Manifests) (plan.In
 	lost := map[string]bool{}
 	for _, component := range slices.Sorted(maps.Keys(components)) {
 		rec := records[component]
-		entries, err := e.readRecord(component, rec, &inv)
+		entries, readable, err := e.readRecord(component, rec, &inv)
 		if err != nil {
 			return plan.Inventory{}, fmt.Errorf("loading the inventory of %s: %w", component, err)
 		}
-		e.remember(component, entries)
-		if entries == nil {
-			lost[component] = true
+		if !readable {
+			entries, lost[component] = nil, true
 		}
+		e.remember(component, entries)
 		gather(&inv, entries)
 	}
 	return inv, e.rebuild(ctx, m, lost, &inv)
@@ -83,48 +83,45 @@ func (e *Engine) unlabelled(ctx context.Context, m render.Manifests, records map
 		if !is {
 			continue
 		}
-		rec, err := e.getRecord(ctx, component)
+		rec, there, err := e.getRecord(ctx, component)
 		if err != nil {
 			return err
 		}
-		if rec != nil {
+		if there {
 			records[component] = rec
 		}
 	}
 	return nil
 }
 
-// getRecord reads one record by its name; nil means that it is not there any more.
-func (e *Engine) getRecord(ctx context.Context, component string) (*unstructured.Unstructured, error) {
+// getRecord reads one record by its name.
+func (e *Engine) getRecord(ctx context.Context, component string) (rec *unstructured.Unstructured, there bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, e.opts.RequestTimeout)
 	defer cancel()
-	rec, err := e.records().Get(ctx, e.recordName(component), metav1.GetOptions{})
+	rec, err = e.records().Get(ctx, e.recordName(component), metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return nil, nil
+		return nil, false, nil
 	}
-	return rec, err
+	return rec, err == nil, err
 }
 
-// readRecord reads what a record says; nil means that there is none, or none that
-// can be read.
-func (e *Engine) readRecord(component string, rec *unstructured.Unstructured, inv *plan.Inventory) (map[render.ID]plan.Entry, error) {
+// readRecord reads what a record says, and whether that could be read: a damaged one
+// is as good as none.
+func (e *Engine) readRecord(component string, rec *unstructured.Unstructured, inv *plan.Inventory) (entries map[render.ID]plan.Entry, readable bool, err error) {
 	if rec == nil {
-		return nil, nil
+		return nil, false, nil
 	}
 	inv.Records[component] = rec.GetResourceVersion()
 	trusted := e.trusts(component, rec.GetResourceVersion())
 	data, _, _ := unstructured.NestedString(rec.Object, "data", recordKey)
-	entries, err := plan.DecodeRecord(component, []byte(data))
-	switch {
-	case errors.Is(err, plan.ErrRecordNewer):
-		return nil, err // to rebuild it would throw away what the newer one knows (row K24)
-	case err != nil:
-		return nil, nil
+	entries, damaged := plan.DecodeRecord(component, []byte(data))
+	if errors.Is(damaged, plan.ErrRecordNewer) {
+		return nil, false, damaged // to rebuild it would throw away what the newer one knows (row K24)
 	}
-	if !trusted {
+	if damaged == nil && !trusted {
 		distrust(entries)
 	}
-	return entries, nil
+	return entries, damaged == nil, nil
 }
 
 // gather adds the entries of a component. An object that moved between components

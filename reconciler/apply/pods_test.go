@@ -64,7 +64,7 @@ func TestAPodSaysWhyItDoesNotRun(t *testing.T) {
 				t.Fatal(err)
 			}
 			said := ""
-			if found, any := worstOf([]corev1.Pod{p}); any {
+			if found, is := worstOf([]corev1.Pod{p}); is {
 				said = found.String()
 			}
 			if said != c.says {
@@ -74,7 +74,7 @@ func TestAPodSaysWhyItDoesNotRun(t *testing.T) {
 	}
 	at := metav1.Now()
 	going := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "a", DeletionTimestamp: &at}}
-	if _, any := worstOf([]corev1.Pod{going}); any {
+	if _, is := worstOf([]corev1.Pod{going}); is {
 		t.Error("a pod that goes says why the others do not run")
 	}
 }
