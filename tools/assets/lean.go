@@ -15,7 +15,7 @@ import (
 // after it, get by. ManyPrograms are as many as make it a first build: what one of
 // them takes is small.
 const (
-	LeastGiB     = 15
+	LeastGiB     = 12
 	ManyPrograms = 10
 )
 
