@@ -203,7 +203,10 @@ func whyNot(c corev1.ContainerStatus) string {
 	if t := cmp.Or(c.State.Terminated, c.LastTerminationState.Terminated); t != nil && t.ExitCode != 0 {
 		ended = fmt.Sprintf("ended with exit code %d (%s)", t.ExitCode, t.Reason)
 	}
-	if w := c.State.Waiting; w != nil && w.Reason != "ContainerCreating" && w.Reason != "PodInitializing" {
+	if w := c.State.Waiting; w != nil {
+		if w.Reason == "ContainerCreating" || w.Reason == "PodInitializing" {
+			return "" // whatever it was before
+		}
 		if ended != "" { // that it is started again later is no news beside it
 			return w.Reason + ", " + ended
 		}

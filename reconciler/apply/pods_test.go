@@ -48,7 +48,11 @@ func podStatuses() map[string]struct{ status, says string } {
 		"started again after it had ended": {
 			`{"phase":"Running","containerStatuses":[{"name":"app","ready":true,"state":{"running":{}},"lastState":{"terminated":{"exitCode":1,"reason":"Error"}}}]}`, "",
 		},
-		"being made":          {`{"phase":"Pending","containerStatuses":[{"name":"app","state":{"waiting":{"reason":"ContainerCreating"}}}]}`, `pod p: container app: ContainerCreating`},
+		"being made": {`{"phase":"Pending","containerStatuses":[{"name":"app","state":{"waiting":{"reason":"ContainerCreating"}}}]}`, `pod p: container app: ContainerCreating`},
+		"made again after the node had gone down": {
+			`{"phase":"Running","containerStatuses":[{"name":"app","state":{"waiting":{"reason":"ContainerCreating"}},"lastState":{"terminated":{"exitCode":255,"reason":"Unknown"}}}]}`,
+			`pod p: container app: ContainerCreating`,
+		},
 		"not seen by anybody": {`{}`, `pod p: not started yet`},
 		"done":                {`{"phase":"Succeeded","containerStatuses":[{"name":"app","state":{"terminated":{"exitCode":0,"reason":"Completed"}}}]}`, ""},
 	}
