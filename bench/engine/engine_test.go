@@ -156,7 +156,7 @@ func TestEverybodyHasTheSameComponentsToApply(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := corpus{factory: true, definitions: 1, properties: 1, apps: 1}
-	text, err := only(data, everybodys, c.factoryYAML())
+	text, err := only(data, common, c.factoryYAML())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +168,7 @@ func TestEverybodyHasTheSameComponentsToApply(t *testing.T) {
 	for _, component := range config.Components {
 		names = append(names, component.Name)
 	}
-	want := slices.Sorted(slices.Values(append(slices.Clone(everybodys), c.components()...)))
+	want := slices.Sorted(slices.Values(append(slices.Clone(common), c.components()...)))
 	if slices.Sort(names); !slices.Equal(names, want) {
 		t.Errorf("the factory has %v, the peers %v", names, want)
 	}

@@ -109,10 +109,10 @@ func (f *floor) write(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if config, err = only(data, everybodys, f.corpus.factoryYAML()); err != nil {
+		if config, err = only(data, common, f.corpus.factoryYAML()); err != nil {
 			return err
 		}
-		components = append(slices.Clone(everybodys), components...)
+		components = append(slices.Clone(common), components...)
 	}
 	files := f.corpus.files()
 	files["factory-config/factory.yaml"] = config
@@ -126,10 +126,10 @@ func (f *floor) write(ctx context.Context) error {
 	return nil
 }
 
-// everybodys are the components of the project's own factory that everybody applies. The
+// common are the components of the project's own factory that everybody applies. The
 // others are about who may write them, which the peers would be kept out by, or are of
 // a node, which there is none of.
-var everybodys = []string{"namespaces", "admission", "spire", "kyverno", "kyverno-policies", "tekton-pipelines", "tekton-chains"}
+var common = []string{"namespaces", "admission", "spire", "kyverno", "kyverno-policies", "tekton-pipelines", "tekton-chains"}
 
 // only is a factory.yaml with some of its components and with more, so that everybody
 // has as many objects to apply.

@@ -230,8 +230,8 @@ func (m machine) folder(dir string) error {
 	return errors.Join(found...)
 }
 
-// building asks for room where programs are built, and what they are made of is
-// kept: a disk that fills up in the middle of it is found out after half an hour.
+// building asks for room where programs are built: a disk that fills up in the middle
+// of it is found out after half an hour.
 func (m machine) building() error {
 	if len(m.missing) < assets.ManyPrograms {
 		return nil

@@ -63,11 +63,11 @@ func Ensure(ctx context.Context, progress io.Writer, names ...string) (Bin, erro
 	if err != nil {
 		return Bin{}, err
 	}
-	missing, err := b.missing(modules)
+	missing, err := b.missing(names)
 	if err != nil {
 		return Bin{}, err
 	}
-	if lean(missing, free) {
+	if lean(len(missing), free) {
 		fmt.Fprintf(b.progress, "%d GiB are free: what programs are made of is removed after each module, which takes longer than keeping it\n", free)
 		return b.ensureLean(ctx, modules)
 	}
@@ -175,6 +175,10 @@ func Missing(ctx context.Context, names ...string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	return b.missing(names)
+}
+
+func (b builder) missing(names []string) ([]string, error) {
 	var missing []string
 	for _, name := range names {
 		a, ok := lookup(name)
@@ -187,23 +191,6 @@ func Missing(ctx context.Context, names ...string) ([]string, error) {
 		}
 		if !there {
 			missing = append(missing, name)
-		}
-	}
-	return missing, nil
-}
-
-// missing counts the assets that are not in the cache.
-func (b builder) missing(modules [][]asset) (int, error) {
-	missing := 0
-	for _, assets := range modules {
-		for _, a := range assets {
-			there, err := b.there(a)
-			if err != nil {
-				return 0, err
-			}
-			if !there {
-				missing++
-			}
 		}
 	}
 	return missing, nil
