@@ -1,6 +1,7 @@
 package sigstoretest
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -9,7 +10,12 @@ import (
 	"encoding/pem"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
+
+	trustroot "github.com/sigstore/protobuf-specs/gen/pb-go/trustroot/v1"
+	"github.com/sigstore/sigstore-go/pkg/root"
+	"google.golang.org/protobuf/encoding/protojson"
 )
 
 // Addresses are where the servers of a Sigstore are, as its trusted root names
@@ -74,11 +80,33 @@ func makeKeys(dir string, a Addresses, now time.Time) (keys, error) {
 	if err != nil {
 		return keys{}, err
 	}
-	b, err := tr.MarshalJSON()
+	b, err := logFirst(tr, a.Rekor)
 	if err != nil {
 		return keys{}, err
 	}
 	return k, os.WriteFile(filepath.Join(dir, "trusted_root.json"), b, 0o600)
+}
+
+// logFirst is a trusted_root.json in which the log at url stands before others, as
+// those expect who know of one log only. The library keeps logs in a map and would
+// write them in another order each time.
+func logFirst(tr *root.TrustedRoot, url string) ([]byte, error) {
+	b, err := tr.MarshalJSON()
+	if err != nil {
+		return nil, err
+	}
+	var sorted trustroot.TrustedRoot
+	if err := protojson.Unmarshal(b, &sorted); err != nil {
+		return nil, err
+	}
+	place := func(log *trustroot.TransparencyLogInstance) int {
+		if log.GetBaseUrl() == url {
+			return 0
+		}
+		return 1
+	}
+	slices.SortFunc(sorted.Tlogs, func(x, y *trustroot.TransparencyLogInstance) int { return cmp.Compare(place(x), place(y)) })
+	return protojson.Marshal(&sorted)
 }
 
 func writeCerts(file string, certs []*x509.Certificate) error {

@@ -2,6 +2,7 @@ package sigstoretest
 
 import (
 	"crypto/x509"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,6 +42,25 @@ func TestACommitOfTheRealGitsignVerifiesWithTheTrustedRootAlone(t *testing.T) {
 				t.Errorf("verification says %v", err)
 			}
 		})
+	}
+}
+
+// Others, gitsign among them, are given the first log of the file.
+func TestTheLogThatSignaturesAreInStandsFirst(t *testing.T) {
+	t.Parallel()
+	for range 20 {
+		dir := t.TempDir()
+		if err := MakeKeys(dir, Addresses{Rekor: "https://rekor.test", Tiles: "https://a.tiles.test"}, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		data, err := os.ReadFile(filepath.Join(dir, "trusted_root.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var file struct{ Tlogs []struct{ BaseURL string } }
+		if err := json.Unmarshal(data, &file); err != nil || len(file.Tlogs) != 2 || file.Tlogs[0].BaseURL != "https://rekor.test" {
+			t.Fatalf("%v: %s", err, data)
+		}
 	}
 }
 
