@@ -107,6 +107,11 @@ func (p *pass) decideAhead(ctx context.Context, revision accepted) {
 	})
 }
 
+// decidedAhead says whether the verdict on a revision was begun.
+func (p *pass) decidedAhead(revision accepted) bool {
+	return p.ahead.verdict != nil && p.ahead.decided == p.place(revision)
+}
+
 // place names a revision and where in the chain it would be.
 func (p *pass) place(revision accepted) string { return revision.name() + " after " + p.head.digest }
 

@@ -32,6 +32,9 @@ const (
 	whenQueue = "Queue"
 )
 
+// errUnknownVerdict is that nobody looked whether there is a verdict.
+var errUnknownVerdict = errors.New("not looked for")
+
 // environmentLocal is where nobody relies on evidence.
 const environmentLocal = "local"
 
@@ -97,24 +100,29 @@ func (p *pass) verdict(ctx context.Context, revision accepted) (verdict, error) 
 	return v, err
 }
 
-// findVerdict looks for the verdict while it packs what that would be about.
+// findVerdict stores the verdict that was begun ahead. Otherwise it looks for one first,
+// while it packs what that would be about. Where another process stored one before,
+// that one counts.
 func (p *pass) findVerdict(ctx context.Context, name string, revision accepted) (verdict, error) {
 	var stored v1alpha1.AppliedRevision
 	find := func() (struct{}, error) {
 		return struct{}{}, p.plant.setup.Reader.Get(ctx, client.ObjectKey{Namespace: p.factory.Namespace, Name: name}, &stored)
 	}
-	looked := beside(find)
+	looked := func() (struct{}, error) { return struct{}{}, errUnknownVerdict }
+	if !p.decidedAhead(revision) {
+		looked = beside(find)
+	}
 	artifact, failed := p.artifact(revision)
 	_, err := looked()
 	if failed != nil {
 		return verdict{}, failed
 	}
-	if apierrors.IsNotFound(err) {
+	if apierrors.IsNotFound(err) || errors.Is(err, errUnknownVerdict) {
 		v, not := p.storeVerdict(ctx, name, revision, artifact)
 		if !apierrors.IsAlreadyExists(not) {
 			return v, not
 		}
-		_, err = find() // another process was first, and its verdict counts
+		_, err = find()
 	}
 	if err != nil {
 		return verdict{}, fmt.Errorf("looking for the verdict: %w", err)
@@ -204,7 +212,7 @@ func (p *pass) readVerdict(r v1alpha1.AppliedRevisionSpec, commit, artifact stri
 
 // newVerdict is the verdict that was begun ahead, or else made now.
 func (p *pass) newVerdict(ctx context.Context, revision accepted, artifact attest.Artifact) (v1alpha1.AppliedRevisionSpec, error) {
-	if p.ahead.verdict != nil && p.ahead.decided == p.place(revision) {
+	if p.decidedAhead(revision) {
 		return p.ahead.verdict()
 	}
 	return p.sayVerdict(ctx, revision, artifact)

@@ -67,9 +67,13 @@ func TestWhatARevisionWaitsForIsReadFromItsRequests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := timing{before: 0.043, verdict: 0.037, intent: 0.042, after: 0.024, stored: 0.014, whole: 0.115}
+	want := timing{before: 0.043, verdict: 0.037, intent: 0.042, server: 0.010, after: 0.024, stored: 0.014, whole: 0.115}
 	if got != want {
 		t.Errorf("got %+v, want %+v", got, want)
+	}
+	unasked := slices.Delete(pass(), 3, 4) // signed ahead, it is stored without a question
+	if got, err := timingOf(unasked, f); err != nil || got != want {
+		t.Errorf("without a question got %+v, %v", got, err)
 	}
 	for i, r := range pass() {
 		if !r.verdict() && !r.record() && !r.change() && (!r.intent() || i > 7) {

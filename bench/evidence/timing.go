@@ -11,8 +11,9 @@ import (
 type timing struct {
 	// before is what evidence adds before the first write: from the last answer
 	// about the cluster until that write arrives. verdict and intent are how much of it
-	// it takes to store the one and the other, which is done at the same time.
-	before, verdict, intent float64
+	// it takes to store the one and the other, which is done at the same time; server is
+	// how long the API server works on the two.
+	before, verdict, intent, server float64
 	// after is the same after the last write: from the last answer about the cluster
 	// until the record is in it. stored is from then until the registry has the
 	// record and that is noted.
@@ -38,10 +39,6 @@ func timingOf(all []request, f followed) (timing, error) {
 	if err != nil {
 		return timing{}, err
 	}
-	asked, err := find("the question for the verdict", 0, func(r request) bool { return r.verb == "get" && r.object == mine[verdict].object })
-	if err != nil {
-		return timing{}, err
-	}
 	first, err := find("a write", verdict, request.change)
 	if err != nil {
 		return timing{}, err
@@ -61,9 +58,14 @@ func timingOf(all []request, f followed) (timing, error) {
 	if err != nil {
 		return timing{}, err
 	}
-	looked, last := answered(mine[:asked], f.poked, mine[asked].received), answered(mine[first:record], mine[first].done, mine[record].received)
+	begun := slices.IndexFunc(mine, func(r request) bool { return r.object == mine[verdict].object || r.intent() })
+	looked, last := answered(mine[:begun], f.poked, mine[begun].received), answered(mine[first:record], mine[first].done, mine[record].received)
+	received, done := mine[min(verdict, intent)].received, mine[verdict].done
+	if mine[intent].done.After(done) {
+		done = mine[intent].done
+	}
 	return timing{
-		before: seconds(looked, mine[first].received), verdict: seconds(looked, mine[verdict].done), intent: seconds(looked, mine[intent].done),
+		server: seconds(received, done), before: seconds(looked, mine[first].received), verdict: seconds(looked, mine[verdict].done), intent: seconds(looked, mine[intent].done),
 		after: seconds(last, mine[record].done), stored: seconds(mine[record].done, mine[stored].done), whole: seconds(f.poked, f.ready),
 	}, nil
 }
