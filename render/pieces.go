@@ -10,6 +10,8 @@ import (
 	"sigs.k8s.io/kustomize/api/konfig"
 	"sigs.k8s.io/kustomize/api/types"
 	"sigs.k8s.io/kustomize/kyaml/resid"
+
+	"millwright.dev/millwright/internal/parallel"
 )
 
 // A kustomization that only names resources puts together what they are by
@@ -121,7 +123,7 @@ func (r *Renderer) assemble(c Component, files closure, limits Limits) (objects 
 		return nil, false, nil
 	}
 	built, errs := make([][]Object, len(pieces)), make([]error, len(pieces))
-	each(len(pieces), func(i int) { built[i], errs[i] = r.piece(c, pieces[i], files, limits) })
+	parallel.Each(len(pieces), func(i int) { built[i], errs[i] = r.piece(c, pieces[i], files, limits) })
 	for _, err := range errs {
 		var no *Refusal
 		if err != nil && !errors.As(err, &no) {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+
+	"millwright.dev/millwright/internal/parallel"
 )
 
 // Render renders components of a tree. The paths of components are relative to
@@ -33,7 +35,7 @@ func (r *Renderer) Render(tree fs.FS, overlay string, components []Component, li
 	m := Manifests{components: placed}
 	owner := map[ID]string{}
 	built, errs := make([][]Object, len(placed)), make([]error, len(placed))
-	each(len(placed), func(i int) { built[i], errs[i] = r.component(tree, placed[i], limits) })
+	parallel.Each(len(placed), func(i int) { built[i], errs[i] = r.component(tree, placed[i], limits) })
 	for i, c := range placed {
 		objects, err := built[i], errs[i]
 		if err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"millwright.dev/millwright/internal/parallel"
 	"millwright.dev/millwright/internal/visible"
 )
 
@@ -61,7 +62,7 @@ func (k *known) documents(at string, text []byte, limits Limits) (documents []do
 		gaps = append(gaps, text[cut[0]:cut[1]])
 		from = cut[1]
 	}
-	each(len(documents), func(i int) { errs[i] = k.document(at, &documents[i], limits) })
+	parallel.Each(len(documents), func(i int) { errs[i] = k.document(at, &documents[i], limits) })
 	for _, err := range errs {
 		if err != nil {
 			return nil, nil, err // the first of the file, whichever came first

@@ -22,7 +22,7 @@ type layer struct {
 
 // layers go from what everything may use to what nothing may use.
 var layers = []layer{
-	{"what a reader of foreign text may hide, whatever the text is", []string{"internal/visible"}},
+	{"what needs to know nothing of the project", []string{"internal/parallel", "internal/visible"}},
 	{"a question each, answered without knowing who asks", []string{"reconciler/api", "reconciler/api/v1alpha1", "gitverify", "gitverify/forgekey", "gitverify/trustpolicy", "gitverify/tufroot", "gitverify/publicgood", "gitverify/rekorlog", "render", "render/health"}},
 	{"they read what the first layer made, and write nothing to a cluster", []string{"render/policy", "render/factory", "render/upstream", "reconciler/source", "reconciler/plan", "reconciler/rights"}},
 	{"stages that act or report: that one need not know another is what makes them testable alone", []string{"reconciler/apply", "reconciler/drift", "reconciler/attest", "reconciler/report"}},

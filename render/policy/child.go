@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"time"
@@ -28,6 +29,9 @@ type child struct {
 
 // start brings a process to life.
 func (r Runner) start(isolation string) (*child, error) {
+	if !filepath.IsAbs(r.Path) {
+		return nil, fmt.Errorf("the path %q of the policy process is not absolute", r.Path)
+	}
 	read, write, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("start policy process: %w", err)

@@ -257,10 +257,7 @@ func TestWithoutNamespacesTheProcessIsStillBoundAndItsAnswerTaken(t *testing.T) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	in, err := json.Marshal(q.request)
-	if err != nil {
-		t.Fatal(err)
-	}
+	in := func() ([]byte, error) { return q.request.document(), nil }
 	out, started, err := r.attempt(t.Context(), in, IsolationProcess)
 	if err != nil || !started {
 		t.Fatalf("started %v, error %v", started, err)
@@ -271,6 +268,30 @@ func TestWithoutNamespacesTheProcessIsStillBoundAndItsAnswerTaken(t *testing.T) 
 	}
 	if err := q.answeredBy(v); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestARequestIsWrittenAsTheEncoderWouldWriteIt(t *testing.T) {
+	t.Parallel()
+	q, err := ask("user\"s", append(some(), json.RawMessage(`{ "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"k": "PHM+"} }`)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.request.Policies = append(q.request.Policies, q.request.Objects...)
+	more := q.request
+	more.More = true
+	rest := Rest{APIVersion: RestVersion, Objects: q.request.Objects}
+	for _, c := range []struct {
+		document any
+		got      []byte
+	}{{q.request, q.request.document()}, {more, more.document()}, {rest, rest.document()}} {
+		var want bytes.Buffer
+		if err := Encode(&want, c.document); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(c.got, want.Bytes()) {
+			t.Errorf("%s\ninstead of\n%s", c.got, want.Bytes())
+		}
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+
+	"millwright.dev/millwright/internal/parallel"
 )
 
 // Group is the API group of Kyverno's policies.
@@ -33,33 +35,89 @@ type question struct {
 
 // ask makes the request out of the rendered objects, in their order.
 func ask(user string, objects []json.RawMessage) (question, error) {
+	all, errs := make([]about, len(objects)), make([]error, len(objects))
+	parallel.Each(len(objects), func(i int) { all[i], errs[i] = aboutOf(objects[i]) })
 	q := question{request: Request{
 		APIVersion: RequestVersion, User: user,
 		Policies: []json.RawMessage{}, Objects: make([]json.RawMessage, 0, len(objects)),
 	}}
-	for i, raw := range objects {
-		raw, err := compact(raw)
-		if err != nil {
-			return question{}, fmt.Errorf("rendered object %d: %w", i, err)
+	for i, a := range all {
+		if errs[i] != nil {
+			return question{}, fmt.Errorf("rendered object %d: %w", i, errs[i])
 		}
-		o, err := Identify(raw)
-		if err != nil {
-			return question{}, fmt.Errorf("rendered object %d: %w", i, err)
-		}
-		r := PolicyResult{Name: o.PolicyName(), Kind: o.Kind, Digest: Digest(raw)}
-		if o.Group == Group && tested[o.Kind] {
-			q.request.Policies = append(q.request.Policies, raw)
+		r := PolicyResult{Name: a.object.PolicyName(), Kind: a.object.Kind, Digest: a.digest}
+		if a.object.Group == Group && tested[a.object.Kind] {
+			q.request.Policies = append(q.request.Policies, a.raw)
 			q.expected = append(q.expected, r)
-		} else if why, ok := untested[o.Group+"/"+o.Kind]; ok {
+		} else if why, ok := untested[a.object.Group+"/"+a.object.Kind]; ok {
 			r.NotTested = why
 			q.untested = append(q.untested, r)
 		}
-		if raw, err = withoutValues(o, raw); err != nil {
-			return question{}, fmt.Errorf("rendered object %s: %w", o, err)
-		}
-		q.request.Objects = append(q.request.Objects, raw)
+		q.request.Objects = append(q.request.Objects, a.raw)
 	}
 	return q, nil
+}
+
+// about is an object as it is asked about, and the digest of its bytes.
+type about struct {
+	object Object
+	raw    json.RawMessage
+	digest string
+}
+
+func aboutOf(raw json.RawMessage) (about, error) {
+	raw, err := compact(raw)
+	if err != nil {
+		return about{}, err
+	}
+	o, err := Identify(raw)
+	if err != nil {
+		return about{}, err
+	}
+	a := about{object: o, digest: Digest(raw)}
+	if a.raw, err = withoutValues(o, raw); err != nil {
+		return about{}, fmt.Errorf("%s: %w", o, err)
+	}
+	return a, nil
+}
+
+// document is a request as [Encode] would write it. Its objects are compact already,
+// and megabytes: the encoder would go over them again.
+func (r Request) document() []byte {
+	user, _ := json.Marshal(r.User) // text always can be
+	b := make([]byte, 0, size(r.Policies)+size(r.Objects)+1<<10)
+	b = append(append(b, `{"apiVersion":"`+RequestVersion+`","user":`...), user...)
+	b = appendList(appendList(b, "policies", r.Policies), "objects", r.Objects)
+	if r.More {
+		b = append(b, `,"more":true`...)
+	}
+	return append(b, "}\n"...)
+}
+
+// document is the rest of a request, as that of a [Request] is.
+func (r Rest) document() []byte {
+	b := make([]byte, 0, size(r.Objects)+1<<10)
+	b = append(b, `{"apiVersion":"`+RestVersion+`"`...)
+	return append(appendList(b, "objects", r.Objects), "}\n"...)
+}
+
+func appendList(b []byte, name string, list []json.RawMessage) []byte {
+	b = append(b, `,"`+name+`":[`...)
+	for i, raw := range list {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, raw...)
+	}
+	return append(b, ']')
+}
+
+func size(list []json.RawMessage) int {
+	n := 0
+	for _, raw := range list {
+		n += len(raw) + len(",")
+	}
+	return n
 }
 
 // compact takes insignificant space away: a policy's digest is of the bytes that

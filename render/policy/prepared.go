@@ -35,7 +35,7 @@ func (r Runner) prepare(told []string, objects []json.RawMessage) (*prepared, er
 		return nil, err
 	}
 	q.request.More = true
-	in, err := encoded(q.request)
+	in, err := small(q.request.document())
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +66,7 @@ func (p *prepared) test(ctx context.Context, more []json.RawMessage) (Verdict, e
 		return Verdict{}, err
 	}
 	rest := Rest{APIVersion: RestVersion, Objects: q.request.Objects[len(p.objects):]}
-	in, err := encoded(rest)
+	in, err := small(rest.document())
 	if err != nil {
 		return Verdict{}, err
 	}

@@ -6,8 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -56,27 +56,25 @@ func (r Runner) Test(ctx context.Context, objects []json.RawMessage) (Verdict, e
 	return v, err
 }
 
+// test starts the process first: it needs as long as it takes to make the question.
 func (r Runner) test(ctx context.Context, objects []json.RawMessage) (Verdict, error) {
 	r = r.withDefaults()
-	q, err := r.question(objects)
-	if err != nil {
-		return Verdict{}, err
-	}
-	in, err := encoded(q.request)
-	if err != nil {
-		return Verdict{}, err
-	}
+	var q question
+	in := sync.OnceValues(func() ([]byte, error) {
+		var err error
+		if q, err = r.question(objects); err != nil {
+			return nil, err
+		}
+		return small(q.request.document())
+	})
 	out, isolation, err := r.run(ctx, in)
 	if err != nil {
-		return Verdict{}, fmt.Errorf("%w: %w", ErrCouldNotTell, err)
+		return Verdict{}, couldNotTell(err)
 	}
 	return q.verdict(out, isolation)
 }
 
 func (r Runner) question(objects []json.RawMessage) (question, error) {
-	if !filepath.IsAbs(r.Path) {
-		return question{}, fmt.Errorf("%w: the path %q of the policy process is not absolute", ErrCouldNotTell, r.Path)
-	}
 	q, err := ask(r.User, objects)
 	if err != nil {
 		return question{}, fmt.Errorf("%w: %w", ErrCouldNotTell, err)
@@ -84,15 +82,18 @@ func (r Runner) question(objects []json.RawMessage) (question, error) {
 	return q, nil
 }
 
-func encoded(document any) ([]byte, error) {
-	var in bytes.Buffer
-	if err := Encode(&in, document); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrCouldNotTell, err)
+func small(in []byte) ([]byte, error) {
+	if len(in) > MaxRequest {
+		return nil, fmt.Errorf("%w: the manifests are %d bytes, the limit is %d", ErrCouldNotTell, len(in), MaxRequest)
 	}
-	if in.Len() > MaxRequest {
-		return nil, fmt.Errorf("%w: the manifests are %d bytes, the limit is %d", ErrCouldNotTell, in.Len(), MaxRequest)
+	return in, nil
+}
+
+func couldNotTell(err error) error {
+	if errors.Is(err, ErrCouldNotTell) {
+		return err
 	}
-	return in.Bytes(), nil
+	return fmt.Errorf("%w: %w", ErrCouldNotTell, err)
 }
 
 // verdict takes an answer for what it is: one to this question, or none.
@@ -157,7 +158,7 @@ func (q question) answeredBy(v Verdict) error {
 
 // run starts the process, in a network namespace if the kernel allows it, and
 // returns what it answered.
-func (r Runner) run(ctx context.Context, in []byte) ([]byte, string, error) {
+func (r Runner) run(ctx context.Context, in func() ([]byte, error)) ([]byte, string, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
 	if isolates {
@@ -171,13 +172,18 @@ func (r Runner) run(ctx context.Context, in []byte) ([]byte, string, error) {
 }
 
 // attempt runs the process once; started says whether it came to life.
-func (r Runner) attempt(ctx context.Context, in []byte, isolation string) (out []byte, started bool, err error) {
+func (r Runner) attempt(ctx context.Context, in func() ([]byte, error), isolation string) (out []byte, started bool, err error) {
 	c, err := r.start(isolation)
 	if err != nil {
 		return nil, false, err
 	}
 	close(c.told)
-	out, err = c.ask(ctx, in)
+	question, err := in()
+	if err != nil {
+		c.end()
+		return nil, true, err
+	}
+	out, err = c.ask(ctx, question)
 	return out, true, err
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+
+	"millwright.dev/millwright/internal/parallel"
 )
 
 // Manifest is a rendered object with the digest of its bytes, which the caller
@@ -91,21 +93,22 @@ func (t *Tester) Test(ctx context.Context, r Runner, objects []Manifest) (Verdic
 
 // read looks at objects that were not there the last time.
 func (t *Tester) read(objects []Manifest) (set, error) {
-	s := set{byDigest: make(map[string]part, len(objects))}
-	for i, m := range objects {
-		var p part
+	parts, errs := make([]part, len(objects)), make([]error, len(objects))
+	parallel.Each(len(objects), func(i int) {
 		known := false
 		if t.last != nil {
-			p, known = t.last.set.byDigest[m.Digest]
+			parts[i], known = t.last.set.byDigest[objects[i].Digest]
 		}
 		if !known {
-			var err error
-			if p, err = partOf(m); err != nil {
-				return set{}, fmt.Errorf("rendered object %d: %w", i, err)
-			}
+			parts[i], errs[i] = partOf(objects[i])
 		}
-		s.parts = append(s.parts, p)
-		s.byDigest[m.Digest] = p
+	})
+	s := set{parts: parts, byDigest: make(map[string]part, len(objects))}
+	for i, p := range parts {
+		if errs[i] != nil {
+			return set{}, fmt.Errorf("rendered object %d: %w", i, errs[i])
+		}
+		s.byDigest[objects[i].Digest] = p
 	}
 	return s, nil
 }

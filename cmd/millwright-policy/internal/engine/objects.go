@@ -3,6 +3,8 @@ package engine
 import (
 	"encoding/json"
 	"fmt"
+	goruntime "runtime"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -38,26 +40,43 @@ func newObjects() *objects {
 
 // add decodes objects.
 func (s *objects) add(raws []json.RawMessage) error {
-	for i, raw := range raws {
-		ref, err := policy.Identify(raw)
-		if err != nil {
-			return fmt.Errorf("object %d: %w", i, err)
+	list, errs := make([]object, len(raws)), make([]error, len(raws))
+	var wait sync.WaitGroup
+	workers := goruntime.GOMAXPROCS(0)
+	for worker := range workers {
+		wait.Go(func() {
+			for i := worker; i < len(raws); i += workers {
+				list[i], errs[i] = decode(raws[i])
+			}
+		})
+	}
+	wait.Wait()
+	for i, o := range list {
+		if errs[i] != nil {
+			return fmt.Errorf("object %d: %w", i, errs[i])
 		}
-		var content map[string]any
-		if err := utiljson.Unmarshal(raw, &content); err != nil {
-			return fmt.Errorf("object %s: %w", ref, err)
-		}
-		u := &unstructured.Unstructured{Object: content}
-		o := object{ref: ref, raw: raw, content: u, kind: u.GroupVersionKind(), namespace: ref.Namespace}
-		if ref.Group == "" && ref.Kind == "Namespace" {
+		if o.ref.Group == "" && o.ref.Kind == "Namespace" {
 			if err := s.addNamespace(&o); err != nil {
 				return err
 			}
 		}
-		notePlural(s.plurals, u)
+		notePlural(s.plurals, o.content)
 		s.list = append(s.list, o)
 	}
 	return nil
+}
+
+func decode(raw json.RawMessage) (object, error) {
+	ref, err := policy.Identify(raw)
+	if err != nil {
+		return object{}, err
+	}
+	var content map[string]any
+	if err := utiljson.Unmarshal(raw, &content); err != nil {
+		return object{}, fmt.Errorf("%s: %w", ref, err)
+	}
+	u := &unstructured.Unstructured{Object: content}
+	return object{ref: ref, raw: raw, content: u, kind: u.GroupVersionKind(), namespace: ref.Namespace}, nil
 }
 
 // resolve finds the resources of all objects, which definitions among them name.

@@ -1,4 +1,5 @@
-package render
+// Package parallel spreads work that is all of one kind over the processors.
+package parallel
 
 import (
 	"runtime"
@@ -6,10 +7,10 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// each does something for every index, on all processors, and returns when all is
-// done. A panic becomes one of the caller, who may know what to do with it (row
+// Each does something for every index below n, on all processors, and returns when all
+// is done. A panic becomes one of the caller, who may know what to do with it (row
 // K22).
-func each(n int, do func(i int)) {
+func Each(n int, do func(i int)) {
 	var group errgroup.Group
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	causes := make([]any, n)
