@@ -44,8 +44,11 @@ func (p *pass) observe(ctx context.Context, revision accepted) (plan.Observation
 	return p.explained(observation), nil
 }
 
-// intend makes the intent durable before the first write of a revision that
-// is not attested yet. A repair needs none: an earlier intent allowed it.
+// intend makes durable, before the first write of a revision that is not attested
+// yet, that it is begun: the verdict says so. The Factory, which tells people, gets the
+// intent while the first writes are under way, or before them where no verdict could be
+// stored or where the Factory may have been changed. A repair needs none of this: an
+// earlier intent allowed it.
 func (p *pass) intend(ctx context.Context, revision accepted, todo plan.Plan, sameCluster func() error) error {
 	if todo.Empty() {
 		return nil
@@ -63,19 +66,15 @@ func (p *pass) intend(ctx context.Context, revision accepted, todo plan.Plan, sa
 	if before := p.factory.Status.Intent; before != nil && before.Sequence == intent.Sequence && before.Started.Time.Before(p.started) {
 		intent.Started = before.Started
 	}
-	if p.plant.held { // the verdict first: a revision that waits for it is not begun
-		if err := p.decide(ctx, revision); err != nil {
+	if err := p.decide(ctx, revision); err != nil {
+		return err
+	}
+	begun := p.plant.verdict.name == p.verdictName(revision) && p.unchanged(ctx)
+	p.intended = p.storeIntent(ctx, intent, len(todo.Changes()))
+	if !begun {
+		if err := p.awaitIntent(); err != nil {
 			return err
 		}
-	}
-	stored := p.storeIntent(ctx, intent, len(todo.Changes()))
-	err := p.decide(ctx, revision)
-	p.plant.held = errors.Is(err, errHeld)
-	if other := stored(); err == nil {
-		err = other
-	}
-	if err != nil {
-		return err
 	}
 	if s := p.follow(); s.frozen.IsZero() {
 		s.frozen = p.mark().at
@@ -84,9 +83,30 @@ func (p *pass) intend(ctx context.Context, revision accepted, todo plan.Plan, sa
 	return nil
 }
 
-// storeIntent begins to store the intent, beside the verdict: both have to be there
-// before the first write, and none needs the other. A Factory that somebody has
-// changed since it was read is not begun with.
+// unchanged says whether the cache, which hears of a change within milliseconds, still
+// has the Factory that was read. Where it has another one, the API server is asked, by
+// storing the intent: a Factory that somebody has changed, suspended for one, is not
+// begun with.
+func (p *pass) unchanged(ctx context.Context) bool {
+	if p.plant.setup.Cache == nil {
+		return false
+	}
+	var now v1alpha1.Factory
+	err := p.plant.setup.Cache.Get(ctx, p.plant.key, &now)
+	return err == nil && now.UID == p.factory.UID && now.ResourceVersion == p.factory.ResourceVersion
+}
+
+// awaitIntent waits until the intent is stored, if it is being stored.
+func (p *pass) awaitIntent() error {
+	wait := p.intended
+	p.intended = nil
+	if wait == nil {
+		return nil
+	}
+	return wait()
+}
+
+// storeIntent begins to store the intent.
 func (p *pass) storeIntent(ctx context.Context, intent v1alpha1.Intent, changes int) (wait func() error) {
 	status := report.Progress(p.factory, intent, changes)
 	stored := beside(func() (*v1alpha1.Factory, error) { return p.progress(ctx, status) })
@@ -113,6 +133,7 @@ func (p *pass) apply(ctx context.Context, revision accepted, todo plan.Plan) (ap
 	}
 	p.plant.hold(todo.Inventory())
 	changes, err := p.plant.engine.Apply(ctx, todo)
+	intended := p.awaitIntent()
 	p.plant.track(changes.Inventory)
 	p.out.Lost = lost(revision.manifests, todo.Before(), changes.Inventory)
 	p.out.Drifts = driftRecords(changes.Corrected(), p.plant.setup.Clock())
@@ -128,7 +149,7 @@ func (p *pass) apply(ctx context.Context, revision accepted, todo plan.Plan) (ap
 	if !changes.Complete() {
 		return changes, incomplete(changes)
 	}
-	return changes, nil
+	return changes, intended
 }
 
 // lookFirst says that something could not be written that nobody had looked at

@@ -37,8 +37,10 @@ type pass struct {
 	// again says that a revision is examined that was in force before, permitted
 	// that the rules of what it affects were met then.
 	again, permitted bool
-	// ahead is what is done beside the pass.
-	ahead ahead
+	// ahead is what is done beside the pass; intended waits until the intent is stored,
+	// and is nil where it is not being stored.
+	ahead    ahead
+	intended func() error
 	// look says that every object is looked at before it is written.
 	look bool
 }

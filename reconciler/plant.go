@@ -84,10 +84,8 @@ type plant struct {
 	verdict   verdict
 	refusal   string
 	refusedAt time.Time
-	// held says that the newest revision waits for its verdict.
-	held     bool
-	cluster  cluster
-	failures int
+	cluster   cluster
+	failures  int
 	// repairs is what was put back lately, look when the next pass is due because
 	// of it.
 	repairs plan.History

@@ -16,7 +16,7 @@
 // A Factory cannot do without evidence, so there is no run without it to compare
 // with. What evidence adds is read from the audit log of the API server: from the
 // last answer about the cluster to the first write of the revision, between which
-// the verdict and the intent are made durable, and nothing else is done.
+// the verdict is made durable, and nothing else is done.
 //
 // A write counts as redundant when the API server carried it out and no new version
 // of the object came of it: writes are in the audit log, versions come by watch.

@@ -10,10 +10,9 @@ import (
 // timing is how long a revision waited, in seconds.
 type timing struct {
 	// before is what evidence adds before the first write: from the last answer
-	// about the cluster until that write arrives. verdict and intent are how much of it
-	// it takes to store the one and the other, which is done at the same time; server is
-	// how long the API server works on the two.
-	before, verdict, intent, server float64
+	// about the cluster until that write arrives. verdict is how much of it it takes until
+	// the verdict is stored, server how long the API server works on that.
+	before, verdict, server float64
 	// after is the same after the last write: from the last answer about the cluster
 	// until the record is in it. stored is from then until the registry has the
 	// record and that is noted.
@@ -43,13 +42,6 @@ func timingOf(all []request, f followed) (timing, error) {
 	if err != nil {
 		return timing{}, err
 	}
-	intent, err := find("the intent", 0, request.intent)
-	if err == nil && intent > first {
-		err = fmt.Errorf("%w the intent of revision %d before the first write", errUnseen, f.revision)
-	}
-	if err != nil {
-		return timing{}, err
-	}
 	record, err := find("the record", first, request.record)
 	if err != nil {
 		return timing{}, err
@@ -58,14 +50,10 @@ func timingOf(all []request, f followed) (timing, error) {
 	if err != nil {
 		return timing{}, err
 	}
-	begun := slices.IndexFunc(mine, func(r request) bool { return r.object == mine[verdict].object || r.intent() })
+	begun := slices.IndexFunc(mine, func(r request) bool { return r.object == mine[verdict].object || r.intent() }) // or asked for
 	looked, last := answered(mine[:begun], f.poked, mine[begun].received), answered(mine[first:record], mine[first].done, mine[record].received)
-	received, done := mine[min(verdict, intent)].received, mine[verdict].done
-	if mine[intent].done.After(done) {
-		done = mine[intent].done
-	}
 	return timing{
-		server: seconds(received, done), before: seconds(looked, mine[first].received), verdict: seconds(looked, mine[verdict].done), intent: seconds(looked, mine[intent].done),
+		before: seconds(looked, mine[first].received), verdict: seconds(looked, mine[verdict].done), server: seconds(mine[verdict].received, mine[verdict].done),
 		after: seconds(last, mine[record].done), stored: seconds(mine[record].done, mine[stored].done), whole: seconds(f.poked, f.ready),
 	}, nil
 }

@@ -161,9 +161,12 @@ func TestAnIntentThatIsStoredIsNotStoredAgain(t *testing.T) { // row K08
 	ready := make(chan struct{})
 	var first *controller
 	rule := w.proxy.Inject(after("factories", "status", 0, "update")(func() { <-ready; first.Kill() }))
+	// What is written would be told by the next intent: that fewer objects are left.
+	nothing := w.proxy.Inject(faultproxy.Rule{Verbs: []string{"apply"}, Fault: faultproxy.Hold(make(chan struct{}))})
 	first = w.start(nil)
 	close(ready)
 	w.ended(first)
+	nothing.End()
 	if rule.Hits() != 1 {
 		t.Fatalf("the intent was stored %d times", rule.Hits())
 	}

@@ -178,8 +178,8 @@ type FactoryStatus struct {
 	// Refused is the newest definite no; absent when the newest revision passed.
 	// +optional
 	Refused *Refused `json:"refused,omitempty"`
-	// Intent is set before the first write of a revision and cleared by its
-	// attestation: an intent that is found at the start was interrupted.
+	// Intent is set when a revision is begun and cleared by its attestation: an intent
+	// that is found at the start was interrupted.
 	// +optional
 	Intent *Intent `json:"intent,omitempty"`
 	// Applied is the last revision that was applied completely.
@@ -223,7 +223,7 @@ type Need struct {
 	Candidates []string `json:"candidates,omitempty"`
 }
 
-// Intent is what is about to be applied, durable before the first write.
+// Intent is what is being applied.
 type Intent struct {
 	Commit   string `json:"commit"`
 	Sequence int64  `json:"sequence"`
