@@ -49,7 +49,7 @@ func (b *benchmark) all() []figures.Aim {
 		figures.AtLeast("W7 wall of changing, Flux as many ÷ ours", 8, b.ratio("W7 change", fluxMany, wall)),
 		figures.AtMost("W7 peak memory, ours ÷ Flux", 0.5, b.ratio("W7 change", fluxOne, peak).Inverse()),
 	}
-	for _, name := range []string{fluxOne, kubectl} {
+	for _, name := range []string{fluxOne, argo, kubectl} {
 		out = append(out,
 			figures.AtLeast("W2 CPU, "+name+" ÷ ours", 100, b.ratio("W2", name, cost.cpu)),
 			figures.AtLeast("W2 wall, "+name+" ÷ ours", 50, b.ratio("W2", name, wall)),

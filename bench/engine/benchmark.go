@@ -31,7 +31,8 @@ type benchmark struct {
 
 	log      io.Writer
 	began    time.Time
-	programs assets.Bin
+	programs assets.Bin // Flux's
+	argo     assets.Bin
 	own      string
 	results  results
 	// samples are single latencies in seconds, by workload and party.
@@ -60,6 +61,12 @@ func (b *benchmark) prepare(ctx context.Context) error {
 			return err
 		}
 	}
+	if b.takesPart(argo) {
+		var err error
+		if b.argo, err = assets.Ensure(ctx, b.log, "argocd", "redis"); err != nil {
+			return err
+		}
+	}
 	b.own = filepath.Join(b.dir, "programs")
 	if err := os.MkdirAll(b.own, 0o700); err != nil {
 		return err
@@ -75,7 +82,7 @@ func (b *benchmark) takesPart(name string) bool {
 // names are the parties in the order of the tables.
 func (b *benchmark) names() []string {
 	out := []string{millwright}
-	for _, name := range []string{fluxOne, kubectl, limit} {
+	for _, name := range []string{fluxOne, argo, kubectl, limit} {
 		if b.takesPart(name) {
 			out = append(out, name)
 		}
@@ -217,7 +224,7 @@ func (b *benchmark) timed(ctx context.Context, e entry, what string, do func(con
 	if ours {
 		b.stages(before, after)
 	}
-	return c, nil
+	return c, e.rests(ctx)
 }
 
 // profiling takes a profile of the controller, if that was asked for.

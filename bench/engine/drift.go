@@ -114,7 +114,10 @@ func (b *benchmark) drift(ctx context.Context, f *floor, entries []entry) error 
 				return err
 			}
 			n := b.rogues
-			if !e.quick() {
+			switch {
+			case e.name == argo: // it watches, too
+				n = min(n, 6)
+			case !e.quick():
 				n = 2
 			}
 			for i := range n {
@@ -170,7 +173,7 @@ func (b *benchmark) restore(ctx context.Context, e entry, r rogue, workload stri
 	fmt.Fprintf(b.log, "  %-10s %s: %s put back after %.1f ms\n", e.name, workload, r.what, took*1e3)
 	b.sample(workload, e.name, took)
 	b.sample(workload+" "+r.what, e.name, took)
-	return nil
+	return e.rests(ctx)
 }
 
 // fluxAlone measures Flux as it finds drift by itself, with an interval of ten

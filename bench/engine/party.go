@@ -16,6 +16,7 @@ const (
 	millwright = "millwright"
 	fluxOne    = "flux"
 	fluxMany   = "flux-many"
+	argo       = "argo"
 	kubectl    = "kubectl"
 	limit      = "limit"
 )
@@ -44,6 +45,14 @@ type entry struct {
 	party
 }
 
+// rests waits for a party that goes on working after it said that it is done.
+func (e entry) rests(ctx context.Context) error {
+	if x, ok := e.party.(interface{ rest(context.Context) error }); ok {
+		return x.rest(ctx)
+	}
+	return nil
+}
+
 // newEntry starts an empty cluster and installs the party in it.
 func (b *benchmark) newEntry(ctx context.Context, f *floor, name, dir string) (e entry, err error) {
 	bed, err := newBed(ctx, f, name, dir)
@@ -63,6 +72,8 @@ func (b *benchmark) newEntry(ctx context.Context, f *floor, name, dir string) (e
 		e.party = &fluxParty{bed: bed, programs: b.programs, paths: []string{local}}
 	case fluxMany:
 		e.party = &fluxParty{bed: bed, programs: b.programs, paths: append([]string{local + "/bench-namespace"}, f.corpus.appDirs()...)}
+	case argo:
+		e.party = &argoParty{bed: bed, programs: b.argo}
 	case kubectl:
 		e.party = &kubectlParty{bed: bed}
 	case limit:

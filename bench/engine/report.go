@@ -25,7 +25,7 @@ func count(c cost) float64 { return c.requests.total() }
 
 // report prints everything as a section of Markdown.
 func (b *benchmark) report(out io.Writer) {
-	fmt.Fprintf(out, "%s, %d cores (%s), Linux %s, %s; kube-apiserver 1.36.3 and etcd 3.6.8 with fsync, one of each for every party; Flux source-controller 1.9.6, kustomize-controller 1.9.5. %d rounds; median (smallest–largest). Load average before and after: %s, %s. The run took %s.\n\n",
+	fmt.Fprintf(out, "%s, %d cores (%s), Linux %s, %s; kube-apiserver 1.36.3 and etcd 3.6.8 with fsync, one of each for every party; Flux source-controller 1.9.6, kustomize-controller 1.9.5; Argo CD 3.5.7. %d rounds; median (smallest–largest). Load average before and after: %s, %s. The run took %s.\n\n",
 		time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), figures.CPUModel(), figures.Kernel(), runtime.Version(), b.rounds, b.load[0], b.load[1], time.Since(b.began).Round(time.Second))
 	for _, size := range b.sizes {
 		fmt.Fprintf(out, "- %s\n", size)
@@ -53,7 +53,7 @@ func (b *benchmark) costs(out io.Writer, workload, title string) {
 	fmt.Fprintf(out, "\n**%s**\n\n", title)
 	figures.Head(out, "", "wall, s", "wall ÷ ours", "CPU seconds", "CPU ÷ ours", "of it API server, etcd, party", "requests", "peak memory of the party, MiB")
 	ours := b.paired(workload, millwright)
-	for _, name := range []string{millwright, fluxOne, fluxMany, kubectl, limit} {
+	for _, name := range []string{millwright, fluxOne, fluxMany, argo, kubectl, limit} {
 		costs := parties[name]
 		if len(costs) == 0 {
 			continue
@@ -104,7 +104,7 @@ func (b *benchmark) latencies(out io.Writer) {
 	fmt.Fprintf(out, "\n**Single latencies**\n\n")
 	figures.Head(out, "", "party", "number", "p50, ms", "p99, ms", "largest, ms")
 	for _, workload := range slices.Sorted(keys(b.samples)) {
-		for _, name := range []string{millwright, fluxOne, kubectl, limit} {
+		for _, name := range []string{millwright, fluxOne, argo, kubectl, limit} {
 			if s := figures.Series(b.samples[workload][name]); len(s) > 0 {
 				figures.Row(out, workload, name, fmt.Sprint(len(s)), fmt.Sprintf("%.1f", s.Median()*1e3), fmt.Sprintf("%.1f", s.Quantile(0.99)*1e3), fmt.Sprintf("%.1f", slices.Max(s)*1e3))
 			}
