@@ -15,6 +15,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -149,6 +150,13 @@ func newManager(cfg *rest.Config, o options, held *lease) (manager.Manager, erro
 	})
 	if err != nil {
 		return nil, fmt.Errorf("preparing the controller: %w", err)
+	}
+	// The first pass needs to know the records, too. Asked for here, they come while the
+	// factories come, and not after that.
+	var records metav1.PartialObjectMetadata
+	records.SetGroupVersionKind(v1alpha1.GroupVersion().WithKind("AppliedRevision"))
+	if _, err := m.GetCache().GetInformer(context.Background(), &records, cache.BlockUntilSynced(false)); err != nil {
+		return nil, fmt.Errorf("preparing to watch the records: %w", err)
 	}
 	return m, nil
 }

@@ -2,6 +2,7 @@ package source
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,23 +20,24 @@ import (
 
 // Each fetch leaves a pack. An object is looked for in the index of one pack after the
 // other, and who opens the store reads them all, so a year of commits would make every
-// start slower. When there are manyPacks of at most smallPack bytes, they become one; what
-// grows beyond that is left alone.
+// start slower. When there are manyPacks that are small, together at most smallPacks
+// bytes, they become one; what grows beyond that is left alone.
 const (
-	manyPacks = 64
-	smallPack = 8 << 20
+	manyPacks  = 64
+	smallPacks = 32 << 20
 )
 
 // Tidy puts small packs together, when there are many. An old pack goes only when each of
 // its objects is in the new one, which has got to the disk before. Whatever ends it in
-// between leaves objects twice, and none less.
+// between leaves objects twice, and none less. Where it fails it is not tried again.
 func (s *Store) Tidy(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	small := s.smallPacks()
-	if len(small) < manyPacks {
+	if len(small) < manyPacks || s.untidy {
 		return nil
 	}
+	s.untidy = true // what fails would fail again, and takes time
 	var objects []plumbing.Hash
 	for _, pack := range small {
 		found, err := objectsOf(pack)
@@ -54,18 +56,26 @@ func (s *Store) Tidy(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("tidying the object store: %w", err)
 	}
+	s.untidy = false
 	return nil
 }
 
 func (s *Store) packPath(name string) string { return filepath.Join(s.dir, "objects", "pack", name) }
 
-// smallPacks are the paths of the small packs, without their endings.
+// smallPacks are the paths of the smallest packs, without their endings.
 func (s *Store) smallPacks() []string {
-	var out []string
+	sizes := map[string]int64{}
 	packs, _ := filepath.Glob(s.packPath("pack-*.pack")) // the pattern is good
 	for _, path := range packs {
-		if info, err := os.Stat(path); err == nil && info.Size() <= smallPack {
-			out = append(out, strings.TrimSuffix(path, ".pack"))
+		if info, err := os.Stat(path); err == nil {
+			sizes[strings.TrimSuffix(path, ".pack")] = info.Size()
+		}
+	}
+	out := slices.SortedFunc(maps.Keys(sizes), func(a, b string) int { return cmp.Or(cmp.Compare(sizes[a], sizes[b]), cmp.Compare(a, b)) })
+	sum := int64(0)
+	for i, pack := range out {
+		if sum += sizes[pack]; sum > smallPacks {
+			return out[:i]
 		}
 	}
 	return out
