@@ -11,7 +11,6 @@ import (
 
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"k8s.io/apimachinery/pkg/types"
-	ctrl "sigs.k8s.io/controller-runtime"
 
 	"millwright.dev/millwright/gitverify"
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
@@ -255,13 +254,6 @@ func (p *plant) identify(ctx context.Context) error {
 func (p *plant) ahead() {
 	if p.setup.Ahead {
 		p.tester.Ready(p.setup.Policy)
-	}
-}
-
-// tidy puts the object store in order now and then, between passes. Nothing depends on it.
-func (p *plant) tidy(ctx context.Context) {
-	if err := p.store.Tidy(ctx); err != nil {
-		ctrl.LoggerFrom(ctx).Info("the object store stays as it is", "reason", err.Error())
 	}
 }
 

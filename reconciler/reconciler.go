@@ -87,7 +87,6 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	if plant != nil {
 		plant.version = f.ResourceVersion
 		plant.ahead()
-		plant.tidy(ctx)
 	}
 	return next(&f, plant, out), nil
 }

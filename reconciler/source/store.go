@@ -57,10 +57,9 @@ type Store struct {
 	mu   sync.Mutex // go-git's storage is not safe for concurrent use
 	dir  string
 	disk *filesystem.Storage
-	// whole says that the next fetch takes nothing for had; untidy that packs could not
-	// be put together.
-	whole, untidy bool
-	pulse         pulse
+	// whole says that the next fetch takes nothing for had.
+	whole bool
+	pulse pulse
 	// interrupt is for tests alone: see [OpenInterrupted].
 	interrupt func(point string) error
 }
