@@ -80,7 +80,7 @@ bench-audit: ## Measure going over a year of evidence again, beside the bare ari
 	@$(GO) run ./bench/audit -rounds $(ROUNDS)
 
 .PHONY: bench-engine
-bench-engine: ## Measure the loop beside Flux, Argo CD, kubectl and the least that can be done (long; ROUNDS= SOAK= WORKLOADS=)
+bench-engine: ## Measure the loop beside Flux, kubectl and the least that can be done (long; ROUNDS= SOAK= WORKLOADS=)
 	@$(GO) run ./bench/engine -rounds $(ROUNDS) -soak $(SOAK) -workloads $(WORKLOADS) $(if $(KEEP),-dir $(KEEP))
 
 .PHONY: bench-evidence

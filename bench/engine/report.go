@@ -25,8 +25,12 @@ func count(c cost) float64 { return c.requests.total() }
 
 // report prints everything as a section of Markdown.
 func (b *benchmark) report(out io.Writer) {
-	fmt.Fprintf(out, "%s, %d cores (%s), Linux %s, %s; kube-apiserver 1.36.3 and etcd 3.6.8 with fsync, one of each for every party; Flux source-controller 1.9.6, kustomize-controller 1.9.5; Argo CD 3.5.7. %d rounds; median (smallest–largest). Load average before and after: %s, %s. The run took %s.\n\n",
-		time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), figures.CPUModel(), figures.Kernel(), runtime.Version(), b.rounds, b.load[0], b.load[1], time.Since(b.began).Round(time.Second))
+	with := ""
+	if b.takesPart(argo) {
+		with = "; Argo CD 3.5.7"
+	}
+	fmt.Fprintf(out, "%s, %d cores (%s), Linux %s, %s; kube-apiserver 1.36.3 and etcd 3.6.8 with fsync, one of each for every party; Flux source-controller 1.9.6, kustomize-controller 1.9.5%s. %d rounds; median (smallest–largest). Load average before and after: %s, %s. The run took %s.\n\n",
+		time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), figures.CPUModel(), figures.Kernel(), runtime.Version(), with, b.rounds, b.load[0], b.load[1], time.Since(b.began).Round(time.Second))
 	for _, size := range b.sizes {
 		fmt.Fprintf(out, "- %s\n", size)
 	}
