@@ -32,9 +32,6 @@ const (
 	whenQueue = "Queue"
 )
 
-// errUnknownVerdict is that nobody looked whether there is a verdict.
-var errUnknownVerdict = errors.New("not looked for")
-
 // environmentLocal is where nobody relies on evidence.
 const environmentLocal = "local"
 
@@ -105,24 +102,28 @@ func (p *pass) verdict(ctx context.Context, revision accepted) (verdict, error) 
 // that one counts.
 func (p *pass) findVerdict(ctx context.Context, name string, revision accepted) (verdict, error) {
 	var stored v1alpha1.AppliedRevision
-	find := func() (struct{}, error) {
-		return struct{}{}, p.plant.setup.Reader.Get(ctx, client.ObjectKey{Namespace: p.factory.Namespace, Name: name}, &stored)
+	find := func() error {
+		return p.plant.setup.Reader.Get(ctx, client.ObjectKey{Namespace: p.factory.Namespace, Name: name}, &stored)
 	}
-	looked := func() (struct{}, error) { return struct{}{}, errUnknownVerdict }
-	if !p.decidedAhead(revision) {
-		looked = beside(find)
-	}
+	signed := p.decidedAhead(revision)
+	looked := beside(func() (there bool, err error) {
+		if signed {
+			return false, nil
+		}
+		err = find()
+		return err == nil, client.IgnoreNotFound(err)
+	})
 	artifact, failed := p.artifact(revision)
-	_, err := looked()
+	there, err := looked()
 	if failed != nil {
 		return verdict{}, failed
 	}
-	if apierrors.IsNotFound(err) || errors.Is(err, errUnknownVerdict) {
+	if !there && err == nil {
 		v, not := p.storeVerdict(ctx, name, revision, artifact)
 		if !apierrors.IsAlreadyExists(not) {
 			return v, not
 		}
-		_, err = find()
+		err = find()
 	}
 	if err != nil {
 		return verdict{}, fmt.Errorf("looking for the verdict: %w", err)

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -38,19 +36,8 @@ func argoResource(name string) schema.GroupVersionResource {
 
 func application() target { return target{argoResource("applications"), argoNamespace, "factory"} }
 
-// argoModule is where Argo CD's module is, which has its definitions and settings.
-func argoModule(ctx context.Context, root string) (string, error) {
-	cmd := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/argoproj/argo-cd/v3")
-	cmd.Dir = filepath.Join(root, "bench", "peers", "argo-cd")
-	out, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("finding the module of Argo CD: %w", err)
-	}
-	return strings.TrimSpace(string(out)), nil
-}
-
 func (x *argoParty) install(ctx context.Context) error {
-	dir, err := argoModule(ctx, x.floor.root)
+	dir, err := peerModule(ctx, x.floor.root, "argo-cd", "github.com/argoproj/argo-cd/v3")
 	if err != nil {
 		return err
 	}

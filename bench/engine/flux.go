@@ -48,17 +48,23 @@ func fluxSource() target { return target{gitRepositories(), fluxNamespace, "fact
 
 // fluxDefinitions finds a controller's resource definitions in its module.
 func fluxDefinitions(ctx context.Context, root, name string) (string, error) {
-	cmd := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/fluxcd/"+name)
-	cmd.Dir = filepath.Join(root, "bench", "peers", "flux-"+name)
+	dir, err := peerModule(ctx, root, "flux-"+name, "github.com/fluxcd/"+name)
+	return filepath.Join(dir, "config", "crd", "bases"), err
+}
+
+// peerModule is where the module of a peer is, which has its definitions.
+func peerModule(ctx context.Context, root, peer, module string) (string, error) {
+	cmd := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module)
+	cmd.Dir = filepath.Join(root, "bench", "peers", peer)
 	out, err := cmd.Output()
 	if err != nil {
-		return "", fmt.Errorf("finding the module of %s: %w", name, err)
+		return "", fmt.Errorf("finding the module of %s: %w", peer, err)
 	}
 	dir := strings.TrimSpace(string(out))
 	if dir == "" {
-		return "", fmt.Errorf("the module of %s is not on this machine", name)
+		return "", fmt.Errorf("the module of %s is not on this machine", peer)
 	}
-	return filepath.Join(dir, "config", "crd", "bases"), nil
+	return dir, nil
 }
 
 func (x *fluxParty) install(ctx context.Context) error {

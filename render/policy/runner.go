@@ -177,10 +177,10 @@ func (r Runner) attempt(ctx context.Context, in func() ([]byte, error), isolatio
 	if err != nil {
 		return nil, false, err
 	}
+	defer c.end() // also where the question cannot be made, or making it panics
 	close(c.told)
 	question, err := in()
 	if err != nil {
-		c.end()
 		return nil, true, err
 	}
 	out, err = c.ask(ctx, question)

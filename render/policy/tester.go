@@ -94,14 +94,19 @@ func (t *Tester) Test(ctx context.Context, r Runner, objects []Manifest) (Verdic
 // read looks at objects that were not there the last time.
 func (t *Tester) read(objects []Manifest) (set, error) {
 	parts, errs := make([]part, len(objects)), make([]error, len(objects))
-	parallel.Each(len(objects), func(i int) {
+	var unknown []int
+	for i, m := range objects {
 		known := false
 		if t.last != nil {
-			parts[i], known = t.last.set.byDigest[objects[i].Digest]
+			parts[i], known = t.last.set.byDigest[m.Digest]
 		}
 		if !known {
-			parts[i], errs[i] = partOf(objects[i])
+			unknown = append(unknown, i)
 		}
+	}
+	parallel.Each(len(unknown), func(n int) {
+		i := unknown[n]
+		parts[i], errs[i] = partOf(objects[i])
 	})
 	s := set{parts: parts, byDigest: make(map[string]part, len(objects))}
 	for i, p := range parts {

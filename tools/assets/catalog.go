@@ -99,7 +99,7 @@ func catalog() []asset {
 		{module: "tools/lint", pkg: ".", names: []string{"golangci-lint"}, version: "2.15.0", minutes: 3, groups: usual},
 		{module: "bench/peers/flux-source-controller", pkg: "github.com/fluxcd/source-controller", names: []string{"flux-source-controller"}, version: "1.9.6", minutes: 4},
 		{module: "bench/peers/flux-kustomize-controller", pkg: "github.com/fluxcd/kustomize-controller", names: []string{"flux-kustomize-controller"}, version: "1.9.5", minutes: 4},
-		{module: "bench/peers/argo-cd", pkg: "github.com/argoproj/argo-cd/v3/cmd", names: []string{"argocd"}, version: "3.5.7", minutes: 8},
+		{module: "bench/peers/argo-cd", pkg: "github.com/argoproj/argo-cd/v3/cmd", names: []string{"argocd"}, version: "3.5.7", minutes: 4},
 	}
 }
 
