@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
@@ -87,8 +90,14 @@ func (p *pass) headOf(ctx context.Context) (head, error) {
 	return h, err
 }
 
+// readHead reads the newest record, and of the others what their names say: a record
+// is some ten thousand bytes, and there may be thousands.
 func (p *pass) readHead(ctx context.Context) (head, error) {
-	chain, err := Chain(ctx, p.plant.setup.Reader, client.ObjectKeyFromObject(p.factory))
+	places, err := p.places(ctx)
+	if err != nil {
+		return head{}, at(v1alpha1.ConditionAttested, report.ReasonClusterUnreachable, err)
+	}
+	newest, err := p.newestOf(ctx, places)
 	if err != nil {
 		return head{}, at(v1alpha1.ConditionAttested, report.ReasonClusterUnreachable, err)
 	}
@@ -99,43 +108,114 @@ func (p *pass) readHead(ctx context.Context) (head, error) {
 	if applied := p.factory.Status.Applied; applied != nil {
 		known = max(known, applied.Sequence)
 	}
-	if known > lastSequence(chain) {
+	if known > newest.Spec.Sequence {
 		if err := p.stillThere(ctx); err != nil {
 			return head{}, err // the records of another cluster say nothing about this one's
 		}
 		gone := fmt.Errorf("%w: record %d was there and is gone", errChain, known)
 		return head{}, at(v1alpha1.ConditionAttested, report.ReasonChainBroken, gone)
 	}
-	if len(chain) == 0 {
+	if newest.Name == "" {
 		return head{}, nil
 	}
-	newest := chain[len(chain)-1].Spec
 	// Trust is in the whole record: the same bundle under another sequence
 	// number is a forgery.
 	// Another signer in the spec may not have signed it.
 	signers := p.signers()
-	if newest != p.plant.trustedHead || signers != p.plant.signers {
-		statement, err := p.verifyRecord(newest)
+	if newest.Spec != p.plant.trustedHead || signers != p.plant.signers {
+		statement, err := p.verifyRecord(newest.Spec)
 		if err != nil {
 			return head{}, at(v1alpha1.ConditionAttested, chainReason(err), err)
 		}
-		p.plant.trustedHead, p.plant.trusted, p.plant.signers = newest, headFrom(newest, statement), signers
+		p.plant.trustedHead, p.plant.trusted, p.plant.signers = newest.Spec, headFrom(newest.Spec, statement), signers
 	}
 	h := p.plant.trusted
-	h.unstored, h.oldest = nil, chain[0].Spec.Sequence
-	for _, r := range chain {
-		if !r.Status.Stored {
-			h.unstored = append(h.unstored, r.Spec.Sequence)
-		}
+	h.oldest = places[0]
+	if h.unstored, err = p.unstored(ctx, places, newest); err != nil {
+		return head{}, at(v1alpha1.ConditionAttested, report.ReasonClusterUnreachable, err)
 	}
 	return h, nil
 }
 
-func lastSequence(chain []v1alpha1.AppliedRevision) int64 {
-	if len(chain) == 0 {
-		return 0
+// places are the sequence numbers of a factory's records in ascending order, by the
+// one name that each may have.
+func (p *pass) places(ctx context.Context) ([]int64, error) {
+	var list metav1.PartialObjectMetadataList
+	list.SetGroupVersionKind(v1alpha1.GroupVersion().WithKind("AppliedRevisionList"))
+	if err := p.plant.setup.Reader.List(ctx, &list, client.InNamespace(p.factory.Namespace)); err != nil {
+		return nil, fmt.Errorf("listing the applied revisions: %w", err)
 	}
-	return chain[len(chain)-1].Spec.Sequence
+	var out []int64
+	for _, o := range list.Items {
+		number, ours := strings.CutPrefix(o.Name, p.factory.Name+"-")
+		n, err := strconv.ParseInt(number, 10, 64)
+		if ours && err == nil && o.Name == v1alpha1.AppliedRevisionName(p.factory.Name, n) {
+			out = append(out, n)
+		}
+	}
+	slices.Sort(out)
+	return out, nil
+}
+
+// recordAt reads the record of a place. One of another factory, kind or place is no
+// record of the chain, whatever its name says.
+func (p *pass) recordAt(ctx context.Context, place int64) (record v1alpha1.AppliedRevision, is bool, err error) {
+	key := client.ObjectKey{Namespace: p.factory.Namespace, Name: v1alpha1.AppliedRevisionName(p.factory.Name, place)}
+	if err := p.plant.setup.Reader.Get(ctx, key, &record); err != nil {
+		return record, false, fmt.Errorf("reading record %d: %w", place, err)
+	}
+	return record, p.inChain(record.Spec, place), nil
+}
+
+func (p *pass) inChain(r v1alpha1.AppliedRevisionSpec, place int64) bool {
+	return r.Factory == p.factory.Name && r.Sequence == place && r.InChain()
+}
+
+// newestOf is the newest of some records, or none.
+func (p *pass) newestOf(ctx context.Context, places []int64) (v1alpha1.AppliedRevision, error) {
+	for _, place := range slices.Backward(places) {
+		if record, is, err := p.recordAt(ctx, place); is || err != nil {
+			return record, err
+		}
+	}
+	return v1alpha1.AppliedRevision{}, nil
+}
+
+// unstored are the records that the registry has not, the oldest first. It gets them
+// in their order, so these are the newest ones; where they are many, all are read.
+func (p *pass) unstored(ctx context.Context, places []int64, newest v1alpha1.AppliedRevision) ([]int64, error) {
+	var out []int64
+	for _, place := range slices.Backward(places) {
+		record, is := newest, true
+		if place != newest.Spec.Sequence {
+			var err error
+			if record, is, err = p.recordAt(ctx, place); err != nil {
+				return nil, err
+			}
+		}
+		switch {
+		case is && record.Status.Stored:
+			slices.Reverse(out)
+			return out, nil
+		case is && len(out) == maxBatch:
+			return p.allUnstored(ctx)
+		case is:
+			out = append(out, place)
+		}
+	}
+	slices.Reverse(out)
+	return out, nil
+}
+
+func (p *pass) allUnstored(ctx context.Context) ([]int64, error) {
+	chain, err := Chain(ctx, p.plant.setup.Reader, client.ObjectKeyFromObject(p.factory))
+	var out []int64
+	for _, r := range chain {
+		if !r.Status.Stored {
+			out = append(out, r.Spec.Sequence)
+		}
+	}
+	return out, err
 }
 
 func chainReason(err error) string {

@@ -46,8 +46,14 @@ func (p *pass) retire(ctx context.Context, sequence int64) (gone bool, err error
 	if err := p.plant.setup.Reader.Get(ctx, key, &record); err != nil {
 		return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
 	}
+	if !p.inChain(record.Spec, sequence) {
+		return true, nil // it only has the name
+	}
 	if !record.Status.Stored {
-		return false, nil
+		// It should be stored, and by its status is not: the next pass removes it.
+		ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+		defer cancel()
+		return false, p.storeOne(ctx, sequence)
 	}
 	if record.Spec.Type != v1alpha1.RecordEnforced {
 		var verdict v1alpha1.AppliedRevision

@@ -65,4 +65,20 @@ func TestTheClusterKeepsTheNewestRecordsOnceTheRegistryHasThem(t *testing.T) {
 	if records := p.records(); len(records) != kept || records[kept-1].Spec.Sequence != revisions+1 {
 		t.Errorf("after a restart: %d records, the newest is %d", len(records), records[len(records)-1].Spec.Sequence)
 	}
+
+	// One that somebody says is not stored is stored again before it goes.
+	oldest := p.records()[0]
+	oldest.Status = v1alpha1.AppliedRevisionStatus{}
+	p.must(p.client.Status().Update(t.Context(), &oldest))
+	revise(revisions+2, revisions+3)
+	if records := p.records(); len(records) != kept || records[0].Spec.Sequence != oldest.Spec.Sequence+2 {
+		t.Errorf("%d records, the first is %d", len(records), records[0].Spec.Sequence)
+	}
+	// What only has the name of a newer one is none.
+	other := p.records()[kept-1]
+	other = v1alpha1.AppliedRevision{Spec: other.Spec}
+	other.Namespace, other.Name = p.namespace, v1alpha1.AppliedRevisionName("factory", revisions+100)
+	p.must(p.client.Create(t.Context(), &other))
+	p.restart()
+	revise(revisions+4, revisions+4)
 }
