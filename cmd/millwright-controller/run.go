@@ -151,12 +151,14 @@ func newManager(cfg *rest.Config, o options, held *lease) (manager.Manager, erro
 	if err != nil {
 		return nil, fmt.Errorf("preparing the controller: %w", err)
 	}
-	// The first pass needs to know the records, too. Asked for here, they come while the
-	// factories come, and not after that.
-	var records metav1.PartialObjectMetadata
+	// The first pass needs to know factories and records. Asked for here, they come
+	// together: who waits for an informer looks every 100 ms, and would for each in turn.
+	records := &metav1.PartialObjectMetadata{}
 	records.SetGroupVersionKind(v1alpha1.GroupVersion().WithKind("AppliedRevision"))
-	if _, err := m.GetCache().GetInformer(context.Background(), &records, cache.BlockUntilSynced(false)); err != nil {
-		return nil, fmt.Errorf("preparing to watch the records: %w", err)
+	for _, kind := range []client.Object{&v1alpha1.Factory{}, records} {
+		if _, err := m.GetCache().GetInformer(context.Background(), kind, cache.BlockUntilSynced(false)); err != nil {
+			return nil, fmt.Errorf("preparing to watch factories and records: %w", err)
+		}
 	}
 	return m, nil
 }
