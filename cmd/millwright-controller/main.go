@@ -26,6 +26,7 @@ func main() {
 	if err != nil {
 		os.Exit(2)
 	}
+	growHeap()
 	if err := run(ctx, opts, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "millwright-controller:", err)
 		os.Exit(1)

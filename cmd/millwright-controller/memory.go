@@ -5,7 +5,9 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 	"strconv"
 	"strings"
 
@@ -31,6 +33,38 @@ func boundMemory(limit int64) int64 {
 		debug.SetMemoryLimit(limit / 100 * ownShare)
 	}
 	return min(limit/100*policyShare, policy.DefaultMemoryLimit)
+}
+
+// leastGrowth is how much the heap grows at least between two collections. A small
+// factory needs 40 MiB, which the collector would go through again whenever as much was
+// allocated, several times in each pass, while a revision waits for it.
+const leastGrowth = 96 << 20
+
+// growHeap keeps to that: the collector knows percentages only, so that they are set
+// anew after each collection in which the heap has become much larger or smaller. A
+// percentage of the environment (GOGC) is left as it is, and a memory limit goes first.
+func growHeap() {
+	if os.Getenv("GOGC") != "" {
+		return
+	}
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	var rearm func(*[16]byte)
+	set := 0
+	rearm = func(collected *[16]byte) {
+		metrics.Read(live)
+		if percent := growth(live[0].Value.Uint64()); percent < set*9/10 || percent > set*11/10 {
+			set = percent
+			debug.SetGCPercent(percent)
+		}
+		runtime.SetFinalizer(collected, rearm) // it is called once a collection
+	}
+	rearm(new([16]byte))
+}
+
+// growth is leastGrowth in percent of what is alive, and at least what it is by default.
+func growth(live uint64) int {
+	const byDefault, most = 100, 2000
+	return int(min(max(100*leastGrowth/max(live, 1), byDefault), most)) //nolint:gosec // bounded
 }
 
 // memoryLimit is the least of the limits that the control groups of this process

@@ -15,6 +15,15 @@ import (
 	"millwright.dev/millwright/render/policy"
 )
 
+func TestASmallHeapGrowsByAsMuchAsALargeOne(t *testing.T) {
+	t.Parallel()
+	for live, want := range map[uint64]int{0: 2000, 1 << 20: 2000, 24 << 20: 400, 48 << 20: 200, 96 << 20: 100, 1 << 30: 100} {
+		if got := growth(live); got != want {
+			t.Errorf("%d bytes alive: %d %%, want %d", live, got, want)
+		}
+	}
+}
+
 func TestTheLeastLimitOfAllControlGroupsCounts(t *testing.T) {
 	t.Parallel()
 	const gib = 1 << 30
