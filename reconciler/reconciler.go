@@ -115,7 +115,7 @@ func (r *Reconciler) pass(ctx context.Context, f *v1alpha1.Factory) (report.Outc
 	out = walk.run(ctx)
 	walk.awaitPacked()
 	walk.ahead.end()
-	p.certificates.Forget()
+	p.certificates.Expire()
 	p.recollect()
 	p.refused = out.Refused
 	out.Open = append(fights(p.repairs), out.Open...)

@@ -129,6 +129,7 @@ func TestEvidenceThatCannotBeMadeHoldsWhatIsNewAndNothingElse(t *testing.T) {
 			p.applied()
 			up := p.attestSpec()
 			token := p.setup.Token
+			p.late = 3 * time.Minute // a certificate is not used for longer than two
 			down(p, fail)
 			p.setConfig("two")
 			next := p.commit(alice, "next")

@@ -11,11 +11,12 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/sign"
 )
 
-// Certificates keeps the certificate of one signer for as long as it takes to say
-// all that one pass says, so that it is asked for once and can be asked
-// for early ([Keyless.Certify]). Its key is in memory only, and is given up with it
-// by [Certificates.Forget], after useFor, or when something that was signed with
-// it does not verify. [NewCertificates] makes it. Safe for concurrent use.
+// Certificates keeps the certificate of one signer for a short time, so that all that
+// is said of one revision, and of those that follow at its heels, needs one, and that it
+// can be asked for early ([Keyless.Certify]). Its key is in memory only. It is not used
+// after useFor, or when something that was signed with it does not verify, and
+// [Certificates.Expire] and [Certificates.Forget] give both up. [NewCertificates] makes
+// it. Safe for concurrent use.
 type Certificates struct {
 	clock func() time.Time
 
@@ -50,6 +51,15 @@ func (c *Certificates) Forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.held = nil
+}
+
+// Expire gives up a key that is not used any more.
+func (c *Certificates) Expire() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.held != nil && c.clock().Sub(c.held.since) >= useFor {
+		c.held = nil
+	}
 }
 
 // Certify asks for the certificate that will be used next, if none is held. An

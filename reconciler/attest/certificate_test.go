@@ -71,6 +71,33 @@ func TestOneCertificateSignsAllThatIsSaidOfARevision(t *testing.T) {
 	}
 }
 
+// Revisions that follow at each other's heels share a certificate, later ones do not.
+func TestACertificateIsUsedForTwoMinutes(t *testing.T) {
+	t.Parallel()
+	signer, asked := newAuditor(t).signer(reconcilerID)
+	var late atomic.Int64
+	signer.Certificates = attest.NewCertificates(func() time.Time { return time.Now().Add(time.Duration(late.Load())) })
+	sign := func() string {
+		t.Helper()
+		b, err := signer.Sign(t.Context(), statement(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return certificateOf(t, b)
+	}
+	first := sign()
+	late.Store(int64(110 * time.Second))
+	signer.Certificates.Expire()
+	if sign() != first || asked.Load() != 1 {
+		t.Errorf("it was given up after less than two minutes: asked %d times", asked.Load())
+	}
+	late.Store(int64(121 * time.Second))
+	signer.Certificates.Expire()
+	if sign() == first || asked.Load() != 2 {
+		t.Errorf("it was used for longer: asked %d times", asked.Load())
+	}
+}
+
 func TestACertificateIsUsedByNobodyElse(t *testing.T) {
 	t.Parallel()
 	a := newAuditor(t)

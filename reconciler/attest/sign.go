@@ -62,7 +62,7 @@ type Services struct {
 
 // Keyless signs with a short-lived certificate for the controller's own
 // identity, and an ephemeral key that is in memory only: for one signature, or
-// with Certificates for those of one pass.
+// with Certificates for those of two minutes.
 type Keyless struct {
 	Services Services
 	// Token returns an identity token (OIDC, JWT-SVID) with Fulcio's audience.
