@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -69,12 +70,10 @@ func (p *pass) intend(ctx context.Context, revision accepted, todo plan.Plan, sa
 	if err := p.decide(ctx, revision); err != nil {
 		return err
 	}
-	begun := p.plant.verdict.name == p.verdictName(revision) && p.unchanged(ctx)
-	p.intended = p.storeIntent(ctx, intent, len(todo.Changes()))
-	if !begun {
-		if err := p.awaitIntent(); err != nil {
-			return err
-		}
+	if p.plant.verdict.name == p.verdictName(revision) && p.unchanged(ctx) {
+		p.intended = p.storeIntent(ctx, intent, len(todo.Changes()), writesFirst)
+	} else if err := p.storeIntent(ctx, intent, len(todo.Changes()), 0)(); err != nil {
+		return err
 	}
 	if s := p.follow(); s.frozen.IsZero() {
 		s.frozen = p.mark().at
@@ -106,10 +105,17 @@ func (p *pass) awaitIntent() error {
 	return wait()
 }
 
-// storeIntent begins to store the intent.
-func (p *pass) storeIntent(ctx context.Context, intent v1alpha1.Intent, changes int) (wait func() error) {
+// writesFirst is how long the intent stands back behind the first write: the API server
+// would work on both at once, and that one is waited for.
+const writesFirst = 8 * time.Millisecond
+
+// storeIntent begins to store the intent after some time.
+func (p *pass) storeIntent(ctx context.Context, intent v1alpha1.Intent, changes int, after time.Duration) (wait func() error) {
 	status := report.Progress(p.factory, intent, changes)
-	stored := beside(func() (*v1alpha1.Factory, error) { return p.progress(ctx, status) })
+	stored := beside(func() (*v1alpha1.Factory, error) {
+		time.Sleep(after)
+		return p.progress(ctx, status)
+	})
 	return func() error {
 		f, err := stored()
 		if err != nil {

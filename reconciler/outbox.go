@@ -118,7 +118,7 @@ func (p *pass) storeCompanions(ctx context.Context, repository *attest.Repositor
 	if err := p.plant.setup.Reader.Get(ctx, key, &object); err != nil {
 		return fmt.Errorf("reading the verdict: %w", err)
 	}
-	for _, bundle := range []string{object.Spec.SourceVerification, object.Spec.Provenance, object.Spec.Bundle} {
+	for _, bundle := range bundlesOf(object.Spec) {
 		verified, err := p.plant.verifyCompanion(p.factory, []byte(bundle), place.Sequence)
 		if err != nil {
 			return fmt.Errorf("verifying the verdict before it is pushed: %w", err)

@@ -131,20 +131,33 @@ func (p *pass) findVerdict(ctx context.Context, name string, revision accepted) 
 	return p.believeVerdict(name, stored.Spec, revision, artifact)
 }
 
-// storeVerdict makes the verdict on a revision and stores it. It is verified as one
-// that is found stored is, while the API server writes it.
+// storeVerdict makes the verdict on a revision and stores it. Its statements need not
+// be verified here as those that are found stored are: a signer hands out none that does
+// not verify.
 func (p *pass) storeVerdict(ctx context.Context, name string, revision accepted, artifact attest.Artifact) (verdict, error) {
 	spec, err := p.newVerdict(ctx, revision, artifact)
 	if err != nil {
 		return verdict{}, err
 	}
-	believed := beside(func() (verdict, error) { return p.believeVerdict(name, spec, revision, artifact) })
-	err = p.createRecord(ctx, name, spec)
-	v, no := believed()
-	if err != nil {
+	if err := p.createRecord(ctx, name, spec); err != nil {
 		return verdict{}, err
 	}
-	return v, no
+	v := verdict{name: name}
+	for i, bundle := range bundlesOf(spec) {
+		v.inputs = append(v.inputs, attest.Input{PredicateType: statements()[i], Attestation: attest.Digest([]byte(bundle))})
+		v.bundles = append(v.bundles, bundle)
+	}
+	return v, nil
+}
+
+// statements are the types of those of a verdict, in the order of its bundles.
+func statements() []string {
+	return []string{attest.SourceVerificationType, attest.ProvenanceType, attest.VerdictType}
+}
+
+// bundlesOf are the bundles of those.
+func bundlesOf(r v1alpha1.AppliedRevisionSpec) []string {
+	return []string{r.SourceVerification, r.Provenance, r.Bundle}
 }
 
 func (p *pass) believeVerdict(name string, spec v1alpha1.AppliedRevisionSpec, revision accepted, artifact attest.Artifact) (verdict, error) {
@@ -196,7 +209,7 @@ func (p *pass) readVerdict(r v1alpha1.AppliedRevisionSpec, commit, artifact stri
 		return verdict{}, errOtherVerdict
 	}
 	var out verdict
-	for _, bundle := range []string{r.SourceVerification, r.Provenance, r.Bundle} {
+	for _, bundle := range bundlesOf(r) {
 		verified, err := p.plant.verifyCompanion(p.factory, []byte(bundle), p.head.sequence+1)
 		if err != nil {
 			return verdict{}, err
