@@ -167,7 +167,7 @@ func (c *limitChild) send(ctx context.Context, s shipment) error {
 	const attempts = 200
 	var last error
 	for range attempts {
-		req, err := http.NewRequestWithContext(ctx, http.MethodPatch, c.host+s.Path+"?fieldManager=bench&force=true", bytes.NewReader(s.Body))
+		req, err := http.NewRequestWithContext(ctx, http.MethodPatch, c.host+s.Path+"?fieldManager=bench&force=true&fieldValidation=Ignore", bytes.NewReader(s.Body))
 		if err != nil {
 			return err
 		}

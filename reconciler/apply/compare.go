@@ -131,9 +131,7 @@ func (c *comparison) ask(ctx context.Context, client dynamic.ResourceInterface, 
 	name := c.object.ID().Name
 	read := func() { c.seen, get = client.Get(ctx, name, metav1.GetOptions{}) }
 	try := func() {
-		c.want, patch = client.Patch(ctx, name, types.ApplyPatchType, send, metav1.PatchOptions{
-			FieldManager: c.engine.manager(c.object.Component()), Force: &c.owned, DryRun: []string{metav1.DryRunAll},
-		})
+		c.want, patch = client.Patch(ctx, name, types.ApplyPatchType, send, dry(taking(applying(c.engine.manager(c.object.Component())), c.owned)))
 	}
 	apart := func() bool {
 		return get == nil && patch == nil && c.want.GetResourceVersion() != c.seen.GetResourceVersion()

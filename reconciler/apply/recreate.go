@@ -66,9 +66,7 @@ func (e *Engine) rehearse(ctx context.Context, c plan.Change) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, e.opts.RequestTimeout)
 	defer cancel()
-	_, err = client.Patch(ctx, u.GetName(), types.ApplyPatchType, raw, metav1.PatchOptions{
-		FieldManager: e.manager(c.Component), DryRun: []string{metav1.DryRunAll},
-	})
+	_, err = client.Patch(ctx, u.GetName(), types.ApplyPatchType, raw, dry(applying(e.manager(c.Component))))
 	return err
 }
 

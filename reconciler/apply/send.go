@@ -65,9 +65,7 @@ func (e *Engine) release(ctx context.Context, c plan.Change, manager string) (*m
 	}
 	ctx, cancel := context.WithTimeout(ctx, e.opts.RequestTimeout)
 	defer cancel()
-	return client.Patch(ctx, c.ID.Name, types.ApplyPatchType, nameOnly(c), metav1.PatchOptions{
-		FieldManager: manager,
-	})
+	return client.Patch(ctx, c.ID.Name, types.ApplyPatchType, nameOnly(c), applying(manager))
 }
 
 // attempts of one write. Those that the pacer makes are not counted here.
@@ -105,6 +103,26 @@ func (e *Engine) send(ctx context.Context, c plan.Change) (*metav1.PartialObject
 	return nil, last
 }
 
+// applying are the options of an apply. What is sent was parsed strictly and encoded
+// here, so that it has no field twice, which is all that the API server would look for in
+// it: unknown fields it refuses or drops all the same. To look, it reads the YAML a second
+// time, at some five megabytes in a second.
+func applying(manager string) metav1.PatchOptions {
+	return metav1.PatchOptions{FieldManager: manager, FieldValidation: metav1.FieldValidationIgnore}
+}
+
+// taking says whether fields that others own are taken from them.
+func taking(o metav1.PatchOptions, owned bool) metav1.PatchOptions {
+	o.Force = &owned
+	return o
+}
+
+// dry has the API server store nothing.
+func dry(o metav1.PatchOptions) metav1.PatchOptions {
+	o.DryRun = []string{metav1.DryRunAll}
+	return o
+}
+
 func (e *Engine) patch(ctx context.Context, r Resource, c plan.Change) (*metav1.PartialObjectMetadata, error) {
 	client, err := e.metadataOf(c.Component, r, c.ID)
 	if err != nil {
@@ -112,9 +130,7 @@ func (e *Engine) patch(ctx context.Context, r Resource, c plan.Change) (*metav1.
 	}
 	ctx, cancel := context.WithTimeout(ctx, e.opts.RequestTimeout)
 	defer cancel()
-	return client.Patch(ctx, c.ID.Name, types.ApplyPatchType, sent(c), metav1.PatchOptions{
-		FieldManager: e.manager(c.Component), Force: &c.Owned,
-	})
+	return client.Patch(ctx, c.ID.Name, types.ApplyPatchType, sent(c), taking(applying(e.manager(c.Component)), c.Owned))
 }
 
 // retriable says whether a failed write is worth repeating at once. What the API

@@ -82,9 +82,7 @@ func (e *Engine) keepApplied(ctx context.Context, r Resource, c plan.Change, kep
 	}
 	ctx, cancel := context.WithTimeout(ctx, e.opts.RequestTimeout)
 	defer cancel()
-	_, err = client.Patch(ctx, c.ID.Name, types.ApplyPatchType, encoded(o.Object), metav1.PatchOptions{
-		FieldManager: plan.IgnoredManager(e.manager(c.Component)),
-	})
+	_, err = client.Patch(ctx, c.ID.Name, types.ApplyPatchType, encoded(o.Object), applying(plan.IgnoredManager(e.manager(c.Component))))
 	return err
 }
 
