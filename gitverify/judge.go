@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -54,10 +55,10 @@ func (w *walk) readAhead(ctx context.Context, ids []ID) (found ahead) {
 func (w *walk) proveAhead(ctx context.Context, todo ahead) (collect func()) {
 	done := make([]attempt, len(todo.ids))
 	var group sync.WaitGroup
-	workers := min(runtime.GOMAXPROCS(0), len(done))
-	for worker := range workers {
+	var next atomic.Int64 // whoever shares a core with the judge takes fewer
+	for range min(runtime.GOMAXPROCS(0), len(done)) {
 		group.Go(func() {
-			for i := worker; i < len(done); i += workers {
+			for i := next.Add(1) - 1; i < int64(len(done)); i = next.Add(1) - 1 {
 				done[i] = w.prove(ctx, todo.commits[i], nil)
 			}
 		})
