@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -195,10 +196,33 @@ func (x *argoParty) follow(ctx context.Context, commit string) error {
 // repair has nothing to tell: it watches.
 func (x *argoParty) repair(context.Context) error { return nil }
 
-// rest waits until it uses less than a twentieth of a core: it says that it is done and
-// goes on comparing for half a minute, from which others would suffer. That is in nobody's
-// time.
+// rest implements [restless]: it says that it is done and goes on comparing for half a
+// minute. What then still comes up, now and then, is held.
 func (x *argoParty) rest(ctx context.Context) error {
+	if err := x.idle(ctx); err != nil {
+		return err
+	}
+	return x.signal(syscall.SIGSTOP)
+}
+
+// wake implements [restless]. What fell due while it was held comes first.
+func (x *argoParty) wake(ctx context.Context) error {
+	if err := x.signal(syscall.SIGCONT); err != nil {
+		return err
+	}
+	return x.idle(ctx)
+}
+
+func (x *argoParty) signal(sig syscall.Signal) error {
+	var errs []error
+	for _, p := range x.running {
+		errs = append(errs, p.Signal(sig))
+	}
+	return errors.Join(errs...)
+}
+
+// idle waits until it uses less than a twentieth of a core.
+func (x *argoParty) idle(ctx context.Context) error {
 	const look, little = 2 * time.Second, 100 * time.Millisecond
 	for range 90 {
 		before, err := x.used()

@@ -69,6 +69,7 @@ func newBed(ctx context.Context, f *floor, name, dir string) (*bed, error) {
 // stop ends what the party runs, then the cluster, and leaves only the logs.
 func (b *bed) stop() {
 	for _, p := range slices.Backward(b.running) {
+		_ = p.Signal(syscall.SIGCONT) // one that is held would not hear of it
 		p.Stop(5 * time.Second)
 	}
 	if b.cluster != nil {

@@ -202,7 +202,15 @@ func (b *benchmark) first(ctx context.Context, f *floor, name, commit, dir strin
 }
 
 // timed measures something that a party does, tells it, and where the time went.
-func (b *benchmark) timed(ctx context.Context, e entry, what string, do func(context.Context) error) (cost, error) {
+func (b *benchmark) timed(ctx context.Context, e entry, what string, do func(context.Context) error) (c cost, err error) {
+	err = e.turn(ctx, func(ctx context.Context) error {
+		c, err = b.counted(ctx, e, what, do)
+		return err
+	})
+	return c, err
+}
+
+func (b *benchmark) counted(ctx context.Context, e entry, what string, do func(context.Context) error) (cost, error) {
 	m, ours := e.party.(*millwrightParty)
 	var before, after map[string]float64
 	var err error
@@ -224,7 +232,7 @@ func (b *benchmark) timed(ctx context.Context, e entry, what string, do func(con
 	if ours {
 		b.stages(before, after)
 	}
-	return c, e.rests(ctx)
+	return c, nil
 }
 
 // profiling takes a profile of the controller, if that was asked for.

@@ -120,10 +120,16 @@ func (b *benchmark) drift(ctx context.Context, f *floor, entries []entry) error 
 			case !e.quick():
 				n = 2
 			}
-			for i := range n {
-				if err := b.restore(ctx, e, all[(round*n+i)%len(all)], "W4", e.repair); err != nil {
-					return err
+			err = e.turn(ctx, func(ctx context.Context) error {
+				for i := range n {
+					if err := b.restore(ctx, e, all[(round*n+i)%len(all)], "W4", e.repair); err != nil {
+						return err
+					}
 				}
+				return nil
+			})
+			if err != nil {
+				return err
 			}
 		}
 	}
@@ -173,7 +179,7 @@ func (b *benchmark) restore(ctx context.Context, e entry, r rogue, workload stri
 	fmt.Fprintf(b.log, "  %-10s %s: %s put back after %.1f ms\n", e.name, workload, r.what, took*1e3)
 	b.sample(workload, e.name, took)
 	b.sample(workload+" "+r.what, e.name, took)
-	return e.rests(ctx)
+	return nil
 }
 
 // fluxAlone measures Flux as it finds drift by itself, with an interval of ten

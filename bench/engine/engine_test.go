@@ -78,6 +78,13 @@ apiserver_request_duration_seconds_count{verb="GET"} 100
 	if d := got.since(requests{{"APPLY", "deployments", "201"}: 1, {"WATCH", "pods", "200"}: 1}); d.verbs()["APPLY"] != 4 || d.verbs()["WATCH"] != 0 {
 		t.Errorf("the difference is %v", d)
 	}
+	own := `apiserver_request_total{code="200",resource="services",subresource="",verb="LIST"} 3
+apiserver_request_total{code="200",resource="",subresource="openapi/v3",verb="GET"} 7
+apiserver_request_total{code="200",resource="services",subresource="",verb="GET"} 2
+`
+	if got, err := parseRequests([]byte(own)); err != nil || got.total() != 2 {
+		t.Errorf("what the API server asks of itself is counted: %s, %v", got.each(), err)
+	}
 	if _, err := parseRequests([]byte("apiserver_request_total{code=\"200\"} 1\n")); err == nil {
 		t.Error("a line without a verb is taken")
 	}

@@ -131,19 +131,21 @@ type request struct{ verb, what, code string }
 // requests are numbers of requests.
 type requests map[request]float64
 
-// own are the resources that the API server itself reads and writes all the
-// time, and the schemas, which it asks itself for now and then, whoever else is there;
-// its answers to those who ask how it is are not counted either.
+// own are the requests that the API server makes of itself all the time, whoever else is
+// there: leases, priorities, the schemas, and every few minutes the Services, whose
+// addresses it compares with what it gave out. Its answers to those who ask how it is are
+// not counted either.
 func own(labels string) bool {
 	for _, part := range []string{
 		`resource="leases"`, `resource="flowschemas"`, `resource="prioritylevelconfigurations"`,
-		`subresource="/metrics"`, `subresource="/readyz"`, `subresource="/livez"`, `subresource="/healthz"`, `subresource="/openapi/v3"`,
+		`subresource="/metrics"`, `subresource="/readyz"`, `subresource="/livez"`, `subresource="/healthz"`,
+		`subresource="/openapi/v3"`, `subresource="openapi/v3"`,
 	} {
 		if strings.Contains(labels, part) {
 			return true
 		}
 	}
-	return false
+	return label(labels, "resource") == "services" && label(labels, "verb") == "LIST"
 }
 
 // requestsOf asks the API server how many requests it has answered. A watch is

@@ -45,12 +45,28 @@ type entry struct {
 	party
 }
 
-// rests waits for a party that goes on working after it said that it is done.
-func (e entry) rests(ctx context.Context) error {
-	if x, ok := e.party.(interface{ rest(context.Context) error }); ok {
-		return x.rest(ctx)
+// restless is a party that goes on working after it said that it is done.
+type restless interface {
+	// wake lets it go on, and waits until it is as idle as it gets.
+	wake(ctx context.Context) error
+	// rest waits for the same, and holds it: others are measured next.
+	rest(ctx context.Context) error
+}
+
+// turn does something with a party whose turn it is. A restless one is held between its
+// turns; what it does before and after is in nobody's figures.
+func (e entry) turn(ctx context.Context, do func(context.Context) error) error {
+	x, is := e.party.(restless)
+	if !is {
+		return do(ctx)
 	}
-	return nil
+	if err := x.wake(ctx); err != nil {
+		return err
+	}
+	if err := do(ctx); err != nil {
+		return err
+	}
+	return x.rest(ctx)
 }
 
 // newEntry starts an empty cluster and installs the party in it.

@@ -31,7 +31,7 @@ func (c cost) each(n float64) cost {
 // cluster.
 func (b *benchmark) nothing(ctx context.Context, _ *floor, entries []entry) error {
 	for _, e := range entries { // what is done once is not what is asked for
-		if err := e.again(ctx); err != nil {
+		if err := e.turn(ctx, e.again); err != nil {
 			return err
 		}
 	}
@@ -71,6 +71,9 @@ func (b *benchmark) look(ctx context.Context, e entry) (cost, error) {
 	// time. What it uses is measured without that.
 	unseen, err := m.unseen(ctx, n)
 	unseen.wall = c.wall
+	if len(unseen.requests) > 0 {
+		b.say("requests while nobody asked for metrics: %s", unseen.requests.each())
+	}
 	return unseen.each(float64(n)), err
 }
 
@@ -167,7 +170,7 @@ func (b *benchmark) catchUp(ctx context.Context, f *floor, entries []entry) erro
 			if err := f.push(ctx, e.name, commit); err != nil {
 				return err
 			}
-			if err := e.follow(ctx, commit); err != nil {
+			if err := e.turn(ctx, func(ctx context.Context) error { return e.follow(ctx, commit) }); err != nil {
 				return err
 			}
 		}
