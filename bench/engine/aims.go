@@ -30,6 +30,7 @@ func (b *benchmark) all() []figures.Aim {
 	}
 	out := []figures.Aim{
 		figures.AtLeast("W1 wall, Flux ÷ ours", 2, b.ratio("W1", fluxOne, wall)),
+		figures.AtLeast("W1 wall, Argo CD ÷ ours", 2.5, b.ratio("W1", argo, wall)),
 		figures.AtLeast("W1 wall, kubectl ÷ ours", 1.3, b.ratio("W1", kubectl, wall)),
 		figures.AtMost("W1 requests, ours ÷ Flux", 0.45, b.ratio("W1", fluxOne, count).Inverse()),
 		figures.AtMost("W1 wall, ours ÷ limit", 1.25, b.ratio("W1", limit, wall).Inverse()),

@@ -1,7 +1,7 @@
 // Command engine measures what it costs to bring a factory up, to look whether
 // anything is to be done, to follow a commit, to put drift back, and to apply
-// thousands of objects: with Millwright, with Flux, with kubectl, with Argo CD where it
-// is named, and with a program that does only what cannot be left out.
+// thousands of objects: with Millwright, with Flux, with Argo CD, with kubectl, and with
+// a program that does only what cannot be left out.
 //
 //	go run ./bench/engine [-workloads w1,w2,w3,w4,w7] [-rounds 3] [-quick]
 //
@@ -70,7 +70,7 @@ func parse(args []string, log io.Writer) (config, error) {
 	flags.StringVar(&c.root, "root", ".", "the millwright repository")
 	flags.StringVar(&c.dir, "dir", "", "`folder` for all data and logs, which is kept; empty means a temporary one")
 	flags.StringVar(&c.workloads, "workloads", "w1,w2,w3,w4,w7", "what to measure; flux-many measures W7 with Flux as one Kustomization for each app as well")
-	flags.StringVar(&c.parties, "parties", "millwright,flux,kubectl,limit", "who takes part, argo too where it is named; millwright always does")
+	flags.StringVar(&c.parties, "parties", "millwright,flux,argo,kubectl,limit", "who takes part; millwright always does")
 	flags.IntVar(&c.rounds, "rounds", 3, "number of rounds")
 	flags.IntVar(&c.steps, "steps", 20, "commits that Millwright and the limit program follow in a round of W3")
 	flags.IntVar(&c.rogues, "rogues", 24, "single rogue writes in a round of W4")

@@ -64,7 +64,7 @@ func growHeap() {
 // growth is leastGrowth in percent of what is alive, and at least what it is by default.
 func growth(live uint64) int {
 	const byDefault, most = 100, 2000
-	return int(min(max(100*leastGrowth/max(live, 1), byDefault), most)) //nolint:gosec // bounded
+	return int(min(max(100*leastGrowth/max(live, 1), byDefault), most))
 }
 
 // memoryLimit is the least of the limits that the control groups of this process
