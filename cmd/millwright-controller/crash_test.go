@@ -172,6 +172,7 @@ func TestAnIntentThatIsStoredIsNotStoredAgain(t *testing.T) { // row K08
 	}
 	second := w.start(nil)
 	w.applied(commit)
+	second.Stop(shutdownGrace) // and has the answer that its result was stored
 	stored := 0
 	for _, s := range w.proxy.Writes() {
 		if s.Resource == "factories" && s.Subresource == "status" {
@@ -181,7 +182,6 @@ func TestAnIntentThatIsStoredIsNotStoredAgain(t *testing.T) { // row K08
 	if stored != 2 {
 		t.Errorf("the status was stored %d times, want the intent and the result", stored)
 	}
-	second.Stop(shutdownGrace)
 }
 
 // once wants that no object was written twice, but where nobody could know
