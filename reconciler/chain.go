@@ -149,7 +149,7 @@ func (p *pass) places(ctx context.Context) ([]int64, error) {
 	for _, o := range list.Items {
 		number, ours := strings.CutPrefix(o.Name, p.factory.Name+"-")
 		n, err := strconv.ParseInt(number, 10, 64)
-		if ours && err == nil && o.Name == v1alpha1.AppliedRevisionName(p.factory.Name, n) {
+		if ours && err == nil && n > 0 && o.Name == v1alpha1.AppliedRevisionName(p.factory.Name, n) {
 			out = append(out, n)
 		}
 	}
@@ -182,25 +182,35 @@ func (p *pass) newestOf(ctx context.Context, places []int64) (v1alpha1.AppliedRe
 }
 
 // unstored are the records that the registry has not, the oldest first. It gets them
-// in their order, so these are the newest ones; where they are many, all are read.
+// in their order, so these are the newest ones; where they are many, all are read. The
+// oldest of all is looked at, too: it is the next that is removed once it is stored.
 func (p *pass) unstored(ctx context.Context, places []int64, newest v1alpha1.AppliedRevision) ([]int64, error) {
+	if p.factory.Spec.Attest.Repository == "" {
+		return p.allUnstored(ctx) // until there is a registry
+	}
 	var out []int64
-	for _, place := range slices.Backward(places) {
+	waits := func(place int64) (waits, is bool, err error) {
 		record, is := newest, true
 		if place != newest.Spec.Sequence {
-			var err error
-			if record, is, err = p.recordAt(ctx, place); err != nil {
-				return nil, err
-			}
+			record, is, err = p.recordAt(ctx, place)
 		}
+		return is && !record.Status.Stored, is, err
+	}
+	stored := false
+	for _, place := range slices.Backward(places) {
+		if stored && place != places[0] {
+			continue
+		}
+		waits, is, err := waits(place)
 		switch {
-		case is && record.Status.Stored:
-			slices.Reverse(out)
-			return out, nil
-		case is && len(out) == maxBatch:
+		case err != nil:
+			return nil, err
+		case waits && len(out) == maxBatch:
 			return p.allUnstored(ctx)
-		case is:
+		case waits:
 			out = append(out, place)
+		case is:
+			stored = true
 		}
 	}
 	slices.Reverse(out)
@@ -211,7 +221,7 @@ func (p *pass) allUnstored(ctx context.Context) ([]int64, error) {
 	chain, err := Chain(ctx, p.plant.setup.Reader, client.ObjectKeyFromObject(p.factory))
 	var out []int64
 	for _, r := range chain {
-		if !r.Status.Stored {
+		if !r.Status.Stored && r.Name == v1alpha1.AppliedRevisionName(p.factory.Name, r.Spec.Sequence) {
 			out = append(out, r.Spec.Sequence)
 		}
 	}

@@ -105,8 +105,8 @@ func (p *pass) awaitIntent() error {
 	return wait()
 }
 
-// writesFirst is how long the intent stands back behind the first write: the API server
-// would work on both at once, and that one is waited for.
+// writesFirst is how long the intent stands back, so that the first write of a small plan
+// goes out before it: the API server would work on both at once, and that one is waited for.
 const writesFirst = 8 * time.Millisecond
 
 // storeIntent begins to store the intent after some time.

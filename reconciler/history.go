@@ -50,10 +50,7 @@ func (p *pass) retire(ctx context.Context, sequence int64) (gone bool, err error
 		return true, nil // it only has the name
 	}
 	if !record.Status.Stored {
-		// It should be stored, and by its status is not: the next pass removes it.
-		ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-		defer cancel()
-		return false, p.storeOne(ctx, sequence)
+		return false, nil // the next time that the records are read it is one that waits
 	}
 	if record.Spec.Type != v1alpha1.RecordEnforced {
 		var verdict v1alpha1.AppliedRevision

@@ -70,13 +70,20 @@ func TestTheClusterKeepsTheNewestRecordsOnceTheRegistryHasThem(t *testing.T) {
 	oldest := p.records()[0]
 	oldest.Status = v1alpha1.AppliedRevisionStatus{}
 	p.must(p.client.Status().Update(t.Context(), &oldest))
+	p.attestAt(func(s *v1alpha1.AttestSpec) { s.Repository = name + "-2" })
 	revise(revisions+2, revisions+3)
+	second, err := attest.OpenRepository(name+"-2", attest.RepositoryOptions{})
+	p.must(err)
+	if found, _ := second.Walk(t.Context(), oldest.Spec.Digest); len(found) == 0 {
+		t.Error("it was not")
+	}
 	if records := p.records(); len(records) != kept || records[0].Spec.Sequence != oldest.Spec.Sequence+2 {
 		t.Errorf("%d records, the first is %d", len(records), records[0].Spec.Sequence)
 	}
 	// What only has the name of a newer one is none.
 	other := p.records()[kept-1]
 	other = v1alpha1.AppliedRevision{Spec: other.Spec}
+	other.Spec.Type = v1alpha1.RecordRefused
 	other.Namespace, other.Name = p.namespace, v1alpha1.AppliedRevisionName("factory", revisions+100)
 	p.must(p.client.Create(t.Context(), &other))
 	p.restart()

@@ -194,7 +194,12 @@ func (r *Reconciler) plant(key types.NamespacedName) (*plant, error) {
 func (r *Reconciler) missed(key types.NamespacedName) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if p := r.plants[key]; p != nil && p.stretch.missed == "" {
+	p := r.plants[key]
+	if p == nil {
+		return
+	}
+	p.certificates.Expire()
+	if p.stretch.missed == "" {
 		p.stretch.missed = attest.GapSuspended
 	}
 }

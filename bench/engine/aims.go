@@ -53,8 +53,10 @@ func (b *benchmark) all() []figures.Aim {
 	for _, name := range []string{fluxOne, argo, kubectl} {
 		out = append(out,
 			figures.AtLeast("W2 CPU, "+name+" ÷ ours", 100, b.ratio("W2", name, cost.cpu)),
-			figures.AtLeast("W2 wall, "+name+" ÷ ours", 50, b.ratio("W2", name, wall)),
-			figures.AtLeast("W4 many at once, "+name+" ÷ ours", 5, b.ratio("W4 burst", name, wall)))
+			figures.AtLeast("W2 wall, "+name+" ÷ ours", 50, b.ratio("W2", name, wall)))
+	}
+	for _, name := range []string{fluxOne, kubectl} { // Argo CD has no part in W7
+		out = append(out, figures.AtLeast("W4 many at once, "+name+" ÷ ours", 5, b.ratio("W4 burst", name, wall)))
 	}
 	return out
 }

@@ -117,7 +117,7 @@ func (x *argoParty) startServers(ctx context.Context) error {
 		// Its metrics are on every address: there is no flag for that.
 		{"application-controller", "argocd-application-controller", x.programs.Path("argocd"), []string{
 			"--repo-server=" + repository, "--repo-server-plaintext", fmt.Sprintf("--metrics-port=%d", ports[3]), "--redis=" + redis, "--loglevel=error",
-			"--namespace=" + argoNamespace, "--server-side-diff-enabled",
+			"--namespace=" + argoNamespace, "--server-side-diff-enabled", "--self-heal-backoff-timeout-seconds=0",
 		}, process.Addr(ports[3])},
 	} {
 		p, err := x.start(process.Spec{Name: server.name, Path: server.path, Args: server.args, Env: env(server.program)})

@@ -120,16 +120,13 @@ func (b *benchmark) drift(ctx context.Context, f *floor, entries []entry) error 
 			case !e.quick():
 				n = 2
 			}
-			err = e.turn(ctx, func(ctx context.Context) error {
-				for i := range n {
-					if err := b.restore(ctx, e, all[(round*n+i)%len(all)], "W4", e.repair); err != nil {
-						return err
-					}
+			for i := range n {
+				restore := func(ctx context.Context) error {
+					return b.restore(ctx, e, all[(round*n+i)%len(all)], "W4", e.repair)
 				}
-				return nil
-			})
-			if err != nil {
-				return err
+				if err := e.turn(ctx, restore); err != nil {
+					return err
+				}
 			}
 		}
 	}

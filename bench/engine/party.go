@@ -159,7 +159,7 @@ func (k *kubectlParty) apply(ctx context.Context) error {
 	var err error
 	for range attempts {
 		var out string
-		out, err = k.command(ctx, k.environment(), "kubectl", "apply", "--server-side", "--force-conflicts", "--field-manager=bench", "-k", "clone/"+local)
+		out, err = k.command(ctx, k.environment(), "kubectl", "apply", "--server-side", "--force-conflicts", "--validate=ignore", "--field-manager=bench", "-k", "clone/"+local)
 		if err == nil {
 			return nil
 		}

@@ -146,7 +146,8 @@ func (b *benchmark) commits(ctx context.Context, f *floor, entries []entry) erro
 				if step > 0 && !e.quick() {
 					continue
 				}
-				if err := b.followOne(ctx, e, commit, image(version)); err != nil {
+				follow := func(ctx context.Context) error { return b.followOne(ctx, e, commit, image(version)) }
+				if err := e.turn(ctx, follow); err != nil {
 					return err
 				}
 			}
@@ -167,10 +168,13 @@ func (b *benchmark) catchUp(ctx context.Context, f *floor, entries []entry) erro
 	}
 	for _, e := range entries {
 		if !e.quick() && b.steps > 1 {
-			if err := f.push(ctx, e.name, commit); err != nil {
-				return err
-			}
-			if err := e.turn(ctx, func(ctx context.Context) error { return e.follow(ctx, commit) }); err != nil {
+			err := e.turn(ctx, func(ctx context.Context) error {
+				if err := f.push(ctx, e.name, commit); err != nil {
+					return err
+				}
+				return e.follow(ctx, commit)
+			})
+			if err != nil {
 				return err
 			}
 		}
@@ -181,6 +185,7 @@ func (b *benchmark) catchUp(ctx context.Context, f *floor, entries []entry) erro
 	return nil
 }
 
+// followOne has a party follow a commit that it cannot know of before.
 func (b *benchmark) followOne(ctx context.Context, e entry, commit, want string) error {
 	seen, err := e.expect(ctx, appTarget(0), hasImage(want))
 	if err != nil {
@@ -190,7 +195,7 @@ func (b *benchmark) followOne(ctx context.Context, e entry, commit, want string)
 		return err
 	}
 	var began time.Time
-	c, err := b.timed(ctx, e, "W3", func(ctx context.Context) error {
+	c, err := b.counted(ctx, e, "W3", func(ctx context.Context) error {
 		began = time.Now()
 		return e.follow(ctx, commit)
 	})

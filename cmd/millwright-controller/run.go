@@ -233,7 +233,7 @@ func newSetup(cfg *rest.Config, m manager.Manager, o options, wake chan<- event.
 	return setup, nil
 }
 
-// tokenFrom reads the token anew for each signature: whoever rotates it writes
+// tokenFrom reads the token anew for each certificate: whoever rotates it writes
 // the file.
 func tokenFrom(path string) func(context.Context) (string, error) {
 	return func(context.Context) (string, error) {
