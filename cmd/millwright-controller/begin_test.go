@@ -18,9 +18,10 @@ import (
 func TestARevisionIsBegunWhenItsVerdictIsStored(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "begin", nil)
+	one := w.revise("one", small)
 	c := w.start(nil)
 	defer c.Stop(0)
-	w.applied(w.revise("one", small))
+	w.applied(one)
 	until := make(chan struct{})
 	rule := w.proxy.Inject(faultproxy.Rule{
 		Verbs: []string{"update"}, Resource: "factories", Times: 1, Fault: faultproxy.Hold(until),
@@ -43,9 +44,10 @@ func TestARevisionIsBegunWhenItsVerdictIsStored(t *testing.T) {
 func TestAFactoryThatIsSuspendedMeanwhileIsNotBegunWith(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "meanwhile", nil)
+	one := w.revise("one", small)
 	c := w.start(nil)
 	defer c.Stop(0)
-	w.applied(w.revise("one", small))
+	w.applied(one)
 	before := w.writes()
 	held, until := make(chan struct{}), make(chan struct{})
 	rule := w.proxy.Inject(faultproxy.Rule{
