@@ -26,7 +26,8 @@ func (p *pass) sweepDue() bool {
 // often than sweeps are due: a pass that only looked is no news.
 func (p *pass) swept(observation plan.Observation) {
 	p.plant.swept = p.plant.setup.Clock()
-	s := v1alpha1.Sweep{Time: metav1.NewTime(p.plant.swept), Objects: int32(len(observation.Live))} //nolint:gosec // render bounds the number
+	// To the second, as it is stored: two processes that start within one have no news.
+	s := v1alpha1.Sweep{Time: metav1.NewTime(p.plant.swept.Truncate(time.Second)), Objects: int32(len(observation.Live))} //nolint:gosec // render bounds the number
 	for _, live := range observation.Live {
 		if live.State == plan.Unknown {
 			s.Unobserved++
