@@ -90,8 +90,8 @@ func (p *pass) headOf(ctx context.Context) (head, error) {
 	return h, err
 }
 
-// readHead reads the newest record, and of the others what their names say: a record
-// is some ten thousand bytes, and there may be thousands.
+// readHead reads the newest record, and of the others what their names say: there may be
+// many, and each has its bundle in it.
 func (p *pass) readHead(ctx context.Context) (head, error) {
 	places, err := p.places(ctx)
 	if err != nil {
@@ -140,13 +140,12 @@ func (p *pass) readHead(ctx context.Context) (head, error) {
 // places are the sequence numbers of a factory's records in ascending order, by the
 // one name that each may have.
 func (p *pass) places(ctx context.Context) ([]int64, error) {
-	var list metav1.PartialObjectMetadataList
-	list.SetGroupVersionKind(v1alpha1.GroupVersion().WithKind("AppliedRevisionList"))
-	if err := p.plant.setup.Reader.List(ctx, &list, client.InNamespace(p.factory.Namespace)); err != nil {
+	records, err := p.recordHeads(ctx, p.plant.setup.Reader)
+	if err != nil {
 		return nil, fmt.Errorf("listing the applied revisions: %w", err)
 	}
 	var out []int64
-	for _, o := range list.Items {
+	for _, o := range records {
 		number, ours := strings.CutPrefix(o.Name, p.factory.Name+"-")
 		n, err := strconv.ParseInt(number, 10, 64)
 		if ours && err == nil && n > 0 && o.Name == v1alpha1.AppliedRevisionName(p.factory.Name, n) {
@@ -155,6 +154,15 @@ func (p *pass) places(ctx context.Context) ([]int64, error) {
 	}
 	slices.Sort(out)
 	return out, nil
+}
+
+// recordHeads are the metadata of all records in the namespace of the factory, those
+// beside the chain too.
+func (p *pass) recordHeads(ctx context.Context, from client.Reader) ([]metav1.PartialObjectMetadata, error) {
+	var list metav1.PartialObjectMetadataList
+	list.SetGroupVersionKind(v1alpha1.GroupVersion().WithKind("AppliedRevisionList"))
+	err := from.List(ctx, &list, client.InNamespace(p.factory.Namespace))
+	return list.Items, err
 }
 
 // recordAt reads the record of a place. One of another factory, kind or place is no
@@ -189,7 +197,7 @@ func (p *pass) unstored(ctx context.Context, places []int64, newest v1alpha1.App
 		return p.allUnstored(ctx) // until there is a registry
 	}
 	var out []int64
-	waits := func(place int64) (waits, is bool, err error) {
+	look := func(place int64) (waits, is bool, err error) {
 		record, is := newest, true
 		if place != newest.Spec.Sequence {
 			record, is, err = p.recordAt(ctx, place)
@@ -201,7 +209,7 @@ func (p *pass) unstored(ctx context.Context, places []int64, newest v1alpha1.App
 		if stored && place != places[0] {
 			continue
 		}
-		waits, is, err := waits(place)
+		waits, is, err := look(place)
 		switch {
 		case err != nil:
 			return nil, err

@@ -82,13 +82,12 @@ func (p *pass) recordVersions(ctx context.Context) map[string]string {
 	if p.plant.setup.Cache == nil {
 		return nil
 	}
-	var list metav1.PartialObjectMetadataList
-	list.SetGroupVersionKind(v1alpha1.GroupVersion().WithKind("AppliedRevisionList"))
-	if err := p.plant.setup.Cache.List(ctx, &list, client.InNamespace(p.factory.Namespace)); err != nil {
+	records, err := p.recordHeads(ctx, p.plant.setup.Cache)
+	if err != nil {
 		return nil
 	}
 	seen := map[string]string{}
-	for _, o := range list.Items {
+	for _, o := range records {
 		seen[o.Name] = o.ResourceVersion
 	}
 	return seen

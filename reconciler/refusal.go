@@ -11,9 +11,7 @@ import (
 	"strings"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"millwright.dev/millwright/reconciler/api/v1alpha1"
 	"millwright.dev/millwright/reconciler/attest"
@@ -60,13 +58,12 @@ func (p *pass) publish(ctx context.Context) {
 // refusals names those that are on record. The controller may not delete
 // records, its own included.
 func (p *pass) refusals(ctx context.Context) ([]string, error) {
-	var list metav1.PartialObjectMetadataList
-	list.SetGroupVersionKind(v1alpha1.GroupVersion().WithKind("AppliedRevisionList"))
-	if err := p.plant.setup.Reader.List(ctx, &list, client.InNamespace(p.factory.Namespace)); err != nil {
+	records, err := p.recordHeads(ctx, p.plant.setup.Reader)
+	if err != nil {
 		return nil, fmt.Errorf("looking for the refusals on record: %w", err)
 	}
 	var out []string
-	for _, o := range list.Items {
+	for _, o := range records {
 		if strings.HasPrefix(o.Name, p.factory.Name+"-refused-") {
 			out = append(out, o.Name)
 		}

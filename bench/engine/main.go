@@ -77,7 +77,7 @@ func parse(args []string, log io.Writer) (config, error) {
 	flags.IntVar(&c.apps, "apps", 1000, "apps of W7, four objects each")
 	flags.DurationVar(&c.soak, "soak", time.Minute, "how long nothing happens, to see what that costs; 0 means not at all")
 	flags.BoolVar(&c.profile, "profile", false, "write CPU profiles of the controller beside the logs; what is measured is disturbed by it")
-	flags.BoolVar(&c.quick, "quick", false, "a smoke run: a small factory, without Flux, everything once")
+	flags.BoolVar(&c.quick, "quick", false, "a smoke run: a small factory, without Flux and Argo CD, everything once")
 	flags.StringVar(&c.child, "child", "", "be the limit program with this `task` (for the program's own use)")
 	if err := flags.Parse(args); err != nil {
 		return c, err

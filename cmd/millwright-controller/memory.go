@@ -35,9 +35,9 @@ func boundMemory(limit int64) int64 {
 	return min(limit/100*policyShare, policy.DefaultMemoryLimit)
 }
 
-// leastGrowth is how much the heap grows at least between two collections. A small
-// factory needs 40 MiB, which the collector would go through again whenever as much was
-// allocated, several times in each pass, while a revision waits for it.
+// leastGrowth is how much the heap grows at least between two collections. The collector
+// would go through a small one again whenever as much was allocated as it holds, while a
+// revision waits for the processors.
 const leastGrowth = 96 << 20
 
 // growHeap keeps to that: the collector knows percentages only, so that they are set

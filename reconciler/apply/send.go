@@ -105,8 +105,8 @@ func (e *Engine) send(ctx context.Context, c plan.Change) (*metav1.PartialObject
 
 // applying are the options of an apply. What is sent was parsed strictly and encoded
 // here, so that it has no field twice, which is all that the API server would look for in
-// it: unknown fields it refuses or drops all the same. To look, it reads the YAML a second
-// time, at some five megabytes in a second.
+// it: unknown fields it refuses or drops all the same. To look, it parses the YAML a second
+// time, which is slow.
 func applying(manager string) metav1.PatchOptions {
 	return metav1.PatchOptions{FieldManager: manager, FieldValidation: metav1.FieldValidationIgnore}
 }
