@@ -250,6 +250,13 @@ func (p *plant) identify(ctx context.Context) error {
 	return nil
 }
 
+// begin prepares what a commit will need that is about to be rendered.
+func (p *plant) begin() {
+	if p.setup.Ahead {
+		p.tester.Begin(p.setup.Policy)
+	}
+}
+
 // ahead prepares what the next commit will need, when nobody waits for it.
 func (p *plant) ahead() {
 	if p.setup.Ahead {

@@ -9,11 +9,14 @@ import (
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/api/resmap"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
+	"sigs.k8s.io/kustomize/kyaml/openapi"
 )
 
-// kustomize lets one build at a time into kustomize, which keeps its schema in
-// variables of the process, some of them read without a lock.
-var kustomize sync.Mutex
+// Prepare has kustomize read the schema of Kubernetes, which whoever builds first waits
+// for. kustomize keeps it in variables of the process, and builds look into them without
+// a lock: two at a time may only be let in when it is there. Nothing writes into it after
+// that, since what would bring another schema is refused ([allowed]).
+var Prepare = sync.OnceFunc(func() { openapi.Schema() })
 
 // build runs kustomize over a closure, in memory, without plugins. Everything
 // that would make it leave the memory has been refused before. Instead are what
@@ -37,8 +40,7 @@ func build(c Component, files closure, instead map[string][]byte) (objects resma
 			objects, err = nil, refuse(codePanic, c.Path, "kustomize panicked: %s", files.speak(fmt.Sprint(p)))
 		}
 	}()
-	kustomize.Lock()
-	defer kustomize.Unlock()
+	Prepare()
 	// The defaults are: files below their kustomization only, no plugins.
 	objects, err = krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(memory, "/"+c.Path)
 	if err != nil {

@@ -50,11 +50,18 @@ func (g *generator) change() string {
 		"replicas: [{name: one, count: 3}]\n",
 		"namePrefix: pre-\n", "nameSuffix: -suf\n", "namespace: moved\n", "configMapGenerator: [{name: one, literals: [a=b]}]\n",
 		"patches: [{patch: '{apiVersion: v1, kind: ConfigMap, metadata: {name: one}, data: {x: y}}'}]\n",
-		"patches: [{target: {kind: Deployment}, patch: '[{op: add, path: /metadata/labels, value: {p: q}}]'}]\n",
+		"patches: [{target: {kind: Deployment}, patch: '[{\"op\": \"add\", \"path\": \"/metadata/labels\", \"value\": {\"p\": \"q\"}}]'}]\n",
+		"patches: [{target: {labelSelector: 'a=b'}, patch: '[{\"op\": \"add\", \"path\": \"/metadata/labels/p\", \"value\": \"q\"}]'}]\n",
+		"patches: [{target: {}, patch: '[{\"op\": \"add\", \"path\": \"/metadata/annotations\", \"value\": {\"spec\": \"versions\"}}]'}]\n",
+		"patches: [{target: {kind: Custom.*}, patch: '[{\"op\": \"add\", \"path\": \"/metadata/annotations\", \"value\": {\"p\": \"q\"}}]'}]\n",
+		"patches: [{target: {kind: .*, name: .*-a}, patch: '[{\"op\": \"add\", \"path\": \"/metadata/labels\", \"value\": {\"p\": \"q\"}}]'}]\n",
+		"patches: [{target: {group: apiextensions.k8s.io}, patch: '[{\"op\": \"add\", \"path\": \"/metadata/annotations\", \"value\": {\"p\": \"q\"}}]'}]\n",
+		"patches: [{target: {kind: Custom.*}, patch: '[{\"op\": \"copy\", \"from\": \"/spec/versions/0/schema\", \"path\": \"/metadata/annotations\"}]'}]\n",
+		"patches: [{target: {kind: Custom.*}, patch: '[{\"op\": \"move\", \"from\": \"/metadata/name\", \"path\": \"/metadata/labels\"}]'}]\n",
 		"commonAnnotations: {config.kubernetes.io/local-config: \"true\"}\n",
-		"patches: [{target: {kind: CustomResourceDefinition}, patch: '[{op: add, path: /spec/versions/0/schema/note, value: x}]'}]\n",
-		"patches: [{target: {name: .*}, patch: '[{op: test, path: /metadata/name, value: one}]'}]\n",
-		"patches: [{target: {kind: .*Definition}, patch: '[{op: remove, path: /spec/versions/0/schema/openAPIV3Schema/description}]'}]\n",
+		"patches: [{target: {kind: CustomResourceDefinition}, patch: '[{\"op\": \"add\", \"path\": \"/spec/versions/0/schema/note\", \"value\": \"x\"}]'}]\n",
+		"patches: [{target: {name: .*}, patch: '[{\"op\": \"test\", \"path\": \"/metadata/name\", \"value\": \"one\"}]'}]\n",
+		"patches: [{target: {kind: .*Definition}, patch: '[{\"op\": \"remove\", \"path\": \"/spec/versions/0/schema/openAPIV3Schema/description\"}]'}]\n",
 		"patches: [{patch: '{apiVersion: apiextensions.k8s.io/v1, kind: \"CustomResource\\u0044efinition\", metadata: {name: crd}, spec: {note: x}}'}]\n",
 		"replacements: [{source: {kind: CustomResourceDefinition, fieldPath: spec.versions.0.schema.openAPIV3Schema.description}, targets: [{select: {kind: ConfigMap}, fieldPaths: [data.ref]}]}]\n",
 		"replacements: [{source: {kind: Deployment, fieldPath: spec.replicas}, targets: [{select: {kind: ConfigMap}, fieldPaths: [data.ref]}]}]\n",
@@ -119,6 +126,9 @@ func (g *generator) definition(name string) string {
 	note := g.oneOf("plain", `"true"`, "true", "0x1F", "1.0", "2001-01-01", "~", `"\u2028x\U0001F600"`)
 	meta := "metadata: {name: " + name + ", annotations: {note: " + note + "}, creationTimestamp: null}\n"
 	schema := "openAPIV3Schema: {type: object, description: '" + words + "', x-int: 0x1F, x-float: 1.50, x-null: ~, x-date: 2001-01-01, properties: {a: {type: string, default: \"no\"}, b: {maximum: 1e3}}}"
+	if g.chance(60) { // as they are generated
+		schema = "openAPIV3Schema: {type: object, description: '" + words + "', x-int: 31, x-float: 1.5, x-null: null, x-date: \"2001-01-01\", x-large: " + g.oneOf("9007199254740993", "9223372036854775807", "1e21", "0.1", "7", "7", "7", "7") + ", properties: {a: {type: string, default: \"no\"}, b: {maximum: 1000}, \"2\": {minimum: -0.25, enum: [\"1\", yes, \"<\"]}}}"
+	}
 	switch g.IntN(7) {
 	case 3:
 		return "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\n" + meta + "spec:\n  versions:\n  - name: v1\n    schema:\n      " + schema + "\n      <<: {more: things}\n"

@@ -8,6 +8,8 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 	"sigs.k8s.io/kustomize/api/types"
@@ -18,8 +20,10 @@ import (
 // read or change a schema, kustomize is given a mark in its place, and the schema
 // is put back into what it makes of the definition. That is so unless a patch or a
 // replacement may meet a definition, or a configuration or a label says itself
-// which fields there are. Whatever goes wrong, it is done again with the schemas in
-// place.
+// which fields there are. A patch that may meet one and can only reach its metadata is
+// no obstacle where that changes nothing in a schema: kustomize then makes JSON of all
+// of the object and reads that again. Whatever goes wrong, it is done again with the
+// schemas in place.
 
 const (
 	markPrefix = "millwright.dev/schema-"
@@ -32,6 +36,9 @@ const (
 type lifted struct {
 	text    []byte
 	schemas map[string]json.RawMessage
+	// rereadable says that JSON made of the definition is what it was, when it is read
+	// again by a program that takes each number for a float.
+	rereadable bool
 }
 
 // lift takes the schemas out of a document, which it changes; nil if it is no
@@ -48,7 +55,7 @@ func lift(doc *yaml.Node) *lifted {
 	if versions == nil || (*versions).Kind != yaml.SequenceNode {
 		return nil
 	}
-	out := &lifted{schemas: map[string]json.RawMessage{}}
+	out := &lifted{schemas: map[string]json.RawMessage{}, rereadable: exact(*versions) && floats(*versions)}
 	size := 0
 	for _, version := range (*versions).Content {
 		n := out.take(version)
@@ -140,26 +147,76 @@ func exact(n *yaml.Node) bool {
 	return !slices.ContainsFunc(n.Content, func(c *yaml.Node) bool { return !exact(c) })
 }
 
-// untouched says that nothing in a closure may read or change a schema.
-func (c closure) untouched() bool {
+// floats says that every number is one that a float64 holds, in its shortest form.
+func floats(n *yaml.Node) bool {
+	if tag := n.ShortTag(); n.Kind == yaml.ScalarNode && (tag == "!!int" || tag == "!!float") {
+		f, err := strconv.ParseFloat(n.Value, 64)
+		if err != nil {
+			return false
+		}
+		text, err := json.Marshal(f)
+		return err == nil && string(text) == n.Value
+	}
+	return !slices.ContainsFunc(n.Content, func(c *yaml.Node) bool { return !floats(c) })
+}
+
+// untouched says that nothing in a closure may read or change a schema; reread, that
+// a patch may still meet a definition.
+func (c closure) untouched() (untouched, reread bool) {
 	if c.touched {
-		return false
+		return false, false
 	}
 	for name, f := range c.files {
 		if f.marked || f.instructs || c.asides[name] && f.defines {
-			return false
+			return false, false
 		}
 	}
-	for _, k := range c.kustomizations {
+	for dir, k := range c.kustomizations {
 		if !leavesSchemas(k) {
-			return false
+			return false, false
+		}
+		for _, p := range patchesOf(k) {
+			if p.Target == nil || elsewhere(p.Target.Kind) {
+				continue // one without a target says in itself what it is for
+			}
+			if !c.onlyMetadata(dir, p) {
+				return false, false
+			}
+			reread = true
 		}
 	}
-	return true
+	return true, reread
 }
 
-// leavesSchemas says that what a kustomization does to others, it does not do to
-// the schemas of definitions.
+// onlyMetadata says that a patch is a list of operations (RFC 6902) none of which names
+// a place outside of an object's metadata.
+func (c closure) onlyMetadata(dir string, p types.Patch) bool {
+	text := []byte(p.Patch)
+	if p.Path != "" {
+		name, err := resolve(dir, dir, p.Path)
+		if err != nil || p.Patch != "" || c.files[name] == nil {
+			return false
+		}
+		if text, err = c.content(name); err != nil {
+			return false
+		}
+	}
+	var operations []map[string]any
+	if err := yaml.Unmarshal(text, &operations); err != nil {
+		return false
+	}
+	within := func(place any) bool {
+		text, is := place.(string)
+		return is && strings.HasPrefix(text, "/metadata/")
+	}
+	return !slices.ContainsFunc(operations, func(o map[string]any) bool {
+		from, moves := o["from"]
+		return !within(o["path"]) || moves && !within(from)
+	})
+}
+
+// leavesSchemas says that what a kustomization does to others without patches, it does
+// not do to the schemas of definitions.
 func leavesSchemas(k *types.Kustomization) bool {
 	if len(k.Configurations)+len(k.Crds) > 0 {
 		return false
@@ -167,11 +224,6 @@ func leavesSchemas(k *types.Kustomization) bool {
 	for _, l := range k.Labels {
 		if len(l.FieldSpecs) > 0 {
 			return false
-		}
-	}
-	for _, p := range patchesOf(k) {
-		if p.Target != nil && !elsewhere(p.Target.Kind) {
-			return false // one without a target says in itself what it is for
 		}
 	}
 	for _, r := range k.Replacements {
@@ -193,8 +245,8 @@ func elsewhere(kind string) bool { return plainKind.MatchString(kind) && kind !=
 var plainKind = regexp.MustCompile("^[A-Za-z0-9]+$")
 
 // withoutSchemas is what kustomize is given for a file of resources, with the
-// schemas that are not in it.
-func (k *known) withoutSchemas(at string, text []byte, limits Limits, into map[string]json.RawMessage) []byte {
+// schemas that are not in it. Where definitions are reread, they are only those of rereadable ones.
+func (k *known) withoutSchemas(at string, text []byte, reread bool, limits Limits, into map[string]json.RawMessage) []byte {
 	text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
 	documents, gaps, err := k.documents(at, text, limits)
 	if err != nil {
@@ -205,7 +257,7 @@ func (k *known) withoutSchemas(at string, text []byte, limits Limits, into map[s
 		if i > 0 {
 			out.Write(gaps[i-1])
 		}
-		if d.lifted == nil {
+		if d.lifted == nil || reread && !d.lifted.rereadable {
 			out.Write(d.text)
 			continue
 		}

@@ -145,8 +145,7 @@ func (r *Renderer) assemble(c Component, files closure, limits Limits) (objects 
 // takes: an object without a namespace is in the default one, and one of a kind
 // that has none is the same in any.
 func collide(objects []Object) bool {
-	kustomize.Lock()
-	defer kustomize.Unlock()
+	Prepare()
 	seen := make(map[ID]struct{}, len(objects))
 	for _, o := range objects {
 		id := o.id

@@ -128,7 +128,8 @@ func complete(c Component, files closure, limits Limits) ([]Object, error) {
 // light gives kustomize everything but schemas. It is not ok where there are none,
 // where something might miss them, and where anything is wrong.
 func (r *Renderer) light(c Component, files closure, limits Limits) ([]Object, bool, error) {
-	if !files.untouched() {
+	untouched, reread := files.untouched()
+	if !untouched {
 		return nil, false, nil
 	}
 	instead, schemas := map[string][]byte{}, map[string]json.RawMessage{}
@@ -140,7 +141,7 @@ func (r *Renderer) light(c Component, files closure, limits Limits) ([]Object, b
 		if err != nil {
 			return nil, false, err
 		}
-		instead[name] = r.known.withoutSchemas(name, text, limits, schemas)
+		instead[name] = r.known.withoutSchemas(name, text, reread, limits, schemas)
 	}
 	if len(schemas) == 0 {
 		return nil, false, nil

@@ -60,6 +60,7 @@ func run(ctx context.Context, o options, log io.Writer) error {
 	logger := logr.FromSlogHandler(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: level}))
 	ctrl.SetLogger(logger)
 	klog.SetLogger(logger)
+	go render.Prepare() // the first pass would wait for it
 	cfg, err := restConfig(o.kubeconfig)
 	if err != nil {
 		return err

@@ -316,9 +316,13 @@ func TestAPackOfDeltasIsTakenWhole(t *testing.T) {
 func TestWhatAnEndedProcessLeftIsSweptAway(t *testing.T) {
 	t.Parallel()
 	_, dir := open(t)
-	left := filepath.Join(dir, "incoming-1.pack")
-	if err := os.WriteFile(left, []byte("PACK"), 0o600); err != nil {
+	if err := os.MkdirAll(filepath.Join(dir, "objects", "pack"), 0o700); err != nil {
 		t.Fatal(err)
+	}
+	for _, left := range []string{"incoming-1.pack", "objects/pack/tmp_pack_1", "objects/pack/tmp_obj_1"} {
+		if err := os.WriteFile(filepath.Join(dir, left), []byte("PACK"), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if _, err := source.Open(dir); err != nil {
 		t.Fatal(err)

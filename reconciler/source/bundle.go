@@ -129,7 +129,7 @@ func bundleRefs(in *bufio.Reader) (map[plumbing.ReferenceName]plumbing.Hash, err
 // take gets a pack into quarantine, looks through it, and only then gives it to
 // the object store. A pack that is cut off, too large or damaged never gets near
 // the objects that are there.
-func (s *Store) take(ctx context.Context, pack io.Reader, maxPack int64) error {
+func (s *Store) take(ctx context.Context, pack io.Reader, maxPack int64, wants ...plumbing.Hash) error {
 	quarantine, err := os.CreateTemp(s.dir, "incoming-*.pack")
 	if err != nil {
 		return fmt.Errorf("making a file for the pack: %w", err)
@@ -149,13 +149,14 @@ func (s *Store) take(ctx context.Context, pack io.Reader, maxPack int64) error {
 			return fmt.Errorf("receiving the pack: %w", err)
 		}
 	}
-	if err := inspect(ctx, quarantine, size, maxPack*maxUnfoldRatio); err != nil {
+	in, err := inspect(ctx, quarantine, size, maxPack*maxUnfoldRatio)
+	if err != nil {
 		return fmt.Errorf("the pack of %d bytes is not whole: %w", size, err)
 	}
 	if _, err := quarantine.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("reading the pack again: %w", err)
 	}
-	if err := packfile.WritePackfileToObjectStorage(s.disk, quarantine); err != nil {
+	if err := s.store(quarantine, in, wants); err != nil {
 		s.sweep()
 		s.reopen()
 		return fmt.Errorf("indexing the pack: %w", err)

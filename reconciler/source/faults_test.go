@@ -38,13 +38,16 @@ func stateFiles(t *testing.T, dir string) []string {
 func TestATornFileOfTheStoreIsMadeAnew(t *testing.T) {
 	t.Parallel()
 	f := newForge(t, gittest.Options{})
-	first := f.commit("one")
+	var first gitverify.ID
+	for n := range 34 { // so many objects come as a pack, and the three of the second fetch are unpacked
+		first = f.commit(fmt.Sprint("one ", n))
+	}
 	whole, dir := open(t)
 	mustFetch(t, whole, f, first)
 	second := f.commit("two")
 	mustFetch(t, whole, f, second)
 	files := stateFiles(t, dir)
-	if len(files) < 6 {
+	if len(files) != 7 || len(packsIn(t, dir)) != 1 || looseIn(t, dir) != 3 {
 		t.Fatalf("the store has the files %v only", files)
 	}
 	third := f.commit("three")

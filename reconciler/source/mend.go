@@ -21,10 +21,11 @@ func damaged(id gitverify.ID, err error) error {
 	return fmt.Errorf("reading object %s: %w: %w", id, ErrObjectDamaged, err)
 }
 
-// mend removes the packs that are not whole, so that a whole fetch takes their
-// place. As long as the index of a torn pack is there, its objects are looked
-// for in it and in no other (rows K13, I07). A pack that is whole stays.
+// mend removes the packs and objects that are not whole, so that a whole fetch takes
+// their place. As long as a torn one is there, it is looked into and no other (rows
+// K13, I07). What is whole stays.
 func (s *Store) mend() {
+	s.mendLoose()
 	indexes, _ := filepath.Glob(filepath.Join(s.dir, "objects", "pack", "*.idx")) // the pattern is good
 	packs, _ := filepath.Glob(filepath.Join(s.dir, "objects", "pack", "*.pack"))
 	for _, path := range append(indexes, packs...) {

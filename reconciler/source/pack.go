@@ -34,7 +34,7 @@ func (s *Store) receive(ctx context.Context, from session, request *packp.Upload
 		return err
 	}
 	defer answer.Close() //nolint:errcheck // read side only
-	return s.take(ctx, demultiplexed(request, answer), maxPack)
+	return s.take(ctx, demultiplexed(request, answer), maxPack, request.Wants...)
 }
 
 // demultiplexed takes the pack out of the side-band; progress is dropped.
@@ -48,46 +48,54 @@ func demultiplexed(request *packp.UploadPackRequest, answer io.Reader) io.Reader
 	return answer
 }
 
+// contents is what is in a pack: how many objects, and how many bytes of them when
+// they are unfolded.
+type contents struct {
+	objects  uint32
+	unfolded int64
+}
+
 // inspect reads a pack from end to end: every object is there, has the size it
 // claims and is within bounds, and the checksum over all of it agrees.
-func inspect(ctx context.Context, pack io.ReadSeeker, size, maxUnfolded int64) error {
+func inspect(ctx context.Context, pack io.ReadSeeker, size, maxUnfolded int64) (contents, error) {
 	if _, err := pack.Seek(0, io.SeekStart); err != nil {
-		return err
+		return contents{}, err
 	}
 	scanner := packfile.NewScanner(pack)
 	_, count, err := scanner.Header()
 	if err != nil {
-		return unexpected(err)
+		return contents{}, unexpected(err)
 	}
 	if count > maxObjects {
-		return refuse(ReasonSourceUnsupported, fmt.Errorf("the pack claims %d objects, the limit is %d", count, maxObjects))
+		return contents{}, refuse(ReasonSourceUnsupported, fmt.Errorf("the pack claims %d objects, the limit is %d", count, maxObjects))
 	}
-	var unfolded, deltas int64
+	in := contents{objects: count}
+	var deltas int64
 	for range count {
 		if err := ctx.Err(); err != nil {
-			return err
+			return in, err
 		}
 		grown, delta, err := inspectObject(scanner)
 		if err != nil {
-			return unexpected(err)
+			return in, unexpected(err)
 		}
 		if delta && grown > largeDelta {
 			deltas += grown
 		}
 		if deltas > maxLargeDeltas {
-			return refuse(ReasonSourceUnsupported, fmt.Errorf("the large deltas of the pack unfold to more than %d bytes", maxLargeDeltas))
+			return in, refuse(ReasonSourceUnsupported, fmt.Errorf("the large deltas of the pack unfold to more than %d bytes", maxLargeDeltas))
 		}
-		if unfolded += grown; unfolded > maxUnfolded {
-			return refuse(ReasonSourceUnsupported, fmt.Errorf("the pack unfolds to more than %d bytes", maxUnfolded))
+		if in.unfolded += grown; in.unfolded > maxUnfolded {
+			return in, refuse(ReasonSourceUnsupported, fmt.Errorf("the pack unfolds to more than %d bytes", maxUnfolded))
 		}
 	}
 	if _, err := scanner.Checksum(); err != nil {
-		return unexpected(err)
+		return in, unexpected(err)
 	}
 	if end, err := scanner.SeekFromStart(0); err != nil || end != size {
-		return fmt.Errorf("it has %d bytes after its end", size-end)
+		return in, fmt.Errorf("it has %d bytes after its end", size-end)
 	}
-	return nil
+	return in, nil
 }
 
 // inspectObject returns the number of bytes that the next object unfolds to,
@@ -152,7 +160,7 @@ func unexpected(err error) error {
 
 // sweep removes what a broken fetch, or a process that ended in one, left.
 func (s *Store) sweep() {
-	for _, pattern := range []string{"incoming-*.pack", "objects/pack/tmp_pack_*"} {
+	for _, pattern := range []string{"incoming-*.pack", "objects/pack/tmp_pack_*", "objects/pack/tmp_obj_*"} {
 		left, _ := filepath.Glob(filepath.Join(s.dir, pattern)) // the patterns are good
 		for _, path := range left {
 			_ = os.Remove(path)

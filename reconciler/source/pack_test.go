@@ -83,11 +83,11 @@ func TestSmallDeltasThatUnfoldToGigabytesAreNotIndexed(t *testing.T) { // row E0
 	t.Parallel()
 	const size = 16 << 20
 	twin := deltaPack(t, size, 3)
-	if err := inspect(t.Context(), bytes.NewReader(twin), int64(len(twin)), 1<<40); err != nil {
+	if _, err := inspect(t.Context(), bytes.NewReader(twin), int64(len(twin)), 1<<40); err != nil {
 		t.Fatalf("a few large deltas: %v", err)
 	}
 	pack := deltaPack(t, size, maxLargeDeltas/size+1)
-	err := inspect(t.Context(), bytes.NewReader(pack), int64(len(pack)), 1<<40)
+	_, err := inspect(t.Context(), bytes.NewReader(pack), int64(len(pack)), 1<<40)
 	var no *Error
 	if !errors.As(err, &no) || !strings.Contains(err.Error(), "large deltas") {
 		t.Errorf("a pack of %d bytes: %v", len(pack), err)

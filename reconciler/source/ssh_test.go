@@ -2,10 +2,12 @@ package source_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -47,7 +49,16 @@ func TestSSHFetchesTheTipAndLaterOnlyWhatIsNew(t *testing.T) {
 	f := newForge(t, gittest.Options{})
 	s := newSSH(t, f)
 	first := f.commit("one")
-	store, dir := open(t)
+	dir, sent := t.TempDir(), []int{}
+	store, err := source.OpenInterrupted(dir, func(point string) error {
+		if point == source.PointPackHeld {
+			sent = append(sent, objectsHeld(t, dir))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	checkout, err := store.Fetch(t.Context(), sshRemote(s, "factory"))
 	if err != nil || checkout.Commit != first {
 		t.Fatalf("first fetch: %v, %v; want %s", checkout.Commit, err, first)
@@ -55,17 +66,14 @@ func TestSSHFetchesTheTipAndLaterOnlyWhatIsNew(t *testing.T) {
 	if _, err := store.Fetch(t.Context(), sshRemote(s, "factory")); err != nil {
 		t.Fatalf("nothing new: %v", err)
 	}
-	if packs := packsOf(t, dir); len(packs) != 1 {
-		t.Errorf("%d packs after a fetch without news, want 1", len(packs))
-	}
 	second := f.commit("two")
 	checkout, err = store.Fetch(t.Context(), sshRemote(s, "factory"))
 	if err != nil || checkout.Commit != second {
 		t.Fatalf("second fetch: %v, %v; want %s", checkout.Commit, err, second)
 	}
 	// A commit, a tree and a blob; with what was here already it would be six.
-	if n := objectsOfNewestPack(t, dir); n != 3 {
-		t.Errorf("the second pack holds %d objects, want the 3 new ones", n)
+	if want := []int{3, 3}; !slices.Equal(sent, want) {
+		t.Errorf("packs of %d objects were sent, want %d", sent, want)
 	}
 }
 
@@ -209,32 +217,17 @@ func TestAnSSHHostThatSaysNothingIsLeftWhenTheTimeIsUp(t *testing.T) { // row E0
 	}
 }
 
-func packsOf(t *testing.T, dir string) []string {
-	t.Helper()
-	packs, err := filepath.Glob(filepath.Join(dir, "objects", "pack", "pack-*.pack"))
-	if err != nil {
-		t.Fatal(err)
+// objectsHeld reads the count in the header of the pack in quarantine (gitformat-pack).
+func objectsHeld(t *testing.T, dir string) int {
+	held, err := filepath.Glob(filepath.Join(dir, "incoming-*.pack"))
+	if err != nil || len(held) != 1 {
+		t.Errorf("in quarantine: %v, %v", held, err)
+		return -1
 	}
-	return packs
-}
-
-// objectsOfNewestPack reads the count in a pack's header (gitformat-pack).
-func objectsOfNewestPack(t *testing.T, dir string) int {
-	t.Helper()
-	var newest os.FileInfo
-	var head []byte
-	for _, path := range packsOf(t, dir) {
-		info, err := os.Stat(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if newest == nil || info.ModTime().After(newest.ModTime()) {
-			b, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			newest, head = info, b[:12]
-		}
+	head, err := os.ReadFile(held[0])
+	if err != nil || len(head) < 12 {
+		t.Errorf("a pack of %d bytes: %v", len(head), err)
+		return -1
 	}
-	return int(head[8])<<24 | int(head[9])<<16 | int(head[10])<<8 | int(head[11])
+	return int(binary.BigEndian.Uint32(head[8:12]))
 }

@@ -20,7 +20,9 @@ type prepared struct {
 	runner    Runner
 	child     *child
 	isolation string
-	// told names the objects that the process was told.
+	// blank is a process that was told nothing yet; told names the objects that one was
+	// told.
+	blank   bool
 	told    []string
 	objects []json.RawMessage
 	idle    *time.Timer
@@ -29,8 +31,7 @@ type prepared struct {
 // prepare starts a process and tells it what is known. An error costs nothing but
 // the time that it would have saved.
 func (r Runner) prepare(told []string, objects []json.RawMessage) (*prepared, error) {
-	r = r.withDefaults()
-	q, err := r.question(objects)
+	q, err := r.withDefaults().question(objects)
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +40,19 @@ func (r Runner) prepare(told []string, objects []json.RawMessage) (*prepared, er
 	if err != nil {
 		return nil, err
 	}
-	p := &prepared{runner: r, told: told, objects: objects, isolation: IsolationProcess}
+	p, err := r.blank()
+	if err != nil {
+		return nil, err
+	}
+	p.blank, p.told, p.objects = false, told, objects
+	go p.child.tell(in)
+	return p, nil
+}
+
+// blank starts a process and tells it nothing.
+func (r Runner) blank() (*prepared, error) {
+	r = r.withDefaults()
+	p, err := &prepared{runner: r, blank: true, isolation: IsolationProcess}, error(nil)
 	if isolates {
 		p.isolation = IsolationNetns
 	}
@@ -51,13 +64,12 @@ func (r Runner) prepare(told []string, objects []json.RawMessage) (*prepared, er
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrCouldNotTell, err)
 	}
-	go p.child.tell(in)
 	p.idle = time.AfterFunc(maxIdle, p.child.end)
 	return p, nil
 }
 
 // test is [Runner.Test] of what the process was told and more objects, none of
-// which is a policy.
+// which is a policy where it was told anything.
 func (p *prepared) test(ctx context.Context, more []json.RawMessage) (Verdict, error) {
 	p.idle.Stop()
 	defer p.child.end()
@@ -65,8 +77,12 @@ func (p *prepared) test(ctx context.Context, more []json.RawMessage) (Verdict, e
 	if err != nil {
 		return Verdict{}, err
 	}
-	rest := Rest{APIVersion: RestVersion, Objects: q.request.Objects[len(p.objects):]}
-	in, err := small(rest.document())
+	document := Rest{APIVersion: RestVersion, Objects: q.request.Objects[len(p.objects):]}.document
+	if p.blank {
+		close(p.child.told)
+		document = q.request.document
+	}
+	in, err := small(document())
 	if err != nil {
 		return Verdict{}, err
 	}
@@ -77,9 +93,9 @@ func (p *prepared) test(ctx context.Context, more []json.RawMessage) (Verdict, e
 	return q.verdict(out, p.isolation)
 }
 
-// is says whether the process was told just this, by this runner.
+// is says whether the process was told just this, by this runner; nil is nothing yet.
 func (p *prepared) is(r Runner, told []string) bool {
-	return p.runner == r.withDefaults() && slices.Equal(p.told, told)
+	return p.runner == r.withDefaults() && p.blank == (told == nil) && slices.Equal(p.told, told)
 }
 
 func (p *prepared) close() {
@@ -108,6 +124,20 @@ func (t *Tester) Ready(r Runner) {
 	}
 }
 
+// Begin has a process started for the test of a revision of which nothing is known,
+// unless one waits already: it comes to life while its question is still made. Who calls
+// it calls [Tester.Close] in the end.
+func (t *Tester) Begin(r Runner) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed || t.last != nil || t.next != nil {
+		return
+	}
+	if next, err := r.blank(); err == nil {
+		t.next = next
+	}
+}
+
 // drop ends the process that waits.
 func (t *Tester) drop() {
 	if t.next != nil {
@@ -124,13 +154,12 @@ func (t *Tester) Close() {
 	t.drop()
 }
 
-// ask has a part of a revision tested, whose first objects are what others depend
-// on: by the process that waits, where that was
-// told what the part depends on, and otherwise by a new one. What the first could
-// not tell is asked of a new one too, since it may have been ended meanwhile.
-func (t *Tester) ask(ctx context.Context, r Runner, s set) (Verdict, error) {
+// ask has objects tested by the process that waits, where that was told what they
+// begin with, and otherwise by a new one. What the first could not tell is asked of a
+// new one too, since it may have been ended meanwhile.
+func (t *Tester) ask(ctx context.Context, r Runner, s set, told []string) (Verdict, error) {
 	next := t.next
-	if next == nil || !next.is(r, s.context()) {
+	if next == nil || !next.is(r, told) {
 		return r.test(ctx, s.raw())
 	}
 	t.next = nil

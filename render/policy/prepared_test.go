@@ -19,16 +19,56 @@ func waits(t *testing.T, r Runner) *prepared {
 func TestAProcessThatWaitsIsHeldAndJudgedLikeAnyOther(t *testing.T) {
 	t.Parallel()
 	for fault, want := range map[string]bool{"": true, "panic": false, "drop-objects": false, "drop-policies": false, "other-policy": false, "twice": false, "garbage all is well": false} {
-		t.Run("fault "+fault, func(t *testing.T) {
-			t.Parallel()
-			v, err := waits(t, inject(t, fault)).test(t.Context(), some()[1:])
-			if (err == nil) != want || err != nil && !errors.Is(err, ErrCouldNotTell) {
-				t.Errorf("got %v", err)
-			}
-			if want && (v.Objects != 2 || len(v.Policies) != 1) {
-				t.Errorf("the verdict is on %d objects and %d policies", v.Objects, len(v.Policies))
-			}
-		})
+		judge := func(name string, p func(*testing.T, Runner) *prepared, more []json.RawMessage) {
+			t.Run(name+", fault "+fault, func(t *testing.T) {
+				t.Parallel()
+				v, err := p(t, inject(t, fault)).test(t.Context(), more)
+				if (err == nil) != want || err != nil && !errors.Is(err, ErrCouldNotTell) {
+					t.Errorf("got %v", err)
+				}
+				if want && (v.Objects != 2 || len(v.Policies) != 1) {
+					t.Errorf("the verdict is on %d objects and %d policies", v.Objects, len(v.Policies))
+				}
+			})
+		}
+		judge("told", waits, some()[1:])
+		judge("blank", waitsBlank, some())
+	}
+}
+
+func waitsBlank(t *testing.T, r Runner) *prepared {
+	t.Helper()
+	p, err := r.blank()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// The first test of a revision is by the process that was begun for it, and the second
+// by one that was told.
+func TestAProcessIsBegunOnceAndUsedOnce(t *testing.T) {
+	t.Parallel()
+	r := inject(t, "")
+	var tester Tester
+	defer tester.Close()
+	tester.Begin(r)
+	begun := tester.next
+	if tester.Begin(r); begun == nil || tester.next != begun {
+		t.Fatalf("begun twice: %p, then %p", begun, tester.next)
+	}
+	raw := json.RawMessage(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","namespace":"n"}}`)
+	object := Manifest{Digest: Digest(raw), JSON: func() []byte { return raw }}
+	if v, err := tester.Test(t.Context(), r, []Manifest{object}); err != nil || v.Objects != 1 {
+		t.Errorf("%d objects, %v", v.Objects, err)
+	}
+	select {
+	case <-begun.child.ended:
+	default:
+		t.Error("the process that was begun was not asked")
+	}
+	if tester.Begin(r); tester.next != nil {
+		t.Error("begun for a revision of which something is known")
 	}
 }
 

@@ -83,7 +83,7 @@ func (t *Tester) Test(ctx context.Context, r Runner, objects []Manifest) (Verdic
 			return clone(v), nil
 		}
 	}
-	v, err := r.test(ctx, now.raw())
+	v, err := t.ask(ctx, r, now, nil)
 	if err == nil && v.clean() {
 		t.last = &passed{set: now, verdict: v, matched: map[string][]int{}}
 		t.last.learn(now, v)
@@ -167,7 +167,7 @@ func (t *Tester) difference(ctx context.Context, r Runner, now set) (v Verdict, 
 	v = t.last.verdict
 	if unknown, groups := t.last.unknown(now); len(unknown) > 0 {
 		asked := now.around(unknown, groups)
-		found, err := t.ask(ctx, r, asked)
+		found, err := t.ask(ctx, r, asked, asked.context())
 		if err != nil {
 			return Verdict{}, false, err
 		}
@@ -268,7 +268,7 @@ func (s set) without(other set) []part {
 
 // context are the digests of what every answer depends on, in their order.
 func (s set) context() []string {
-	var out []string
+	out := []string{}
 	for _, p := range s.parts {
 		if p.context {
 			out = append(out, p.Digest)

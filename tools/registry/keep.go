@@ -13,8 +13,9 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
-	"strings"
 	"sync"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
 // manifestLimit is the size that the OCI distribution spec asks registries to
@@ -25,8 +26,13 @@ const manifestLimit = 4 << 20
 type keeper struct {
 	dir  string
 	next http.Handler
+	refs referrers
 	mu   sync.Mutex // orders the records as the registry saw the requests
 	seq  int
+}
+
+func newKeeper(dir string, next http.Handler) *keeper {
+	return &keeper{dir: dir, next: next, refs: referrers{of: map[string][]v1.Descriptor{}}}
 }
 
 // record is one accepted PUT or DELETE of a manifest.
@@ -37,6 +43,9 @@ type record struct {
 
 func (k *keeper) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	changes := r.Method == http.MethodPut || r.Method == http.MethodDelete
+	if k.refs.serve(w, r) {
+		return
+	}
 	if !changes || !isManifest(r.URL.Path) {
 		k.next.ServeHTTP(w, r)
 		return
@@ -57,6 +66,7 @@ func (k *keeper) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, "storing the manifest: "+err.Error(), http.StatusInternalServerError)
 			return
 		}
+		k.note(rec)
 	}
 	maps.Copy(w.Header(), answer.Header())
 	w.WriteHeader(answer.Code)
@@ -66,8 +76,17 @@ func (k *keeper) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // isManifest tells /v2/NAME/manifests/REFERENCE from the rest. It looks at the
 // place, not for the word: a repository may well be called "manifests".
 func isManifest(path string) bool {
-	elements := strings.Split(path, "/")
-	return len(elements) >= 5 && elements[len(elements)-2] == "manifests"
+	_, _, ok := place(path, "manifests")
+	return ok
+}
+
+// note keeps what refers to what as it is on disk.
+func (k *keeper) note(rec record) {
+	if rec.Method == http.MethodPut {
+		k.refs.put(rec.Path, rec.ContentType, rec.Body)
+	} else {
+		k.refs.remove(rec.Path)
+	}
 }
 
 func (k *keeper) store(rec record) error {
@@ -107,6 +126,7 @@ func (k *keeper) replay() error {
 		if answer.Code/100 != 2 {
 			return fmt.Errorf("%s: the registry answered %d", filepath.Base(name), answer.Code)
 		}
+		k.note(rec)
 	}
 	k.seq = len(names)
 	return nil

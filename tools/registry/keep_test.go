@@ -13,7 +13,7 @@ func TestManifestsAndReferrersOutliveARestart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	start := func() *keeper {
-		k := &keeper{dir: dir, next: registry.New(registry.WithReferrersSupport(true))}
+		k := newKeeper(dir, registry.New())
 		if err := k.replay(); err != nil {
 			t.Fatal(err)
 		}
@@ -42,7 +42,21 @@ func TestManifestsAndReferrersOutliveARestart(t *testing.T) {
 	if w := do(second, http.MethodGet, "/v2/a/b/manifests/gone", ""); w.Code != http.StatusNotFound {
 		t.Errorf("deleted manifest is back: %d", w.Code)
 	}
-	if w := do(second, http.MethodGet, "/v2/a/b/referrers/"+subject, ""); !strings.Contains(w.Body.String(), "application/vnd.example") {
-		t.Errorf("referrer is lost: %d %s", w.Code, w.Body)
+	for path, want := range map[string]int{
+		"/v2/a/b/referrers/" + subject:                                           1,
+		"/v2/a/b/referrers/" + subject + "?artifactType=application/vnd.example": 1,
+		"/v2/a/b/referrers/" + subject + "?artifactType=application/vnd.other":   0,
+		"/v2/a/referrers/" + subject:                                             0,
+		"/v2/a/b/referrers/sha256:" + strings.Repeat("cd", 32):                   0,
+	} {
+		w := do(second, http.MethodGet, path, "")
+		if got := strings.Count(w.Body.String(), "application/vnd.example"); got != want || w.Code != http.StatusOK {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+	}
+	digest := do(second, http.MethodGet, "/v2/a/b/manifests/keep", "").Header().Get("Docker-Content-Digest")
+	do(second, http.MethodDelete, "/v2/a/b/manifests/"+digest, "")
+	if w := do(second, http.MethodGet, "/v2/a/b/referrers/"+subject, ""); strings.Contains(w.Body.String(), digest) {
+		t.Errorf("what is deleted still refers: %s", w.Body)
 	}
 }

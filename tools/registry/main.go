@@ -4,7 +4,7 @@
 // It knows no users and no TLS, and serves loopback addresses only. The
 // protocol is go-containerregistry's, which holds manifests in memory: what is
 // added here is that each accepted manifest is written to disk before its
-// answer leaves, and played back at the start.
+// answer leaves, and played back at the start, and an index of what refers to what.
 package main
 
 import (
@@ -55,11 +55,10 @@ func run(ctx context.Context, addr, dir string) error {
 			return fmt.Errorf("making the folders: %w", err)
 		}
 	}
-	keep := &keeper{dir: manifests, next: registry.New(
-		registry.WithReferrersSupport(true),
+	keep := newKeeper(manifests, registry.New(
 		registry.WithBlobHandler(registry.NewDiskBlobHandler(blobs)),
 		registry.Logger(log.New(io.Discard, "", 0)),
-	)}
+	))
 	if err := keep.replay(); err != nil {
 		return fmt.Errorf("reading the manifests of the last run: %w", err)
 	}
