@@ -135,16 +135,28 @@ func objectRule(r rbacv1.PolicyRule, verbs ...string) bool {
 func (p *plant) named(objects []render.Object, namespace string, r rbacv1.PolicyRule) []render.Object {
 	var out []render.Object
 	for _, o := range objects {
-		at, err := p.engine.Resource(p.t.Context(), o.APIVersion(), o.ID().Kind)
-		if err != nil {
-			p.t.Fatal(err)
-		}
+		at := p.resource(o)
 		if o.ID().Namespace == namespace && slices.Contains(r.APIGroups, at.Group) &&
 			slices.Contains(r.Resources, at.GroupVersionResource.Resource) && slices.Contains(r.ResourceNames, o.ID().Name) {
 			out = append(out, o)
 		}
 	}
 	return out
+}
+
+// resource is where the API server serves a kind: one whose definition was established
+// this moment may be missing in what it says of itself.
+func (p *plant) resource(o render.Object) apply.Resource {
+	p.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		at, err := p.engine.Resource(p.t.Context(), o.APIVersion(), o.ID().Kind)
+		if err == nil {
+			return at
+		}
+		if time.Now().After(deadline) {
+			p.t.Fatal(err)
+		}
+	}
 }
 
 // try is what fails when the account lacks a rule: for a rule about objects all
