@@ -48,6 +48,10 @@ test: test-nested ## Run all tests that need no root, real servers included (RUN
 test-nested:
 	@for m in $(NESTED); do echo "# $$m"; $(GO) -C $$m test -p $(P) $(if $(COUNT),-count=$(COUNT)) -timeout 20m -run '$(RUN)' ./...; done
 
+.PHONY: test-race
+test-race: ## Run what works at the same time under the race detector (minutes, needs a C compiler)
+	CGO_ENABLED=1 GOFLAGS= $(GO) test -race -count=1 -timeout 20m ./internal/... ./render ./render/factory ./render/policy ./reconciler/plan ./reconciler/report ./reconciler/source
+
 .PHONY: test-short
 test-short: ## Run the tests that start no servers, in less than a minute
 	$(GO) test -short -p $(P) -run '$(RUN)' $(SHORT)

@@ -70,7 +70,7 @@ func (p *pass) examine(ctx context.Context, checkout source.Checkout) (accepted,
 		return accepted{}, err
 	}
 	p.certify(ctx, verification)
-	p.plant.begin()
+	p.plant.startTester()
 	tree, err := p.tree(ctx, checkout, verification)
 	if err != nil {
 		return accepted{}, err

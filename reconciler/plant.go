@@ -250,8 +250,8 @@ func (p *plant) identify(ctx context.Context) error {
 	return nil
 }
 
-// begin prepares what a commit will need that is about to be rendered.
-func (p *plant) begin() {
+// startTester has a process come to life that tests what is about to be rendered.
+func (p *plant) startTester() {
 	if p.setup.Ahead {
 		p.tester.Begin(p.setup.Policy)
 	}

@@ -2,10 +2,12 @@ package render
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"regexp"
 	"sync"
 
+	"golang.org/x/sync/semaphore"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/api/resmap"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
@@ -14,15 +16,24 @@ import (
 
 // Prepare has kustomize read the schema of Kubernetes, which whoever builds first waits
 // for. kustomize keeps it in variables of the process, and builds look into them without
-// a lock: two at a time may only be let in when it is there. Nothing writes into it after
-// that, since what would bring another schema is refused ([allowed]).
-var Prepare = sync.OnceFunc(func() { openapi.Schema() })
+// a lock: two at a time may only be let in when it is there. It stays as it is after
+// that: what would bring another is refused ([allowed]), and what each build says about
+// it, that it is the one that comes with kustomize, is said under a lock and no news.
+func Prepare() { prepare() }
+
+var prepare = sync.OnceFunc(func() { openapi.Schema() })
+
+// inKustomize bounds the bytes that kustomize works on, in all of the process: what it
+// makes of them takes many times as much memory. The largest component is let in alone.
+var inKustomize = semaphore.NewWeighted(largestBuild)
+
+const largestBuild = 16 << 20
 
 // build runs kustomize over a closure, in memory, without plugins. Everything
 // that would make it leave the memory has been refused before. Instead are what
 // it is given in place of some files.
 func build(c Component, files closure, instead map[string][]byte) (objects resmap.ResMap, err error) {
-	memory := filesys.MakeFsInMemory()
+	memory, size := filesys.MakeFsInMemory(), int64(0)
 	for name := range files.files {
 		content, err := files.content(name)
 		if err != nil {
@@ -31,6 +42,7 @@ func build(c Component, files closure, instead map[string][]byte) (objects resma
 		if other, found := instead[name]; found {
 			content = other
 		}
+		size += int64(len(content))
 		if err := memory.WriteFile("/"+name, content); err != nil {
 			return nil, fmt.Errorf("copying %q: %w", name, err)
 		}
@@ -41,6 +53,9 @@ func build(c Component, files closure, instead map[string][]byte) (objects resma
 		}
 	}()
 	Prepare()
+	weight := min(size, largestBuild)
+	_ = inKustomize.Acquire(context.Background(), weight) // it ends when another build does
+	defer inKustomize.Release(weight)
 	// The defaults are: files below their kustomization only, no plugins.
 	objects, err = krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(memory, "/"+c.Path)
 	if err != nil {

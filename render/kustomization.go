@@ -143,7 +143,7 @@ func (w *walk) patches(at, dir string, k *types.Kustomization) error {
 		if err != nil {
 			return err
 		}
-		w.touched = w.touched || found.defines || found.marked
+		w.touched = w.touched || found.defines || found.marked || found.instructs
 	}
 	for _, ref := range files {
 		if err := w.aside(at, dir, ref, true); err != nil {

@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"io"
 	"maps"
 	"regexp"
 	"slices"
@@ -36,6 +38,8 @@ const (
 type lifted struct {
 	text    []byte
 	schemas map[string]json.RawMessage
+	// places is how many schemas were taken: two may be the same.
+	places int
 	// rereadable says that JSON made of the definition is what it was, when it is read
 	// again by a program that takes each number for a float.
 	rereadable bool
@@ -63,6 +67,7 @@ func lift(doc *yaml.Node) *lifted {
 			return nil
 		}
 		size += n
+		out.places++
 	}
 	if size < worthLifting || !exact(root) {
 		return nil
@@ -188,8 +193,10 @@ func (c closure) untouched() (untouched, reread bool) {
 	return true, reread
 }
 
-// onlyMetadata says that a patch is a list of operations (RFC 6902) none of which names
-// a place outside of an object's metadata.
+// onlyMetadata says that a patch is a list of operations (RFC 6902), as JSON or as the
+// plainest YAML, none of which names a place outside of an object's metadata. There must
+// not be a second way to read it: kustomize tries it as JSON, as YAML by the rules of
+// another version, and as an object.
 func (c closure) onlyMetadata(dir string, p types.Patch) bool {
 	text := []byte(p.Patch)
 	if p.Path != "" {
@@ -201,8 +208,13 @@ func (c closure) onlyMetadata(dir string, p types.Patch) bool {
 			return false
 		}
 	}
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
+	var list, more yaml.Node
+	if err := decoder.Decode(&list); err != nil || !simple(&list) || !errors.Is(decoder.Decode(&more), io.EOF) {
+		return false
+	}
 	var operations []map[string]any
-	if err := yaml.Unmarshal(text, &operations); err != nil {
+	if err := list.Decode(&operations); err != nil || len(operations) == 0 {
 		return false
 	}
 	within := func(place any) bool {
@@ -245,14 +257,16 @@ func elsewhere(kind string) bool { return plainKind.MatchString(kind) && kind !=
 var plainKind = regexp.MustCompile("^[A-Za-z0-9]+$")
 
 // withoutSchemas is what kustomize is given for a file of resources, with the
-// schemas that are not in it. Where definitions are reread, they are only those of rereadable ones.
-func (k *known) withoutSchemas(at string, text []byte, reread bool, limits Limits, into map[string]json.RawMessage) []byte {
+// schemas that are not in it and how many places they were in. Where definitions are
+// reread, they are only those of rereadable ones.
+func (k *known) withoutSchemas(at string, text []byte, reread bool, limits Limits, into map[string]json.RawMessage) ([]byte, int) {
 	text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
 	documents, gaps, err := k.documents(at, text, limits)
 	if err != nil {
-		return text // it was checked: cannot happen
+		return text, 0 // it was checked: cannot happen
 	}
 	var out bytes.Buffer
+	places := 0
 	for i, d := range documents {
 		if i > 0 {
 			out.Write(gaps[i-1])
@@ -263,8 +277,9 @@ func (k *known) withoutSchemas(at string, text []byte, reread bool, limits Limit
 		}
 		out.Write(d.lifted.text)
 		maps.Copy(into, d.lifted.schemas)
+		places += d.lifted.places
 	}
-	return out.Bytes()
+	return out.Bytes(), places
 }
 
 // restore puts schemas back, and says how many.

@@ -20,7 +20,7 @@ import (
 var errSchemaLost = errors.New("a schema was not found where it was taken out")
 
 // collect makes objects of what kustomize built for a component.
-func collect(c Component, built resmap.ResMap, schemas map[string]json.RawMessage, limits Limits) ([]Object, error) {
+func collect(c Component, built resmap.ResMap, schemas map[string]json.RawMessage, places int, limits Limits) ([]Object, error) {
 	if built.Size() > limits.Objects {
 		return nil, refuse(codeObjectCount, c.Path, "%d objects, more than %d", built.Size(), limits.Objects)
 	}
@@ -44,7 +44,7 @@ func collect(c Component, built resmap.ResMap, schemas map[string]json.RawMessag
 		}
 		objects = append(objects, o)
 	}
-	if restored < len(schemas) {
+	if restored < places { // more where a base is read twice
 		return nil, errSchemaLost
 	}
 	slices.SortFunc(objects, func(a, b Object) int { return a.id.Compare(b.id) })

@@ -122,7 +122,7 @@ func complete(c Component, files closure, limits Limits) ([]Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	return collect(c, built, nil, limits)
+	return collect(c, built, nil, 0, limits)
 }
 
 // light gives kustomize everything but schemas. It is not ok where there are none,
@@ -132,7 +132,7 @@ func (r *Renderer) light(c Component, files closure, limits Limits) ([]Object, b
 	if !untouched {
 		return nil, false, nil
 	}
-	instead, schemas := map[string][]byte{}, map[string]json.RawMessage{}
+	instead, schemas, places := map[string][]byte{}, map[string]json.RawMessage{}, 0
 	for name := range files.resources {
 		if !files.files[name].defines || files.asides[name] {
 			continue
@@ -141,16 +141,17 @@ func (r *Renderer) light(c Component, files closure, limits Limits) ([]Object, b
 		if err != nil {
 			return nil, false, err
 		}
-		instead[name] = r.known.withoutSchemas(name, text, reread, limits, schemas)
+		lighter, taken := r.known.withoutSchemas(name, text, reread, limits, schemas)
+		instead[name], places = lighter, places+taken
 	}
-	if len(schemas) == 0 {
+	if places == 0 {
 		return nil, false, nil
 	}
 	var no *Refusal
 	built, err := build(c, files, instead)
 	if err == nil {
 		var objects []Object
-		if objects, err = collect(c, built, schemas, limits); err == nil {
+		if objects, err = collect(c, built, schemas, places, limits); err == nil {
 			return objects, true, nil
 		}
 	}

@@ -151,33 +151,39 @@ func (b *benchmark) onFactory(ctx context.Context) error {
 	return nil
 }
 
-// bootstrap measures W1, and leaves the parties of the last round running.
+// bootstrap measures W1, each party with its cluster and no other, and then has all of
+// them apply everything once more, for what is measured after it.
 func (b *benchmark) bootstrap(ctx context.Context, f *floor) (kept []entry, err error) {
-	rounds := b.rounds
-	if !b.wants("w1") {
-		rounds = 1
-	}
 	commit, err := f.site.Head(ctx, f.alice)
 	if err != nil {
 		return nil, err
+	}
+	rounds := b.rounds
+	if !b.wants("w1") {
+		rounds = 0
 	}
 	for round := range rounds {
 		b.say("W1, round %d of %d", round+1, rounds)
 		for _, name := range figures.Turn(b.names(), round) {
 			e, c, err := b.first(ctx, f, name, commit, filepath.Join(b.dir, fmt.Sprintf("w1-%d-%s", round, name)))
 			if err != nil {
-				return kept, err
+				return nil, err
 			}
 			b.results.note("W1", name, c)
-			if round < rounds-1 {
-				e.stop()
-				continue
-			}
-			kept = append(kept, e)
+			e.stop()
 		}
 	}
-	order := b.names()
-	slices.SortFunc(kept, func(x, y entry) int { return slices.Index(order, x.name) - slices.Index(order, y.name) })
+	if !b.wants("w2") && !b.wants("w3") && !b.wants("w4") {
+		return nil, nil
+	}
+	b.say("once more for what follows, in no figure")
+	for _, name := range b.names() {
+		e, _, err := b.first(ctx, f, name, commit, filepath.Join(b.dir, "kept-"+name))
+		if err != nil {
+			return kept, err
+		}
+		kept = append(kept, e)
+	}
 	return kept, nil
 }
 

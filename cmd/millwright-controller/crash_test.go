@@ -27,6 +27,8 @@ type death struct {
 	registry func(w *world, kill func())
 	// second kills it in its second revision, which deletes objects.
 	second bool
+	// large has the fetch bring more objects than are unpacked.
+	large bool
 }
 
 func before(resource, sub string, skip int64, verbs ...string) func(func()) faultproxy.Rule {
@@ -58,8 +60,10 @@ var deaths = map[string]death{
 	"K05 before the frontier is written":              {at: gitverify.PointBeforeFrontier + "#1"},
 	"K05 after the frontier was written":              {at: gitverify.PointAfterFrontier + "#1"},
 	"K06 in the middle of rendering":                  {at: reconciler.PointRendering + "#3"},
-	"K07 between the index and the pack's name":       {at: source.PointBeforeIndex + "#1"},
-	"K07 after the pack got its name":                 {at: source.PointAfterIndex + "#1"},
+	"K07 between the index and the pack's name":       {at: source.PointBeforeIndex + "#1", large: true},
+	"K07 after the pack got its name":                 {at: source.PointAfterIndex + "#1", large: true},
+	"K07 before the first object gets its name":       {at: source.PointBeforeIndex + "#1"},
+	"K07 when some objects have their names":          {at: source.PointAfterIndex + "#4"},
 	"K08 before the verdict is stored":                {api: before("appliedrevisions", "", 0, "create")},
 	"K08 after the verdict was stored":                {api: after("appliedrevisions", "", 0, "create")},
 	"K08 before the intent is stored":                 {api: before("factories", "status", 0, "update")},
@@ -109,6 +113,11 @@ func TestAControllerThatIsKilledAtAnyPointGoesOn(t *testing.T) {
 func (w *world) die(d death) {
 	w.t.Helper()
 	value, n, records := "one", small, 1
+	for i := range 120 {
+		if d.large { // more objects than are unpacked
+			w.write(fmt.Sprintf("notes/%d", i), fmt.Sprint(i))
+		}
+	}
 	commit := w.revise(value, n)
 	if d.second {
 		c := w.start(nil)

@@ -159,7 +159,7 @@ func (s *Store) take(ctx context.Context, pack io.Reader, maxPack int64, wants .
 	if err := s.store(quarantine, in, wants); err != nil {
 		s.sweep()
 		s.reopen()
-		return fmt.Errorf("indexing the pack: %w", err)
+		return fmt.Errorf("storing the pack: %w", err)
 	}
 	return nil
 }

@@ -132,34 +132,45 @@ func TestADiskThatFailsUnderAFetchLeavesNothingHalf(t *testing.T) {
 		"K15 no file can be opened":                    {source.PointPackHeld, syscall.EMFILE},
 		"K16 the disk fails after a file got its name": {source.PointAfterIndex, syscall.EIO},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			f := newForge(t, gittest.Options{})
-			first := f.commit("one")
-			failures, failing, dir := 0, false, t.TempDir()
-			store, err := source.OpenInterrupted(dir, func(point string) error {
-				if failing && point == c.point {
-					failures++
-					return c.err
-				}
-				return nil
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			mustFetch(t, store, f, first)
-			second := f.commit("two")
-			failing = true
-			_, err = store.Fetch(t.Context(), remote(f.url))
-			if !errors.Is(err, c.err) || failures == 0 {
-				t.Fatalf("a fetch on a disk that fails: %v, it failed %d times", err, failures)
-			}
-			if err := readable(t.Context(), store, []gitverify.ID{first}); err != nil {
-				t.Errorf("what was there before is lost: %v", err)
-			}
-			wantNoRemains(t, dir)
-			failing = false
-			recovers(t, dir, f, first, second)
-		})
+		for how, commits := range map[string]int{"unpacked": 1, "as a pack": 34} {
+			t.Run(name+", "+how, func(t *testing.T) { failsUnder(t, c.point, c.err, commits) })
+		}
+	}
+}
+
+// failsUnder has a fetch of some commits fail at a point of it.
+func failsUnder(t *testing.T, at string, with error, commits int) {
+	t.Parallel()
+	f := newForge(t, gittest.Options{})
+	first := f.commit("one")
+	failures, failing, dir := 0, false, t.TempDir()
+	store, err := source.OpenInterrupted(dir, func(point string) error {
+		if failing && point == at {
+			failures++
+			return with
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustFetch(t, store, f, first)
+	var second gitverify.ID
+	for n := range commits {
+		second = f.commit(fmt.Sprint("two ", n))
+	}
+	failing = true
+	_, err = store.Fetch(t.Context(), remote(f.url))
+	if !errors.Is(err, with) || failures == 0 {
+		t.Fatalf("a fetch on a disk that fails: %v, it failed %d times", err, failures)
+	}
+	if err := readable(t.Context(), store, []gitverify.ID{first}); err != nil {
+		t.Errorf("what was there before is lost: %v", err)
+	}
+	wantNoRemains(t, dir)
+	failing = false
+	recovers(t, dir, f, first, second)
+	if packs := len(packsIn(t, dir)); (packs > 0) != (commits > 1) {
+		t.Errorf("%d commits left %d packs", commits, packs)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -37,22 +38,35 @@ func (s *Store) store(pack io.Reader, in contents, wants []plumbing.Hash) error 
 	if _, err := parser.Parse(); err != nil {
 		return err
 	}
-	for id, o := range objects.Objects {
-		if slices.Contains(wants, id) {
-			continue
-		}
-		if _, err := s.disk.SetEncodedObject(o); err != nil {
-			return err
+	for _, kind := range []map[plumbing.Hash]plumbing.EncodedObject{objects.Blobs, objects.Trees, objects.Commits, objects.Tags} {
+		for id, o := range kind {
+			if slices.Contains(wants, id) {
+				continue
+			}
+			if err := s.put(o); err != nil {
+				return err
+			}
 		}
 	}
-	for _, id := range wants {
+	for _, id := range slices.Backward(wants) { // the heartbeat may be about what the ref has
 		if o, sent := objects.Objects[id]; sent {
-			if _, err := s.disk.SetEncodedObject(o); err != nil {
+			if err := s.put(o); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// put writes an object into a file of its own. What a power loss left under its name
+// would be taken for it.
+func (s *Store) put(o plumbing.EncodedObject) error {
+	id := o.Hash().String()
+	if path := filepath.Join(s.dir, "objects", id[:2], id[2:]); !soundObject(path) {
+		_ = os.Remove(path)
+	}
+	_, err := s.disk.SetEncodedObject(o)
+	return err
 }
 
 // mendLoose removes the files of single objects that are not what their names say.
@@ -65,12 +79,19 @@ func (s *Store) mendLoose() {
 	}
 }
 
-// soundObject says whether the file of an object is whole: its name is the digest of
-// what is in it (gitformat-loose).
+// soundObject says whether the file of an object is whole, as far as it can be told: its
+// name is the digest of what is in it (gitformat-loose).
 func soundObject(path string) bool {
 	name := filepath.Base(filepath.Dir(path)) + filepath.Base(path)
 	digest, err := objectIn(path)
-	return err == nil && digest.String() == name
+	return unread(err) || err == nil && digest.String() == name
+}
+
+// unread says that a file is there, and could not be read this time: that is no reason
+// to take away what may be the only copy.
+func unread(err error) bool {
+	var of *fs.PathError
+	return errors.As(err, &of) && !errors.Is(err, fs.ErrNotExist)
 }
 
 func objectIn(path string) (plumbing.Hash, error) {
@@ -83,7 +104,7 @@ func objectIn(path string) (plumbing.Hash, error) {
 	if err != nil {
 		return plumbing.ZeroHash, err
 	}
-	defer reader.Close()
+	defer reader.Close() //nolint:errcheck // it was only read from
 	_, size, err := reader.Header()
 	if err != nil {
 		return plumbing.ZeroHash, err

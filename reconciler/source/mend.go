@@ -38,38 +38,44 @@ func (s *Store) mend() {
 	s.reopen()
 }
 
-// sound says whether a pack and its index are there, whole, and of each other.
-// Both end with a checksum of what is before; an index has that of its pack
-// before its own (gitformat-pack).
+// sound says whether a pack and its index are there, whole, and of each other, as far
+// as it can be told. Both end with a checksum of what is before; an index has that of
+// its pack before its own (gitformat-pack).
 func sound(base string) bool {
-	pack, _, ok := checksum(base + ".pack")
-	if !ok {
-		return false
+	pack, _, err := checksum(base + ".pack")
+	if err != nil {
+		return unread(err)
 	}
-	_, before, ok := checksum(base + ".idx")
-	return ok && bytes.Equal(before, pack)
+	_, before, err := checksum(base + ".idx")
+	return unread(err) || err == nil && bytes.Equal(before, pack)
 }
 
-// checksum returns the last 20 bytes of a file and the 20 before them, and
-// whether the last are the SHA-1 of everything before.
-func checksum(path string) (last, before []byte, ok bool) {
+// checksum returns the last 20 bytes of a file, which are the SHA-1 of everything
+// before, and the 20 before them.
+func checksum(path string) (last, before []byte, err error) {
 	file, err := os.Open(path)
 	if err != nil {
-		return nil, nil, false
+		return nil, nil, err
 	}
 	defer file.Close()
 	info, err := file.Stat()
-	if err != nil || info.Size() < 2*sha1.Size {
-		return nil, nil, false
+	if err != nil {
+		return nil, nil, err
+	}
+	if info.Size() < 2*sha1.Size {
+		return nil, nil, fmt.Errorf("%s has %d bytes", path, info.Size())
 	}
 	h := sha1.New() //nolint:gosec // see above
 	if _, err := io.CopyN(h, file, info.Size()-sha1.Size); err != nil {
-		return nil, nil, false
+		return nil, nil, err
 	}
 	ends := make([]byte, 2*sha1.Size)
 	if _, err := file.ReadAt(ends, info.Size()-2*sha1.Size); err != nil {
-		return nil, nil, false
+		return nil, nil, err
 	}
 	last, before = ends[sha1.Size:], ends[:sha1.Size]
-	return last, before, bytes.Equal(h.Sum(nil), last)
+	if !bytes.Equal(h.Sum(nil), last) {
+		return nil, nil, fmt.Errorf("%s is not what its checksum says", path)
+	}
+	return last, before, nil
 }

@@ -67,8 +67,8 @@ type Store struct {
 // Points of a fetch that a test is told of.
 const (
 	PointPackHeld    = "pack in quarantine"
-	PointBeforeIndex = "before a file of the pack gets its name"
-	PointAfterIndex  = "after a file of the pack got its name"
+	PointBeforeIndex = "before a file of the pack or of an object gets its name"
+	PointAfterIndex  = "after a file of the pack or of an object got its name"
 )
 
 // Open opens the store below dir and makes it when it is not there.

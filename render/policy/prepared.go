@@ -52,10 +52,11 @@ func (r Runner) prepare(told []string, objects []json.RawMessage) (*prepared, er
 // blank starts a process and tells it nothing.
 func (r Runner) blank() (*prepared, error) {
 	r = r.withDefaults()
-	p, err := &prepared{runner: r, blank: true, isolation: IsolationProcess}, error(nil)
+	p := &prepared{runner: r, blank: true, isolation: IsolationProcess}
 	if isolates {
 		p.isolation = IsolationNetns
 	}
+	var err error
 	p.child, err = r.start(p.isolation)
 	if isolates && namespaceDenied(err) {
 		p.isolation = IsolationProcess
@@ -98,6 +99,19 @@ func (p *prepared) is(r Runner, told []string) bool {
 	return p.runner == r.withDefaults() && p.blank == (told == nil) && slices.Equal(p.told, told)
 }
 
+// waits says whether there is a process that did not end meanwhile.
+func (p *prepared) waits() bool {
+	if p == nil {
+		return false
+	}
+	select {
+	case <-p.child.ended:
+		return false
+	default:
+		return true
+	}
+}
+
 func (p *prepared) close() {
 	p.idle.Stop()
 	p.child.end()
@@ -114,7 +128,7 @@ func (t *Tester) Ready(r Runner) {
 		return
 	}
 	told := t.last.set.context()
-	if t.next != nil && t.next.is(r, told) {
+	if t.next.waits() && t.next.is(r, told) {
 		return
 	}
 	t.drop()
@@ -130,9 +144,10 @@ func (t *Tester) Ready(r Runner) {
 func (t *Tester) Begin(r Runner) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.closed || t.last != nil || t.next != nil {
+	if t.closed || t.last != nil || t.next.waits() {
 		return
 	}
+	t.drop()
 	if next, err := r.blank(); err == nil {
 		t.next = next
 	}

@@ -45,30 +45,17 @@ func waitsBlank(t *testing.T, r Runner) *prepared {
 	return p
 }
 
-// The first test of a revision is by the process that was begun for it, and the second
-// by one that was told.
-func TestAProcessIsBegunOnceAndUsedOnce(t *testing.T) {
+func TestAProcessThatEndedWhileItWaitedIsBegunAnew(t *testing.T) {
 	t.Parallel()
 	r := inject(t, "")
 	var tester Tester
 	defer tester.Close()
 	tester.Begin(r)
-	begun := tester.next
-	if tester.Begin(r); begun == nil || tester.next != begun {
-		t.Fatalf("begun twice: %p, then %p", begun, tester.next)
-	}
-	raw := json.RawMessage(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a","namespace":"n"}}`)
-	object := Manifest{Digest: Digest(raw), JSON: func() []byte { return raw }}
-	if v, err := tester.Test(t.Context(), r, []Manifest{object}); err != nil || v.Objects != 1 {
-		t.Errorf("%d objects, %v", v.Objects, err)
-	}
-	select {
-	case <-begun.child.ended:
-	default:
-		t.Error("the process that was begun was not asked")
-	}
-	if tester.Begin(r); tester.next != nil {
-		t.Error("begun for a revision of which something is known")
+	first := tester.next
+	first.child.end()
+	tester.Begin(r)
+	if tester.next == first || !tester.next.waits() {
+		t.Error("it is still taken for one that waits")
 	}
 }
 

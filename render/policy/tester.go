@@ -266,7 +266,8 @@ func (s set) without(other set) []part {
 	return out
 }
 
-// context are the digests of what every answer depends on, in their order.
+// context are the digests of what every answer depends on, in their order; never nil,
+// which would be a process that was told nothing at all.
 func (s set) context() []string {
 	out := []string{}
 	for _, p := range s.parts {

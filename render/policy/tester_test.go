@@ -186,6 +186,26 @@ func counted(t *testing.T) (r policy.Runner, starts func() int) {
 	}
 }
 
+func TestAProcessThatWasBegunIsAskedFirst(t *testing.T) {
+	t.Parallel()
+	r, starts := counted(t)
+	k15 := string(factoryPolicy(t, "k15-no-static-credentials.yaml"))
+	var tester policy.Tester
+	defer tester.Close()
+	tester.Begin(r)
+	tester.Begin(r) // one is enough
+	for value := range 2 {
+		v, err := tester.Test(t.Context(), r, manifests(k15, catalogNamespace, account("a", fmt.Sprint(value))))
+		if err != nil || v.Objects != 3 || len(v.Policies) != 1 {
+			t.Fatalf("%d objects, %d policies, %v", v.Objects, len(v.Policies), err)
+		}
+		if n := starts(); n != value+1 {
+			t.Errorf("%d processes were started for %d tests", n, value+1)
+		}
+		tester.Begin(r) // something is known: another question is asked than of the first
+	}
+}
+
 func TestAProcessThatWaitsIsAskedAndEveryTestHasItsOwn(t *testing.T) {
 	t.Parallel()
 	r, starts := counted(t)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"slices"
@@ -30,7 +31,8 @@ func place(path, what string) (name, reference string, ok bool) {
 	return strings.Join(elements[2:n-2], "/"), elements[n-1], true
 }
 
-// put notes a manifest that the registry took.
+// put notes a manifest that the registry took. One whose subject is none refers to
+// nothing.
 func (r *referrers) put(path, contentType string, body []byte) {
 	name, _, _ := place(path, "manifests")
 	var m struct {
@@ -45,7 +47,7 @@ func (r *referrers) put(path, contentType string, body []byte) {
 	if m.ArtifactType == "" {
 		m.ArtifactType = string(m.Config.MediaType)
 	}
-	digest, size, err := v1.SHA256(strings.NewReader(string(body)))
+	digest, size, err := v1.SHA256(bytes.NewReader(body))
 	if err != nil {
 		return
 	}
@@ -70,6 +72,9 @@ func (r *referrers) remove(path string) {
 	for key, list := range r.of {
 		if strings.HasPrefix(key, name+"@") {
 			r.of[key] = slices.DeleteFunc(list, func(o v1.Descriptor) bool { return o.Digest.String() == reference })
+			if len(r.of[key]) == 0 {
+				delete(r.of, key)
+			}
 		}
 	}
 }
