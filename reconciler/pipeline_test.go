@@ -299,12 +299,12 @@ func TestAnObjectStoreThatLostObjectsIsFilledAgain(t *testing.T) { // fault I07
 	p.commit(alice, "two")
 	p.restart()
 	objects := filepath.Join(p.setup.DataDir, p.namespace, "factory", "source.git", "objects")
-	packs, err := filepath.Glob(filepath.Join(objects, "pack", "*"))
-	if err != nil || len(packs) == 0 {
-		t.Fatalf("no packs below %s: %v", objects, err)
+	files, err := filepath.Glob(filepath.Join(objects, "*", "*"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no objects below %s: %v", objects, err)
 	}
-	for _, pack := range packs {
-		p.must(os.Remove(pack))
+	for _, file := range files {
+		p.must(os.Remove(file))
 	}
 	for range 3 {
 		if now, _ := p.settings(); now == "two" {

@@ -100,10 +100,12 @@ func TestADiskThatTakesNothingMoreStopsNoEnforcement(t *testing.T) {
 			if used := w.seconds(running) - before; used > 3 {
 				t.Errorf("it spins: %.1f s of CPU time", used)
 			}
-			left, err := filepath.Glob(filepath.Join(w.path("data"), w.namespace, "factory", "source.git", "*.pack"))
-			w.must(err)
-			if len(left) > 0 {
-				t.Errorf("left behind: %v", left)
+			for _, pattern := range []string{"*.pack", "objects/pack/tmp_*"} {
+				left, err := filepath.Glob(filepath.Join(w.path("data"), w.namespace, "factory", "source.git", pattern))
+				w.must(err)
+				if len(left) > 0 {
+					t.Errorf("left behind: %v", left)
+				}
 			}
 			lift()
 			w.applied(commit)
