@@ -46,7 +46,8 @@ type Setup struct {
 	// instead where it comes from somewhere else.
 	TrustedRoot string
 	Trust       TrustSource
-	// Policy runs the policy process. Ahead starts one before it is needed, and keeps one ready for the next commit.
+	// Policy runs the policy process. Ahead starts one before it is needed, and keeps one
+	// ready for the next commit.
 	Policy policy.Runner
 	Ahead  bool
 	// Token gives the controller's identity token; Key is the key file.

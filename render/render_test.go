@@ -352,3 +352,19 @@ func TestARendererThatRemembersGivesTheSame(t *testing.T) {
 		t.Error("remembered what other limits allowed")
 	}
 }
+
+// kustomize is given a bounded number of bytes at a time; one component that has more is
+// built all the same, beside no other.
+func TestAComponentOfMoreThanIsBuiltAtATimeIsBuilt(t *testing.T) {
+	t.Parallel()
+	content, names := map[string]string{}, []string{}
+	for i := range 18 {
+		name := fmt.Sprintf("c%d.yaml", i)
+		names = append(names, name)
+		content[dir+name] = fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c%d}\ndata: {a: %s}\n", i, strings.Repeat("x", 1<<20))
+	}
+	content[dir+"kustomization.yaml"] = "resources: [" + strings.Join(names, ", ") + "]\nlabels: [{pairs: {a: b}}]\n"
+	if m, err := app(files(content), render.Limits{}); err != nil || len(m.Objects()) != len(names) {
+		t.Errorf("%d objects, %v", len(m.Objects()), err)
+	}
+}

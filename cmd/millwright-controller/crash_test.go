@@ -113,8 +113,8 @@ func TestAControllerThatIsKilledAtAnyPointGoesOn(t *testing.T) {
 func (w *world) die(d death) {
 	w.t.Helper()
 	value, n, records := "one", small, 1
-	for i := range 120 {
-		if d.large { // more objects than are unpacked
+	if d.large {
+		for i := range 120 {
 			w.write(fmt.Sprintf("notes/%d", i), fmt.Sprint(i))
 		}
 	}
